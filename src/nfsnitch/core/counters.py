@@ -1,0 +1,47 @@
+"""The names of everything that is counted. What was not evaluated never goes uncounted."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Counter(StrEnum):
+    """One name for one thing that happens; shown by `run` when it stops."""
+
+    PACKETS = "packets"
+    """Packets that reached the worker."""
+    ACCEPTED = "accepted"
+    DROPPED = "dropped"
+    REJECTED = "rejected"
+    HELD = "held"
+    """Flows held for an answer."""
+    JOINED = "joined"
+    """Further packets (retransmissions, repeated datagrams) of a flow that was held already."""
+    UNANSWERED = "unanswered"
+    """Held flows whose time was over."""
+    UNATTRIBUTED = "unattributed"
+    """Flows of which nobody could tell the owner."""
+    MALFORMED = "malformed"
+    """Packets whose headers could not be read: refused."""
+    HELD_LIMIT = "held-limit"
+    """Flows or packets over the number that may be held: `unanswered` at once."""
+    STOPPING = "stopping"
+    """Held flows that the daemon's stop cut short."""
+    ERRORS = "errors"
+    """Packets on which the daemon failed: refused."""
+    VERDICT_ERRORS = "verdict-errors"
+    """Verdicts that could not be handed to the kernel."""
+    QUEUE_DROPPED = "queue-dropped"
+    """Packets that the kernel dropped since the queue was full (its own counter)."""
+    QUEUE_USER_DROPPED = "queue-user-dropped"
+    """Packets that the kernel dropped since the worker's socket was full (its own counter)."""
+    NETLINK_OVERRUNS = "netlink-overruns"
+    """Times the kernel told the worker that its socket had been full (ENOBUFS)."""
+    RECORDS_DROPPED = "records-dropped"
+    """Records that their reader was too slow to take."""
+    OWNERS_FULL = "owners-full"
+    """Sockets whose owner eBPF could not store: the map was full."""
+    IMAGES_FULL = "images-full"
+    """Processes that eBPF could not store: the map was full."""
+    RELEASES_LOST = "releases-lost"
+    """Closed sockets whose owner went at once since nobody read the ring buffer."""

@@ -1,0 +1,63 @@
+"""What a rule says, what the kernel gets, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Action(StrEnum):
+    """What a rule says."""
+
+    ALLOW = "allow"
+    DENY = "deny"
+    REJECT = "reject"
+    ASK = "ask"
+
+
+class Verdict(StrEnum):
+    """What the kernel gets."""
+
+    ACCEPT = "accept"
+    DROP = "drop"
+    REJECT = "reject"
+    """Refused aloud: TCP reset or ICMP administratively prohibited."""
+
+
+VERDICTS: dict[Action, Verdict] = {
+    Action.ALLOW: Verdict.ACCEPT,
+    Action.DENY: Verdict.DROP,
+    Action.REJECT: Verdict.REJECT,
+}
+"""`Action.ASK` has none of its own: it waits for an answer or for its time to be over."""
+
+
+class Reason(StrEnum):
+    """Why a verdict is what it is."""
+
+    RULE = "rule"
+    DEFAULT = "default"
+    UNATTRIBUTED = "unattributed"
+    """No rule matched and the owner is not known: the rule file's `unattributed` action."""
+    UNANSWERED = "unanswered"
+    """Held, and nobody answered in time."""
+    HELD_LIMIT = "held-limit"
+    """Should have been held, but as many flows or packets as may be are held already."""
+    STOPPING = "stopping"
+    """Held while the daemon stopped."""
+    MALFORMED = "malformed"
+    """The packet could not be read."""
+    ERROR = "error"
+    """The daemon failed on this packet; it fails closed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Verdict, reason and rule of one flow."""
+
+    verdict: Verdict
+    action: Action
+    """What the rule (or default) said; `Action.ASK` for a flow that had been held."""
+    reason: Reason
+    rule: str | None
+    """The deciding rule's name; None where no rule decided."""

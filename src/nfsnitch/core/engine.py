@@ -1,0 +1,199 @@
+"""The engine: events in, commands out. It owns the flows that are held, and nothing else does.
+
+Theory of operation
+-------------------
+Each packet enters once, with `FlowArrived`, `MalformedArrived` or `PacketFailed`, and leaves once,
+with `GiveVerdict`; in between it is either being decided (inside one call of `receive`) or held:
+
+    arrives ──► a rule allows, denies, rejects ──────────────────────────────► verdict
+       │
+       └──────► ask ─► held ─┬─ its time is over / the daemon stops ──────────► verdict
+                        ▲    │
+    further packets of  └────┘  (a SYN sent again, a repeated datagram: they join)
+    a held flow
+
+What may be held is bounded twice, in flows and in packets of one flow; what is over a bound gets
+the `unanswered` action at once, and is counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from nfsnitch.core.commands import Command, Count, GiveVerdict, WakeAt, WriteRecord
+from nfsnitch.core.counters import Counter
+from nfsnitch.core.decision import VERDICTS, Action, Decision, Reason, Verdict
+from nfsnitch.core.events import (
+    Event,
+    FlowArrived,
+    Instant,
+    MalformedArrived,
+    PacketFailed,
+    RulesetChanged,
+    Stopping,
+    TimePassed,
+)
+from nfsnitch.core.flow import Flow
+from nfsnitch.core.owner import Attribution
+from nfsnitch.core.record import Record
+from nfsnitch.core.rule import Ruleset, Ruling
+from nfsnitch.core.unknown import Unknown
+
+MAX_HELD_FLOWS = 16_384
+MAX_PACKETS_OF_HELD_FLOW = 64
+
+_VERDICT_COUNTERS = {
+    Verdict.ACCEPT: Counter.ACCEPTED,
+    Verdict.DROP: Counter.DROPPED,
+    Verdict.REJECT: Counter.REJECTED,
+}
+
+
+@dataclass(slots=True)
+class _Held:
+    """A flow that waits, with the packets of it that wait."""
+
+    arrival: FlowArrived
+    ruling: Ruling
+    deadline_ns: int
+    packet_ids: list[int] = field(default_factory=list)
+
+
+class Engine:
+    """Decides flows by the rules and holds those that must be asked about."""
+
+    def __init__(self, ruleset: Ruleset, netns: int) -> None:
+        """Start with *ruleset*, for packets seen in network namespace *netns* (inode number)."""
+        self._ruleset = ruleset
+        self._netns = netns
+        self._held: dict[Flow, _Held] = {}
+        """In the order of arrival."""
+        self._wake_ns: int | None = None
+
+    @property
+    def held_flows(self) -> int:
+        """How many flows wait for an answer."""
+        return len(self._held)
+
+    def receive(self, event: Event) -> list[Command]:
+        """Return what is to be done about *event*, in this order."""
+        if isinstance(event, FlowArrived):
+            return self._flow_arrived(event)
+        if isinstance(event, MalformedArrived):
+            return self._refused(event, Reason.MALFORMED, Counter.MALFORMED)
+        if isinstance(event, PacketFailed):
+            return self._refused(event, Reason.ERROR, Counter.ERRORS)
+        if isinstance(event, TimePassed):
+            return self._time_passed(event.now)
+        if isinstance(event, RulesetChanged):
+            self._ruleset = event.ruleset
+            return []
+        return self._stopping(event)
+
+    def _flow_arrived(self, arrival: FlowArrived) -> list[Command]:
+        held = self._held.get(arrival.flow)
+        if held is not None:
+            return self._join(held, arrival)
+        ruling = self._ruleset.rule_on(arrival.flow, arrival.owner)
+        counts: list[Command] = []
+        if isinstance(arrival.owner, Unknown):
+            counts.append(Count(Counter.UNATTRIBUTED))
+        if ruling.action is Action.ASK:
+            return counts + self._hold(arrival, ruling)
+        decision = Decision(VERDICTS[ruling.action], ruling.action, ruling.reason, ruling.rule)
+        return self._decided(decision, arrival, (arrival.packet_id,), arrival.now) + counts
+
+    def _hold(self, arrival: FlowArrived, ruling: Ruling) -> list[Command]:
+        if len(self._held) >= MAX_HELD_FLOWS:
+            decision = self._unanswered(ruling, Reason.HELD_LIMIT)
+            commands = self._decided(decision, arrival, (arrival.packet_id,), arrival.now)
+            return [*commands, Count(Counter.HELD_LIMIT)]
+        deadline_ns = arrival.now.monotonic_ns + self._ruleset.ask_timeout_ns
+        self._held[arrival.flow] = _Held(arrival, ruling, deadline_ns, [arrival.packet_id])
+        return [Count(Counter.HELD), *self._wake_by(deadline_ns)]
+
+    def _join(self, held: _Held, arrival: FlowArrived) -> list[Command]:
+        if len(held.packet_ids) >= MAX_PACKETS_OF_HELD_FLOW:
+            # No record: the flow's own record will tell, and its first packet still waits.
+            return [
+                GiveVerdict(arrival.packet_id, Verdict.DROP),
+                Count(Counter.HELD_LIMIT),
+                Count(Counter.DROPPED),
+            ]
+        held.packet_ids.append(arrival.packet_id)
+        return [Count(Counter.JOINED)]
+
+    def _refused(
+        self, event: MalformedArrived | PacketFailed, reason: Reason, counter: Counter
+    ) -> list[Command]:
+        unknown = Unknown(event.problem)
+        decision = Decision(Verdict.DROP, Action.DENY, reason, None)
+        record = Record(
+            event.now.wall_ns,
+            decision,
+            0,
+            1,
+            unknown,
+            unknown,
+            Attribution.NONE,
+            self._netns,
+            event.iface,
+        )
+        return [
+            GiveVerdict(event.packet_id, Verdict.DROP),
+            WriteRecord(record),
+            Count(counter),
+            Count(Counter.DROPPED),
+        ]
+
+    def _time_passed(self, now: Instant) -> list[Command]:
+        self._wake_ns = None
+        due = [held for held in self._held.values() if held.deadline_ns <= now.monotonic_ns]
+        commands = self._release(due, Reason.UNANSWERED, Counter.UNANSWERED, now)
+        if self._held:
+            commands += self._wake_by(min(held.deadline_ns for held in self._held.values()))
+        return commands
+
+    def _stopping(self, event: Stopping) -> list[Command]:
+        everything = list(self._held.values())
+        return self._release(everything, Reason.STOPPING, Counter.STOPPING, event.now)
+
+    def _release(
+        self, due: Iterable[_Held], reason: Reason, counter: Counter, now: Instant
+    ) -> list[Command]:
+        commands: list[Command] = []
+        for held in due:
+            del self._held[held.arrival.flow]
+            decision = self._unanswered(held.ruling, reason)
+            commands += self._decided(decision, held.arrival, held.packet_ids, now)
+            commands.append(Count(counter))
+        return commands
+
+    def _unanswered(self, ruling: Ruling, reason: Reason) -> Decision:
+        verdict = VERDICTS[self._ruleset.unanswered]
+        return Decision(verdict, Action.ASK, reason, ruling.rule)
+
+    def _decided(
+        self, decision: Decision, arrival: FlowArrived, packet_ids: Iterable[int], now: Instant
+    ) -> list[Command]:
+        verdicts: list[Command] = [GiveVerdict(each, decision.verdict) for each in packet_ids]
+        record = Record(
+            now.wall_ns,
+            decision,
+            now.monotonic_ns - arrival.now.monotonic_ns,
+            len(verdicts),
+            arrival.flow,
+            arrival.owner,
+            arrival.attribution,
+            self._netns,
+            arrival.iface,
+        )
+        counter = _VERDICT_COUNTERS[decision.verdict]
+        return [*verdicts, WriteRecord(record), Count(counter, len(verdicts))]
+
+    def _wake_by(self, deadline_ns: int) -> list[Command]:
+        if self._wake_ns is not None and self._wake_ns <= deadline_ns:
+            return []
+        self._wake_ns = deadline_ns
+        return [WakeAt(deadline_ns)]

@@ -1,0 +1,76 @@
+"""What happens to the engine. Time arrives in events; the engine has no clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from nfsnitch.core.flow import Flow
+from nfsnitch.core.owner import Attribution, Owner
+from nfsnitch.core.rule import Ruleset
+from nfsnitch.core.unknown import Unknown
+
+
+class Instant(NamedTuple):
+    """One moment on both clocks."""
+
+    monotonic_ns: int
+    """For durations and deadlines."""
+    wall_ns: int
+    """Nanoseconds since 1970 UTC, for people and records."""
+
+
+class FlowArrived(NamedTuple):
+    """The kernel queued a packet; it was parsed and its owner looked up."""
+
+    now: Instant
+    packet_id: int
+    """The kernel's number for the queued packet, unique until it has its verdict."""
+    flow: Flow
+    owner: Owner
+    attribution: Attribution
+    iface: str | Unknown
+    """The interface through which the packet would leave."""
+
+
+class MalformedArrived(NamedTuple):
+    """The kernel queued a packet whose headers could not be read."""
+
+    now: Instant
+    packet_id: int
+    problem: str
+    iface: str | Unknown
+
+
+class PacketFailed(NamedTuple):
+    """Handling a queued packet raised: it has no owner and perhaps no flow."""
+
+    now: Instant
+    packet_id: int
+    problem: str
+    iface: str | Unknown
+
+
+@dataclass(frozen=True, slots=True)
+class TimePassed:
+    """The moment the engine had asked for with `commands.WakeAt` has come (or a later one)."""
+
+    now: Instant
+
+
+@dataclass(frozen=True, slots=True)
+class RulesetChanged:
+    """Another ruleset is in force from here on; flows held already keep their deadline."""
+
+    now: Instant
+    ruleset: Ruleset
+
+
+@dataclass(frozen=True, slots=True)
+class Stopping:
+    """The daemon stops: everything held must get its verdict now."""
+
+    now: Instant
+
+
+Event = FlowArrived | MalformedArrived | PacketFailed | TimePassed | RulesetChanged | Stopping

@@ -1,0 +1,79 @@
+"""The owner of a flow: the process that sends it, as it was when it opened the socket."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from nfsnitch.core.unknown import Unknown
+
+
+@dataclass(frozen=True, slots=True)
+class Executable:
+    """The program file that a process runs."""
+
+    path: str | Unknown
+    """Absolute, as seen from the root of the process's mount namespace."""
+    device: int | Unknown
+    """``st_dev`` as user space encodes it (see `makedev(3)`)."""
+    inode: int | Unknown
+    deleted: bool = False
+    """No name in the file system leads to it any more (removed, replaced, or a memfd)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ancestor:
+    """One process on the way from the owner's parent up to the first process."""
+
+    pid: int
+    start_time_ns: int
+    """Boot-time clock; tells a reused pid apart."""
+    exe: Executable
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A user-space owner. `pid` is the kernel's tgid, `tid` its pid."""
+
+    pid: int
+    tid: int
+    start_time_ns: int
+    """Nanoseconds since boot, suspend included (CLOCK_BOOTTIME)."""
+    uid: int
+    """The file-system uid, which is what the kernel itself stamps on sockets."""
+    gid: int
+    exe: Executable
+    args: tuple[str, ...] | Unknown
+    comm: str
+    parents: tuple[Ancestor, ...]
+    """Nearest first; ends at the first process or where the chain could not be followed."""
+    cgroup_id: int | Unknown
+    cgroup: str | Unknown
+    """Path below the cgroup v2 root, ``/`` for the root itself."""
+    netns: int | Unknown
+    """Inode number of the network namespace, as in ``net:[4026531840]``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """The kernel itself sends: no process holds the socket (WireGuard, NFS, IGMP and the like)."""
+
+    reason: str
+
+
+Owner = Process | Kernel | Unknown
+
+
+class Attribution(StrEnum):
+    """How the owner was found; every record names it."""
+
+    FLOW_MAP = "flow-map"
+    """eBPF had written tuple → socket cookie → owner."""
+    SOCK_DIAG = "sock-diag"
+    """The kernel's socket tables gave the cookie, eBPF the owner."""
+    PORT_MAP = "port-map"
+    """eBPF's local port (or raw protocol) → socket cookie → owner."""
+    PROC = "proc"
+    """The last resort: the socket's inode among the file descriptors in /proc."""
+    NONE = "none"
+    """Nobody could tell."""

@@ -1,0 +1,136 @@
+"""The audit row of one decision."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from nfsnitch.core.decision import Decision
+from nfsnitch.core.flow import Flow, address_text
+from nfsnitch.core.owner import Ancestor, Attribution, Kernel, Owner, Process
+from nfsnitch.core.unknown import Unknown
+
+Json = dict[str, Any]
+
+_OWNER_FIELDS = (
+    "pid",
+    "tid",
+    "start_time",
+    "exe",
+    "exe_device",
+    "exe_inode",
+    "exe_deleted",
+    "args",
+    "uid",
+    "gid",
+    "cgroup",
+    "cgroup_id",
+    "parents",
+    "comm",
+)
+
+
+class Record(NamedTuple):
+    """One decision, with all that was known when it was made."""
+
+    wall_ns: int
+    decision: Decision
+    held_ns: int
+    """How long the first packet waited for its verdict."""
+    packets: int
+    """How many queued packets got this verdict."""
+    flow: Flow | Unknown
+    owner: Owner
+    attribution: Attribution
+    netns: int
+    """Inode number of the network namespace in which the packet was seen."""
+    iface: str | Unknown
+
+    def as_json(self) -> Json:
+        """Return the record as JSON data; what is not known is ``{"unknown": reason}``."""
+        decision = self.decision
+        return {
+            "time": _time_text(self.wall_ns),
+            "verdict": decision.verdict.value,
+            "action": decision.action.value,
+            "rule": decision.rule,
+            "reason": decision.reason.value,
+            "attribution": self.attribution.value,
+            "held_ms": round(self.held_ns / 1e6, 3),
+            "packets": self.packets,
+            **owner_json(self.owner),
+            "netns": self.netns,
+            **flow_json(self.flow),
+            "iface": _value(self.iface),
+        }
+
+    def as_line(self) -> str:
+        """Return the record as one line of ASCII JSON, without the line end."""
+        return json.dumps(self.as_json(), separators=(",", ":"))
+
+
+def flow_json(flow: Flow | Unknown) -> Json:
+    """Return the part of a record that names the flow."""
+    if isinstance(flow, Unknown):
+        unknown = _value(flow)
+        return dict.fromkeys(("proto", "saddr", "sport", "daddr", "dport"), unknown)
+    fields: Json = {
+        "proto": flow.proto_name,
+        "saddr": address_text(flow.saddr),
+        "sport": _value(flow.sport),
+        "daddr": address_text(flow.daddr),
+        "dport": _value(flow.dport),
+    }
+    if flow.icmp is not None:
+        fields["icmp_type"] = flow.icmp.type
+        fields["icmp_code"] = flow.icmp.code
+    return fields
+
+
+def owner_json(owner: Owner) -> Json:
+    """Return the part of a record that names the owner; `owner` says which kind it is."""
+    if isinstance(owner, Process):
+        return {"owner": "process", **_process_json(owner)}
+    if isinstance(owner, Kernel):
+        reason = Unknown(f"the kernel's own: {owner.reason}")
+        return {"owner": "kernel", **dict.fromkeys(_OWNER_FIELDS, _value(reason))}
+    return {"owner": "unknown", **dict.fromkeys(_OWNER_FIELDS, _value(owner))}
+
+
+def _process_json(process: Process) -> Json:
+    args = process.args
+    return {
+        "pid": process.pid,
+        "tid": process.tid,
+        "start_time": process.start_time_ns,
+        "exe": _value(process.exe.path),
+        "exe_device": _value(process.exe.device),
+        "exe_inode": _value(process.exe.inode),
+        "exe_deleted": process.exe.deleted,
+        "args": _value(args) if isinstance(args, Unknown) else list(args),
+        "uid": process.uid,
+        "gid": process.gid,
+        "cgroup": _value(process.cgroup),
+        "cgroup_id": _value(process.cgroup_id),
+        "parents": [_ancestor_json(ancestor) for ancestor in process.parents],
+        "comm": process.comm,
+    }
+
+
+def _ancestor_json(ancestor: Ancestor) -> Json:
+    return {
+        "pid": ancestor.pid,
+        "start_time": ancestor.start_time_ns,
+        "exe": _value(ancestor.exe.path),
+    }
+
+
+def _value(value: str | int | Unknown) -> str | int | Json:
+    return {"unknown": value.reason} if isinstance(value, Unknown) else value
+
+
+def _time_text(wall_ns: int) -> str:
+    seconds, nanoseconds = divmod(wall_ns, 1_000_000_000)
+    moment = datetime.fromtimestamp(seconds, UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{nanoseconds // 1000:06d}Z"

@@ -1,0 +1,1 @@
+"""Network namespaces, real services and real programs to try the firewall on."""

@@ -1,0 +1,23 @@
+"""What a command was asked to do, apart from how the command line says it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+DEFAULT_RULES = Path("/etc/nfsnitch/rules.yaml")
+DEFAULT_QUEUE_NUM = 7301
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """Options of ``nfsnitch run``."""
+
+    rules: tuple[Path, ...] = (DEFAULT_RULES,)
+    """Rule files, merged in this order."""
+    cgroup: Path | None = None
+    """Directory of the cgroup v2 whose processes are watched; None for the root of them all."""
+    queue_num: int = DEFAULT_QUEUE_NUM
+    """NFQUEUE number, 0-65535."""
+    records: str | None = None
+    """File to append records to, ``-`` for standard output, None for nowhere."""
