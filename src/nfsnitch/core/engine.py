@@ -70,6 +70,7 @@ class Engine:
         self._held: dict[Flow, _Held] = {}
         """In the order of arrival."""
         self._wake_ns: int | None = None
+        self._stopped = False
 
     @property
     def held_flows(self) -> int:
@@ -105,13 +106,20 @@ class Engine:
         return self._decided(decision, arrival, (arrival.packet_id,), arrival.now) + counts
 
     def _hold(self, arrival: FlowArrived, ruling: Ruling) -> list[Command]:
+        if self._stopped:
+            return self._not_held(arrival, ruling, Reason.STOPPING, Counter.STOPPING)
         if len(self._held) >= MAX_HELD_FLOWS:
-            decision = self._unanswered(ruling, Reason.HELD_LIMIT)
-            commands = self._decided(decision, arrival, (arrival.packet_id,), arrival.now)
-            return [*commands, Count(Counter.HELD_LIMIT)]
+            return self._not_held(arrival, ruling, Reason.HELD_LIMIT, Counter.HELD_LIMIT)
         deadline_ns = arrival.now.monotonic_ns + self._ruleset.ask_timeout_ns
         self._held[arrival.flow] = _Held(arrival, ruling, deadline_ns, [arrival.packet_id])
         return [Count(Counter.HELD), *self._wake_by(deadline_ns)]
+
+    def _not_held(
+        self, arrival: FlowArrived, ruling: Ruling, reason: Reason, counter: Counter
+    ) -> list[Command]:
+        decision = self._unanswered(ruling, reason)
+        commands = self._decided(decision, arrival, (arrival.packet_id,), arrival.now)
+        return [*commands, Count(counter)]
 
     def _join(self, held: _Held, arrival: FlowArrived) -> list[Command]:
         if len(held.packet_ids) >= MAX_PACKETS_OF_HELD_FLOW:
@@ -156,6 +164,7 @@ class Engine:
         return commands
 
     def _stopping(self, event: Stopping) -> list[Command]:
+        self._stopped = True
         everything = list(self._held.values())
         return self._release(everything, Reason.STOPPING, Counter.STOPPING, event.now)
 

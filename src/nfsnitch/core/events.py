@@ -68,7 +68,7 @@ class RulesetChanged:
 
 @dataclass(frozen=True, slots=True)
 class Stopping:
-    """The daemon stops: everything held must get its verdict now."""
+    """The daemon stops: everything held gets its verdict now, and nothing is held any more."""
 
     now: Instant
 

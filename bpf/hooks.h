@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What happens in each hook. All return ALLOW: refusing is the packet path's business. */
+#ifndef NFSNITCH_HOOKS_H
+#define NFSNITCH_HOOKS_H
+
+enum { ALLOW = 1 };
+
+/* Makes the current process the owner of a socket. */
+static __noinline int socket_used(__u64 cookie)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct owner owner = {};
+
+	remember_image(&owner.image, task);
+	owner.tid = BPF_CORE_READ(task, pid);
+	owner.uid = BPF_CORE_READ(task, cred, fsuid.val);
+	owner.gid = BPF_CORE_READ(task, cred, fsgid.val);
+	owner.netns = BPF_CORE_READ(task, nsproxy, net_ns, ns.inum);
+	BPF_CORE_READ_STR_INTO(&owner.comm, task, comm);
+	if (bpf_map_update_elem(&owners, &cookie, &owner, BPF_ANY))
+		count(COUNT_OWNERS_FULL);
+	return ALLOW;
+}
+
+static __always_inline int socket_created(struct sock *sk, __u64 cookie)
+{
+	socket_used(cookie);
+	if (is_raw(sk)) /* it may send without any further hook being run */
+		remember_port(sk, cookie);
+	return ALLOW;
+}
+
+/* Sets what every datagram's key has; the source address is zero where routing will choose it. */
+static __always_inline void start_datagram_key(struct flow_key *key, struct bpf_sock_addr *ctx,
+					       struct sock *sk)
+{
+	key->netns_cookie = netns_cookie_of(sk);
+	key->sport = BPF_CORE_READ(sk, __sk_common.skc_num);
+	key->dport = bpf_ntohs(ctx->user_port);
+	key->proto = ctx->protocol;
+}
+
+static __always_inline int datagram_sent(struct sock *sk, struct flow_key *key, __u64 cookie)
+{
+	bpf_map_update_elem(&flows, key, &cookie, BPF_ANY);
+	remember_port(sk, cookie);
+	return socket_used(cookie);
+}
+
+static __always_inline int datagram4_sent(struct bpf_sock_addr *ctx, __u64 cookie)
+{
+	struct sock *sk = plain_address(ctx->sk);
+	struct flow_key key = { .family = 4 };
+
+	start_datagram_key(&key, ctx, sk);
+	put_ipv4(key.saddr_be, ctx->msg_src_ip4);
+	put_ipv4(key.daddr_be, ctx->user_ip4);
+	return datagram_sent(sk, &key, cookie);
+}
+
+static __always_inline int datagram6_sent(struct bpf_sock_addr *ctx, __u64 cookie)
+{
+	struct sock *sk = plain_address(ctx->sk);
+	struct flow_key key = { .family = 6 };
+	__u32 saddr_be[4], daddr_be[4];
+
+	start_datagram_key(&key, ctx, sk);
+	for (int i = 0; i < 4; i++) { /* the verifier takes these one word at a time */
+		saddr_be[i] = ctx->msg_src_ip6[i];
+		daddr_be[i] = ctx->user_ip6[i];
+	}
+	__builtin_memcpy(key.saddr_be, saddr_be, sizeof(saddr_be));
+	__builtin_memcpy(key.daddr_be, daddr_be, sizeof(daddr_be));
+	return datagram_sent(sk, &key, cookie);
+}
+
+static __always_inline int tcp_connecting(struct bpf_sock_ops *ctx, __u64 cookie)
+{
+	struct bpf_sock *sk = ctx->sk;
+
+	if (sk)
+		remember_flow(plain_address(sk), cookie);
+	return ALLOW;
+}
+
+/*
+ * Tells user space to remove the owner; if it does not listen, removes it here and now. User space
+ * looks once a second by itself, so it is woken only when the ring fills up faster than that.
+ */
+static __always_inline void announce_release(struct owner *owner, __u64 cookie)
+{
+	struct release release = { .cookie = cookie };
+	bool filling = bpf_ringbuf_query(&releases, BPF_RB_AVAIL_DATA) > RELEASES_BYTES / 4;
+	__u64 wakeup = filling ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
+
+	owner->released_ns = bpf_ktime_get_ns();
+	if (bpf_ringbuf_output(&releases, &release, sizeof(release), wakeup)) {
+		bpf_map_delete_elem(&owners, &cookie);
+		count(COUNT_RELEASES_LOST);
+	}
+}
+
+/*
+ * The socket is still hashed here and sock_diag still finds it; after this it does not. So whoever
+ * looks there in vain finds here what is written now. TCP has had its tuple since it connected.
+ */
+static __always_inline int socket_released(struct sock *sk, __u64 cookie)
+{
+	struct owner *owner = bpf_map_lookup_elem(&owners, &cookie);
+
+	if (!owner)
+		return ALLOW;
+	if (BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP) {
+		if (BPF_CORE_READ(sk, __sk_common.skc_dport))
+			remember_flow(sk, cookie);
+		remember_port(sk, cookie);
+	}
+	announce_release(owner, cookie);
+	return ALLOW;
+}
+
+#endif

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What the eBPF programs and user space share: the keys and values of the maps.
+ *
+ * User space reads these with the struct formats of src/nfsnitch/adapters/bpf/layout.py; the sizes
+ * are asserted here and compared there with what the kernel says of each map, so that the two
+ * cannot drift apart. Integers are in host byte order unless the name ends in _be. Every byte of
+ * padding is named, so that a key never carries what happened to lie on the stack.
+ */
+#ifndef NFSNITCH_LAYOUT_H
+#define NFSNITCH_LAYOUT_H
+
+enum {
+	EXE_BYTES = 1024,    /* longest executable path kept; a power of two */
+	CGROUP_BYTES = 512,  /* longest cgroup path kept; a power of two */
+	ARGS_BYTES = 1024,   /* how much of the arguments is kept */
+	NAME_BYTES = 256,    /* longest single file name (NAME_MAX + 1) */
+	COMM_BYTES = 16,     /* TASK_COMM_LEN */
+	MAX_OWNERS = 262144, /* sockets alive at once */
+	MAX_IMAGES = 16384,  /* processes with such sockets, and their ancestors */
+	MAX_FLOWS = 65536,
+	MAX_PORTS = 65536,
+	RELEASES_BYTES = 1 << 20, /* 65,536 closed sockets that user space has yet to hear of */
+	MAX_ANCESTORS = 16,
+};
+
+/*
+ * Names one process between two execs. A pid alone is reused; pid and start time stay the same over
+ * an exec, so the count of execs belongs to it, and so does the cgroup, which has its path in the
+ * image: moved to another cgroup, a process gets another image.
+ */
+struct image_key {
+	__u64 start_ns;  /* boot time at which the process started */
+	__u64 exec_id;   /* task_struct.self_exec_id */
+	__u64 cgroup_id; /* 0: not known */
+	__u32 pid;       /* of the thread group; 0: none */
+	__u32 padding;
+};
+
+enum image_flag {
+	IMAGE_READY = 1 << 0,            /* everything but the arguments has been filled in */
+	IMAGE_EXE_KNOWN = 1 << 1,
+	IMAGE_EXE_TRUNCATED = 1 << 2,    /* longer than EXE_BYTES: the end of it is kept */
+	IMAGE_EXE_DELETED = 1 << 3,      /* no name leads to the file any more */
+	IMAGE_ARGS_KNOWN = 1 << 4,       /* read in the process's own context */
+	IMAGE_ARGS_TRUNCATED = 1 << 5,   /* longer than ARGS_BYTES: the start of it is kept */
+	IMAGE_CGROUP_KNOWN = 1 << 6,
+	IMAGE_CGROUP_TRUNCATED = 1 << 7,
+	IMAGE_TORN = 1 << 8,             /* the ancestor was in an exec while it was being read */
+};
+
+/* What is the same for all sockets of a process. Texts end at the end of their buffer's first part
+ * (they are written from the last component backwards); the NAME_BYTES behind it are slack that lets
+ * the verifier see that no component can run over. */
+struct image {
+	struct image_key parent; /* pid 0: there is none, or it was too far up */
+	__u64 last_used_ns;      /* monotonic; user space removes what is unused for long */
+	__u64 exe_inode;
+	__u32 exe_device;        /* kernel encoding: major << 20 | minor */
+	__u32 flags;             /* enum image_flag */
+	__u16 exe_start;         /* the path is exe[exe_start .. EXE_BYTES) */
+	__u16 cgroup_start;      /* the path is cgroup[cgroup_start .. CGROUP_BYTES) */
+	__u16 args_bytes;        /* the arguments are args[0 .. args_bytes), each ended by a NUL */
+	__u16 padding;
+	char exe[EXE_BYTES + NAME_BYTES];
+	char cgroup[CGROUP_BYTES + NAME_BYTES];
+	char args[ARGS_BYTES];
+};
+
+/* Who uses a socket: the process that last connected it or sent through it, else its creator. */
+struct owner {
+	struct image_key image;
+	__u64 released_ns; /* monotonic; 0 while the socket is open */
+	__u32 tid;
+	__u32 uid;         /* file-system uid, as the kernel stamps it on the socket */
+	__u32 gid;
+	__u32 netns;       /* inode number of the process's network namespace */
+	char comm[COMM_BYTES];
+};
+
+/* A flow as the packet will name it. IPv4 addresses fill the first four bytes. */
+struct flow_key {
+	__u64 netns_cookie;
+	__u8 saddr_be[16]; /* zero: left to the routing table */
+	__u8 daddr_be[16];
+	__u16 sport;
+	__u16 dport;
+	__u8 family;       /* 4 or 6 */
+	__u8 proto;
+	__u16 padding;
+};
+
+/* A local port, or, for a raw socket, the protocol alone. */
+struct port_key {
+	__u64 netns_cookie;
+	__u16 sport; /* 0 for a raw socket */
+	__u16 proto;
+	__u16 raw;   /* 1 for a raw socket */
+	__u16 padding;
+};
+
+struct port_value {
+	__u64 cookie;
+	__u64 shared; /* 1: another open socket had the same key, so this answers nothing */
+};
+
+/* Told through the ring buffer when a socket has been closed. */
+struct release {
+	__u64 cookie;
+};
+
+enum counter {
+	COUNT_OWNERS_FULL,
+	COUNT_IMAGES_FULL,
+	COUNT_RELEASES_LOST,
+	COUNTERS,
+};
+
+_Static_assert(sizeof(struct image_key) == 32, "layout.py: IMAGE_KEY");
+_Static_assert(sizeof(struct image) == 3136, "layout.py: IMAGE");
+_Static_assert(sizeof(struct owner) == 72, "layout.py: OWNER");
+_Static_assert(sizeof(struct flow_key) == 48, "layout.py: FLOW_KEY");
+_Static_assert(sizeof(struct port_key) == 16, "layout.py: PORT_KEY");
+_Static_assert(sizeof(struct port_value) == 16, "layout.py: PORT_VALUE");
+
+#endif

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The maps: what each is for, and who removes its entries. */
+#ifndef NFSNITCH_MAPS_H
+#define NFSNITCH_MAPS_H
+
+/* Socket cookie -> who uses the socket. Written in process context. When the socket is closed, its
+ * entry stays for a while (its last packet may still wait in the queue); user space hears of it
+ * through `releases` and removes it. A full map refuses the newcomer: nobody can push another
+ * process's socket out. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_OWNERS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u64);
+	__type(value, struct owner);
+} owners SEC(".maps");
+
+/* Process between two execs -> what is the same for all its sockets. Filled in once; user space
+ * removes what no owner refers to and nothing has used for a while. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_IMAGES);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct image_key);
+	__type(value, struct image);
+} images SEC(".maps");
+
+/* One image of zeros to start a new entry from: it is too large for the stack, and a per-CPU scratch
+ * buffer could be overwritten by another task when this one is preempted. Never written. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct image);
+} blank_image SEC(".maps");
+
+/* Tuple -> socket cookie. Cookies are never used again, so an entry that has outlived its socket
+ * leads to no owner and does no harm; the least recently used ones make room. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, MAX_FLOWS);
+	__type(key, struct flow_key);
+	__type(value, __u64);
+} flows SEC(".maps");
+
+/* Local port (or raw protocol) -> socket cookie, for sockets whose packets no tuple leads to. As
+ * with `flows`, what has outlived its socket leads nowhere. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, MAX_PORTS);
+	__type(key, struct port_key);
+	__type(value, struct port_value);
+} ports SEC(".maps");
+
+/* Closed sockets, for user space to remove their owners. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, RELEASES_BYTES);
+} releases SEC(".maps");
+
+/* enum counter -> how often. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, COUNTERS);
+	__type(key, __u32);
+	__type(value, __u64);
+} counters SEC(".maps");
+
+static __always_inline void count(__u32 counter)
+{
+	__u64 *value = bpf_map_lookup_elem(&counters, &counter);
+
+	if (value)
+		__sync_fetch_and_add(value, 1);
+}
+
+#endif

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What a socket says of itself, and the maps that lead from a packet to it. */
+#ifndef NFSNITCH_SOCKET_H
+#define NFSNITCH_SOCKET_H
+
+/*
+ * The address of a kernel object that the verifier gave a type which forbids arithmetic (a context,
+ * a socket), as a plain number for bpf_probe_read_kernel: by way of the stack.
+ */
+static __always_inline void *plain_address(void *typed)
+{
+	void *volatile slot = typed;
+	void *address = NULL;
+
+	bpf_probe_read_kernel(&address, sizeof(address), (void *)&slot);
+	return address;
+}
+
+static __always_inline __u64 netns_cookie_of(struct sock *sk)
+{
+	return BPF_CORE_READ(sk, __sk_common.skc_net.net, net_cookie);
+}
+
+static __always_inline void put_ipv4(__u8 *field, __u32 address_be)
+{
+	__builtin_memcpy(field, &address_be, sizeof(address_be));
+}
+
+/* Whether an IPv6 address stands for an IPv4 one (::ffff:0:0/96, RFC 4291 2.5.5.2). */
+static __always_inline bool is_mapped(const struct in6_addr *address)
+{
+	return !address->in6_u.u6_addr32[0] && !address->in6_u.u6_addr32[1] &&
+	       address->in6_u.u6_addr32[2] == bpf_htonl(0xffff);
+}
+
+/* Sets *key to the tuple of a connected socket; an IPv6 socket may well be talking IPv4. */
+static __always_inline void make_flow_key(struct flow_key *key, struct sock *sk)
+{
+	struct in6_addr daddr;
+
+	key->netns_cookie = netns_cookie_of(sk);
+	key->sport = BPF_CORE_READ(sk, __sk_common.skc_num);
+	key->dport = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
+	key->proto = BPF_CORE_READ(sk, sk_protocol);
+	key->family = 4;
+	if (BPF_CORE_READ(sk, __sk_common.skc_family) == AF_INET6) {
+		BPF_CORE_READ_INTO(&daddr, sk, __sk_common.skc_v6_daddr);
+		if (!is_mapped(&daddr)) {
+			key->family = 6;
+			BPF_CORE_READ_INTO(&key->daddr_be, sk, __sk_common.skc_v6_daddr.in6_u.u6_addr8);
+			BPF_CORE_READ_INTO(&key->saddr_be, sk, __sk_common.skc_v6_rcv_saddr.in6_u.u6_addr8);
+			return;
+		}
+	}
+	put_ipv4(key->daddr_be, BPF_CORE_READ(sk, __sk_common.skc_daddr));
+	put_ipv4(key->saddr_be, BPF_CORE_READ(sk, __sk_common.skc_rcv_saddr));
+}
+
+/* Writes tuple -> cookie for a connected socket. */
+static __always_inline void remember_flow(struct sock *sk, __u64 cookie)
+{
+	struct flow_key key = {};
+
+	make_flow_key(&key, sk);
+	bpf_map_update_elem(&flows, &key, &cookie, BPF_ANY);
+}
+
+/* Whether another socket than `cookie` answers to this key and is still open. */
+static __always_inline bool is_shared(const struct port_value *present, __u64 cookie)
+{
+	struct owner *owner;
+	__u64 other;
+
+	if (!present || present->cookie == cookie)
+		return present && present->shared;
+	other = present->cookie;
+	owner = bpf_map_lookup_elem(&owners, &other);
+	return owner && !owner->released_ns;
+}
+
+/* Writes local port (or raw protocol) -> cookie. */
+static __always_inline void remember_port(struct sock *sk, __u64 cookie)
+{
+	struct port_key key = {
+		.netns_cookie = netns_cookie_of(sk),
+		.proto = BPF_CORE_READ(sk, sk_protocol),
+		.raw = BPF_CORE_READ(sk, sk_type) == SOCK_RAW,
+	};
+	struct port_value value = { .cookie = cookie };
+
+	if (!key.raw)
+		key.sport = BPF_CORE_READ(sk, __sk_common.skc_num);
+	value.shared = is_shared(bpf_map_lookup_elem(&ports, &key), cookie);
+	bpf_map_update_elem(&ports, &key, &value, BPF_ANY);
+}
+
+static __always_inline bool is_raw(struct sock *sk)
+{
+	return BPF_CORE_READ(sk, sk_type) == SOCK_RAW;
+}
+
+#endif

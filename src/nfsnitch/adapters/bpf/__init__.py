@@ -1,0 +1,1 @@
+"""The eBPF side: loading the object from bpf/, attaching its programs, reading its maps."""

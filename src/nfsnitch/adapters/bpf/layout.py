@@ -1,0 +1,185 @@
+"""The keys and values of the maps, byte for byte as bpf/layout.h has them."""
+
+from __future__ import annotations
+
+import os
+from enum import IntFlag
+from struct import Struct
+from typing import NamedTuple
+
+from nfsnitch.core.flow import Flow
+from nfsnitch.core.text import decoded
+from nfsnitch.core.unknown import Unknown
+
+EXE_BYTES, CGROUP_BYTES, ARGS_BYTES, NAME_BYTES = 1024, 512, 1024, 256
+
+COOKIE = Struct("=Q")
+IMAGE_KEY = Struct("=QQQII")
+IMAGE = Struct(
+    f"={IMAGE_KEY.size}sQQIIHHHH{EXE_BYTES + NAME_BYTES}s{CGROUP_BYTES + NAME_BYTES}s{ARGS_BYTES}s"
+)
+OWNER = Struct(f"={IMAGE_KEY.size}sQIIII16s")
+FLOW_KEY = Struct("=Q16s16sHHBBH")
+PORT_KEY = Struct("=QHHHH")
+PORT_VALUE = Struct("=QQ")
+COUNTER_KEY = Struct("=I")
+COUNTER_VALUE = Struct("=Q")
+
+SIZES: dict[str, tuple[int, int]] = {
+    "owners": (COOKIE.size, OWNER.size),
+    "images": (IMAGE_KEY.size, IMAGE.size),
+    "flows": (FLOW_KEY.size, COOKIE.size),
+    "ports": (PORT_KEY.size, PORT_VALUE.size),
+    "counters": (COUNTER_KEY.size, COUNTER_VALUE.size),
+}
+"""Map → bytes of a key and of a value."""
+
+COUNTERS = ("owners-full", "images-full", "releases-lost")
+"""``enum counter``, by the names of `nfsnitch.core.counters.Counter`."""
+
+_ANY_ADDRESS = bytes(16)
+
+
+class ImageFlag(IntFlag):
+    """``enum image_flag``."""
+
+    READY = 1 << 0
+    EXE_KNOWN = 1 << 1
+    EXE_TRUNCATED = 1 << 2
+    EXE_DELETED = 1 << 3
+    ARGS_KNOWN = 1 << 4
+    ARGS_TRUNCATED = 1 << 5
+    CGROUP_KNOWN = 1 << 6
+    CGROUP_TRUNCATED = 1 << 7
+    TORN = 1 << 8
+
+
+class ImageKey(NamedTuple):
+    """Names one process between two execs."""
+
+    start_ns: int
+    exec_id: int
+    cgroup_id: int
+    pid: int
+    """0: no process."""
+
+    @classmethod
+    def unpacked(cls, raw: bytes) -> ImageKey:
+        """Read ``struct image_key``."""
+        start_ns, exec_id, cgroup_id, pid, _ = IMAGE_KEY.unpack(raw)
+        return cls(start_ns, exec_id, cgroup_id, pid)
+
+
+class Image(NamedTuple):
+    """What is the same for all sockets of a process (``struct image``)."""
+
+    parent: bytes
+    """The parent's packed key."""
+    last_used_ns: int
+    flags: ImageFlag
+    exe: str | Unknown
+    exe_device: int | Unknown
+    exe_inode: int | Unknown
+    cgroup: str | Unknown
+    args: tuple[str, ...] | Unknown
+
+    @classmethod
+    def unpacked(cls, raw: bytes) -> Image:
+        """Read ``struct image``; what it lacks becomes `Unknown`."""
+        parent, used_ns, inode, device, bits, *texts = IMAGE.unpack(raw)
+        exe_at, cgroup_at, args_bytes, _, exe, cgroup, args = texts
+        flags = ImageFlag(bits)
+        no_exe = Unknown("the process has no executable (a kernel thread, or it was exiting)")
+        has_exe = ImageFlag.EXE_KNOWN in flags
+        return cls(
+            parent,
+            used_ns,
+            flags,
+            _exe_text(flags, exe[exe_at:EXE_BYTES]) if has_exe else no_exe,
+            os.makedev(device >> 20, device & 0xFFFFF) if has_exe else no_exe,
+            inode if has_exe else no_exe,
+            _cgroup_text(flags, cgroup[cgroup_at:CGROUP_BYTES]),
+            _args_texts(flags, args[:args_bytes]),
+        )
+
+    @property
+    def exe_deleted(self) -> bool:
+        """Whether no name leads to the executable any more."""
+        return ImageFlag.EXE_DELETED in self.flags
+
+    @property
+    def complete(self) -> bool:
+        """Whether the kernel could fill in everything, so that the image never changes again."""
+        wanted = ImageFlag.READY | ImageFlag.EXE_KNOWN | ImageFlag.ARGS_KNOWN
+        spoilt = ImageFlag.TORN | ImageFlag.EXE_TRUNCATED
+        return wanted in self.flags and not self.flags & spoilt
+
+
+class OwnerEntry(NamedTuple):
+    """``struct owner``."""
+
+    image_key: bytes
+    """Packed."""
+    released_ns: int
+    """0 while the socket is open."""
+    tid: int
+    uid: int
+    gid: int
+    netns: int
+    comm: bytes
+
+    @classmethod
+    def unpacked(cls, raw: bytes) -> OwnerEntry:
+        """Read ``struct owner``."""
+        return cls(*OWNER.unpack(raw))
+
+
+def flow_key(netns_cookie: int, flow: Flow, *, any_saddr: bool = False) -> bytes:
+    """Return the key of *flow* in the map ``flows``; its ports must be known."""
+    return FLOW_KEY.pack(
+        netns_cookie,
+        _ANY_ADDRESS if any_saddr else flow.saddr,
+        flow.daddr,
+        flow.sport,
+        flow.dport,
+        flow.family,
+        flow.proto,
+        0,
+    )
+
+
+def port_key(netns_cookie: int, proto: int, sport: int) -> bytes:
+    """Return the key of a local port in the map ``ports``."""
+    return PORT_KEY.pack(netns_cookie, sport, proto, 0, 0)
+
+
+def raw_key(netns_cookie: int, proto: int) -> bytes:
+    """Return the key of a raw socket in the map ``ports``."""
+    return PORT_KEY.pack(netns_cookie, 0, proto, 1, 0)
+
+
+def _exe_text(flags: ImageFlag, raw: bytes) -> str | Unknown:
+    if ImageFlag.TORN in flags:
+        return Unknown("the process was replacing itself (exec) while it was looked at")
+    if ImageFlag.EXE_TRUNCATED in flags:
+        return Unknown(f"the path is longer than {EXE_BYTES} bytes")
+    return decoded(raw)
+
+
+def _cgroup_text(flags: ImageFlag, raw: bytes) -> str | Unknown:
+    if ImageFlag.CGROUP_KNOWN not in flags:
+        return Unknown("the process is in no cgroup v2")
+    if ImageFlag.CGROUP_TRUNCATED in flags:
+        return Unknown(f"the path is longer than {CGROUP_BYTES} bytes")
+    return decoded(raw) or "/"
+
+
+def _args_texts(flags: ImageFlag, raw: bytes) -> tuple[str, ...] | Unknown:
+    if ImageFlag.ARGS_KNOWN not in flags:
+        return Unknown("the arguments could not be read in the kernel")
+    return split_args(raw)
+
+
+def split_args(raw: bytes) -> tuple[str, ...]:
+    """Return the arguments in *raw*, where each is ended by a NUL, as in /proc/PID/cmdline."""
+    return tuple(decoded(each) for each in raw.removesuffix(b"\0").split(b"\0")) if raw else ()

@@ -1,0 +1,191 @@
+"""The owners that eBPF has recorded, read from its maps and kept tidy."""
+
+from __future__ import annotations
+
+import ctypes
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from nfsnitch.adapters import procfs
+from nfsnitch.adapters.bpf.core_loader import LoadedPrograms
+from nfsnitch.adapters.bpf.layout import (
+    COOKIE,
+    COUNTER_KEY,
+    COUNTER_VALUE,
+    COUNTERS,
+    PORT_VALUE,
+    Image,
+    ImageKey,
+    OwnerEntry,
+)
+from nfsnitch.core.counters import Counter
+from nfsnitch.core.owner import Ancestor, Executable, Process
+from nfsnitch.core.text import decoded
+from nfsnitch.core.unknown import Unknown
+
+RELEASE_GRACE_NS = 10_000_000_000
+"""How long the owner of a closed socket stays: its last packets may still wait in the queue."""
+IMAGE_IDLE_NS = 60_000_000_000
+"""How long an image stays that no owner refers to."""
+
+_CACHED_IMAGES = 4096
+_MAX_ANCESTORS = 16
+_NO_IMAGE = Unknown("its entry is missing: the map of processes was full")
+
+
+class OwnerStore:
+    """Reads owners by socket cookie; removes what belongs to sockets closed for a while."""
+
+    def __init__(
+        self, programs: LoadedPrograms, clock_ns: Callable[[], int] = time.monotonic_ns
+    ) -> None:
+        self._programs = programs
+        self._clock_ns = clock_ns
+        self._images: dict[bytes, Image] = {}
+        """Complete images only: they never change."""
+        self._released: deque[tuple[int, bytes]] = deque()
+        """(when heard of, packed cookie), oldest first; as many as `owners` can have."""
+        self._ring = programs.releases(self._heard_of_release)
+
+    def fileno(self) -> int:
+        """Return the descriptor that is readable when `tidy` should not wait for its second."""
+        return self._ring.fileno()
+
+    def close(self) -> None:
+        """Let go of the ring buffer."""
+        self._ring.close()
+
+    def cookie_of_flow(self, key: bytes) -> int | None:
+        """Return the cookie under a key made by `layout.flow_key`."""
+        raw = self._programs.flows.get(key)
+        return None if raw is None else int.from_bytes(raw, "little")
+
+    def cookie_of_port(self, key: bytes) -> int | None:
+        """Return the cookie under a key made by `layout.port_key` or `layout.raw_key`.
+
+        None also when several open sockets share it: then it tells nothing.
+        """
+        raw = self._programs.ports.get(key)
+        if raw is None:
+            return None
+        cookie, shared = PORT_VALUE.unpack(raw)
+        return None if shared else cookie
+
+    def owner_of(self, cookie: int) -> Process | None:
+        """Return the owner of the socket with this cookie; None if eBPF has not seen it."""
+        raw = self._programs.owners.get(COOKIE.pack(cookie))
+        return None if raw is None else self._process(OwnerEntry.unpacked(raw))
+
+    def counters(self) -> dict[Counter, int]:
+        """Return what the eBPF programs have counted."""
+        values = (
+            self._programs.counters.get(COUNTER_KEY.pack(number)) for number in range(len(COUNTERS))
+        )
+        return {
+            Counter(name): COUNTER_VALUE.unpack(raw)[0]
+            for name, raw in zip(COUNTERS, values, strict=True)
+            if raw is not None
+        }
+
+    def tidy(self) -> None:
+        """Remove the owners of sockets that were closed at least `RELEASE_GRACE_NS` ago."""
+        self._ring.consume()
+        until_ns = self._clock_ns() - RELEASE_GRACE_NS
+        while self._released and self._released[0][0] <= until_ns:
+            self._programs.owners.remove(self._released.popleft()[1])
+
+    def sweep_images(self) -> Iterator[None]:
+        """Remove the images that nothing needs, in small steps: run one step at a time."""
+        idle_since_ns = time.monotonic_ns() - IMAGE_IDLE_NS
+        needed: set[bytes] = set()
+        for cookie in self._programs.owners.keys():  # noqa: SIM118  not a dict
+            raw = self._programs.owners.get(cookie)
+            if raw is not None:
+                needed.add(OwnerEntry.unpacked(raw).image_key)
+            yield
+        for key in list(needed):
+            needed.update(key for key, _ in self._chain(self._image(key)))
+            yield
+        for key in list(self._programs.images.keys()):
+            yield
+            image = None if key in needed else self._read_image(key)
+            if image is not None and image.last_used_ns < idle_since_ns:
+                self._programs.images.remove(key)
+                self._images.pop(key, None)
+
+    def _heard_of_release(self, address: int, size: int) -> None:
+        self._released.append((self._clock_ns(), ctypes.string_at(address, size)))
+
+    def _process(self, entry: OwnerEntry) -> Process:
+        key = ImageKey.unpacked(entry.image_key)
+        image = self._image(entry.image_key)
+        found = Process(
+            pid=key.pid,
+            tid=entry.tid,
+            start_time_ns=key.start_ns,
+            uid=entry.uid,
+            gid=entry.gid,
+            exe=_executable(image),
+            args=image.args if image else _NO_IMAGE,
+            comm=decoded(entry.comm.split(b"\0", 1)[0]),
+            parents=tuple(_ancestor(key, above) for key, above in self._chain(image)),
+            cgroup_id=key.cgroup_id or Unknown("the process is in no cgroup v2"),
+            cgroup=image.cgroup if image else _NO_IMAGE,
+            netns=entry.netns,
+        )
+        return found if image and image.complete else _completed(found)
+
+    def _image(self, key: bytes) -> Image | None:
+        cached = self._images.get(key)
+        if cached is not None:
+            return cached
+        image = self._read_image(key)
+        if image is not None and image.complete:
+            if len(self._images) >= _CACHED_IMAGES:
+                del self._images[next(iter(self._images))]
+            self._images[key] = image
+        return image
+
+    def _read_image(self, key: bytes) -> Image | None:
+        raw = self._programs.images.get(key)
+        return None if raw is None else Image.unpacked(raw)
+
+    def _chain(self, image: Image | None) -> Iterator[tuple[bytes, Image | None]]:
+        """Yield the packed keys and images of the ancestors, nearest first."""
+        for _ in range(_MAX_ANCESTORS):
+            if image is None or not ImageKey.unpacked(image.parent).pid:
+                return
+            key = image.parent
+            image = self._image(key)
+            yield key, image
+
+
+def _executable(image: Image | None) -> Executable:
+    if image is None:
+        return Executable(_NO_IMAGE, _NO_IMAGE, _NO_IMAGE)
+    return Executable(image.exe, image.exe_device, image.exe_inode, image.exe_deleted)
+
+
+def _ancestor(packed_key: bytes, image: Image | None) -> Ancestor:
+    key = ImageKey.unpacked(packed_key)
+    return Ancestor(key.pid, key.start_ns, _executable(image))
+
+
+def _completed(found: Process) -> Process:
+    """Fill in from /proc what the kernel could not, if the process still runs the same file."""
+    seen = procfs.process(found.pid)
+    if isinstance(seen, Unknown):
+        return found
+    if not procfs.is_same_start(found.start_time_ns, seen.start_time_ns):
+        return found
+    if not isinstance(found.exe.inode, Unknown) and found.exe.inode != seen.exe.inode:
+        return found
+    return replace(
+        found,
+        exe=seen.exe if isinstance(found.exe.path, Unknown) else found.exe,
+        args=seen.args if isinstance(found.args, Unknown) else found.args,
+        cgroup=seen.cgroup if isinstance(found.cgroup, Unknown) else found.cgroup,
+        parents=found.parents or seen.parents,
+    )

@@ -1,0 +1,43 @@
+"""Where the cgroup v2 hierarchy is mounted (``cgroups(7)``)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_PROC = Path("/proc")
+
+
+def v2_root(proc: Path = _PROC) -> Path:
+    """Return the directory of the root cgroup.
+
+    ``ip netns exec`` puts a fresh sysfs over /sys, which hides what was mounted below; then the way
+    leads through the first process's root directory.
+
+    Raises:
+        FileNotFoundError: no cgroup v2 file system is mounted.
+
+    """
+    here = _mount_point(proc / "self" / "mountinfo")
+    if here is not None:
+        return here
+    first = _mount_point(proc / "1" / "mountinfo")
+    if first is not None:
+        return proc / "1" / "root" / first.relative_to("/")
+    raise FileNotFoundError(
+        "no cgroup v2 file system is mounted; mount one (mount -t cgroup2 none /sys/fs/cgroup)"
+    )
+
+
+def _mount_point(mountinfo: Path) -> Path | None:
+    for line in mountinfo.read_text("utf-8", "surrogateescape").splitlines():
+        place, _, kind = line.partition(" - ")
+        if kind.split()[0] == "cgroup2":
+            return Path(_unescaped(place.split()[4]))
+    return None
+
+
+def _unescaped(text: str) -> str:
+    """Undo the octal escapes of mountinfo."""
+    for octal, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
+        text = text.replace(octal, character)
+    return text

@@ -1,0 +1,164 @@
+"""The kernel's packet queue (NFQUEUE), by way of the package NetfilterQueue."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from netfilterqueue import NetfilterQueue, Packet
+
+from nfsnitch.core.decision import Verdict
+
+QUEUE_PACKETS = 32_768
+"""As many packets may wait in the kernel, those held for an answer included."""
+PACKETS_AT_ONCE = 256
+"""After so many, `drain` returns, so that nothing else starves in a flood."""
+
+_NETLINK_NETFILTER = 12
+"""linux/netlink.h"""
+_SOCKET_BYTES = 16 << 20
+_COUNTERS = Path("/proc/net/netfilter/nfnetlink_queue")
+
+
+class QueueError(Exception):
+    """The queue cannot be had; the message says why and what to do."""
+
+
+class QueuedPacket(NamedTuple):
+    """A packet that waits in the kernel for its verdict."""
+
+    packet_id: int
+    payload: bytes
+    """From the IP header on; at most 4,016 bytes, which is as much as the package copies."""
+    ifindex: int
+    """The interface through which it would leave."""
+
+
+class KernelCounters(NamedTuple):
+    """What the kernel itself lost (net/netfilter/nfnetlink_queue.c, seq_show)."""
+
+    queue_dropped: int
+    user_dropped: int
+
+
+class _BoundedReader:
+    """Hands netlink messages to the package's loop, so many and no more, and counts overruns.
+
+    The package's own loop goes on until the queue is empty, which in a flood is never, and takes
+    no notice of ENOBUFS, by which the kernel says that messages were lost.
+    """
+
+    def __init__(self, netlink: socket.socket) -> None:
+        self._netlink = netlink
+        self.left = 0
+        self.overruns = 0
+
+    def recv(self, size: int) -> bytes:
+        """Return the next message, as the method of `socket.socket` does."""
+        if not self.left:
+            raise BlockingIOError(errno.EAGAIN, "enough for now")
+        try:
+            message = self._netlink.recv(size, socket.MSG_DONTWAIT)
+        except OSError as problem:
+            if problem.errno == errno.ENOBUFS:
+                self.overruns += 1
+            raise
+        self.left -= 1
+        return message
+
+
+class PacketQueue:
+    """One queue of the network namespace in which it is opened."""
+
+    def __init__(self, queue_num: int, reject_mark: int) -> None:
+        """Bind to *queue_num*; *reject_mark* is what tells the ruleset to refuse a packet aloud.
+
+        Raises:
+            QueueError: not allowed, or another program has the queue.
+
+        """
+        self._queue_num = queue_num
+        self._reject_mark = reject_mark
+        self._on_packet: Callable[[QueuedPacket], None] | None = None
+        self._waiting: dict[int, Packet] = {}
+        self._queue = NetfilterQueue()
+        try:
+            self._queue.bind(
+                queue_num, self._arrived, max_len=QUEUE_PACKETS, sock_len=_SOCKET_BYTES
+            )
+        except OSError as problem:
+            raise QueueError(
+                f"queue {queue_num} cannot be opened ({problem}): another program has it, or this "
+                "one lacks CAP_NET_ADMIN; choose another with --queue, or run as root"
+            ) from problem
+        self._netlink = socket.fromfd(
+            self._queue.get_fd(), socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER
+        )
+        self._reader = _BoundedReader(self._netlink)
+
+    def fileno(self) -> int:
+        """Return the descriptor that is readable when packets wait."""
+        return self._netlink.fileno()
+
+    @property
+    def overruns(self) -> int:
+        """How often the kernel said that this socket had been full."""
+        return self._reader.overruns
+
+    @property
+    def waiting(self) -> int:
+        """How many packets have been handed out that have no verdict yet."""
+        return len(self._waiting)
+
+    def drain(self, on_packet: Callable[[QueuedPacket], None]) -> int:
+        """Hand what waits to *on_packet*, which must not raise; returns the number of messages.
+
+        At most `PACKETS_AT_ONCE` of them, and without waiting for more.
+        """
+        self._on_packet = on_packet
+        self._reader.left = PACKETS_AT_ONCE
+        self._queue.run_socket(self._reader)
+        return PACKETS_AT_ONCE - self._reader.left
+
+    def give_verdict(self, packet_id: int, verdict: Verdict) -> None:
+        """Tell the kernel what becomes of a packet.
+
+        Raises:
+            KeyError: no such packet waits; it may have had its verdict.
+
+        """
+        packet = self._waiting.pop(packet_id)
+        if verdict is Verdict.DROP:
+            packet.drop()
+            return
+        if verdict is Verdict.REJECT:
+            packet.set_mark(self._reject_mark)
+        packet.accept()
+
+    def drop_all(self) -> int:
+        """Drop every packet that still waits; returns how many there were."""
+        left = list(self._waiting)
+        for packet_id in left:
+            self.give_verdict(packet_id, Verdict.DROP)
+        return len(left)
+
+    def kernel_counters(self) -> KernelCounters:
+        """Return what the kernel had to drop."""
+        for line in _COUNTERS.read_text("ascii").splitlines():
+            fields = line.split()
+            if int(fields[0]) == self._queue_num:
+                return KernelCounters(int(fields[5]), int(fields[6]))
+        return KernelCounters(0, 0)
+
+    def close(self) -> None:
+        """Give the queue back; the kernel drops what still waits in it."""
+        self._queue.unbind()
+        self._netlink.close()
+
+    def _arrived(self, packet: Packet) -> None:
+        self._waiting[packet.id] = packet
+        if self._on_packet is not None:
+            self._on_packet(QueuedPacket(packet.id, packet.get_payload(), packet.outdev))

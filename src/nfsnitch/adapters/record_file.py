@@ -1,0 +1,91 @@
+"""Writes records as JSON lines, without ever making a verdict wait."""
+
+from __future__ import annotations
+
+import os
+import select
+import stat
+import sys
+from collections import deque
+
+from nfsnitch.core.record import Record
+
+MAX_BUFFERED = 10_000
+"""Records kept for a reader that is slow; further ones are dropped, and counted."""
+
+_FILE_CHUNK_BYTES = 1 << 16
+
+
+class RecordFile:
+    """Appends to a file, or writes to a pipe or terminal as fast as its reader takes it."""
+
+    def __init__(self, target: str) -> None:
+        """Write to the file *target*, or to standard output where it is ``-``.
+
+        Raises:
+            OSError: the file cannot be opened.
+
+        """
+        self._own = target != "-"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOCTTY
+        self._fd = os.open(target, flags, 0o600) if self._own else sys.stdout.fileno()
+        is_file = stat.S_ISREG(os.fstat(self._fd).st_mode)
+        self._always_ready = is_file
+        # A pipe that polls writable takes PIPE_BUF bytes without blocking, pipe(7). Setting
+        # O_NONBLOCK instead would set it for everybody who shares this standard output.
+        self._chunk_bytes = _FILE_CHUNK_BYTES if is_file else select.PIPE_BUF
+        self._records: deque[Record] = deque()
+        self._unwritten = b""
+        self._poll = select.poll()
+        self._poll.register(self._fd, select.POLLOUT)
+        self.dropped = 0
+
+    def add(self, record: Record) -> None:
+        """Keep *record* until the next `flush`."""
+        if len(self._records) >= MAX_BUFFERED:
+            self.dropped += 1
+        else:
+            self._records.append(record)
+
+    @property
+    def pending(self) -> bool:
+        """Whether there is something to flush."""
+        return bool(self._records or self._unwritten)
+
+    def flush(self) -> None:
+        """Write what can be written without waiting."""
+        while self.pending and self._ready():
+            self._fill()
+            chunk = self._unwritten[: self._chunk_bytes]
+            try:
+                written = os.write(self._fd, chunk)
+            except OSError:  # the disk is full, the reader is gone
+                self._drop_unwritten()
+                return
+            self._unwritten = self._unwritten[written:]
+
+    def close(self) -> None:
+        """Write what can be written, count the rest as dropped, close the file."""
+        self.flush()
+        self._drop_unwritten()
+        self.dropped += len(self._records)
+        self._records.clear()
+        if self._own:
+            os.close(self._fd)
+
+    def _ready(self) -> bool:
+        return self._always_ready or bool(self._poll.poll(0))
+
+    def _fill(self) -> None:
+        """Turn records into text, as much as one chunk takes: JSON is dear, verdicts come first."""
+        lines = [self._unwritten]
+        size = len(self._unwritten)
+        while self._records and size < self._chunk_bytes:
+            line = self._records.popleft().as_line().encode("ascii") + b"\n"
+            lines.append(line)
+            size += len(line)
+        self._unwritten = b"".join(lines)
+
+    def _drop_unwritten(self) -> None:
+        self.dropped += self._unwritten.count(b"\n")
+        self._unwritten = b""

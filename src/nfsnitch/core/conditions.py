@@ -1,0 +1,153 @@
+"""The conditions that rules are made of.
+
+Most fields ask the same: is the one value that this flow or owner has for the field among those
+that the rule names? `ValueCondition` asks it, with a *reader* that finds the value. Fields of
+another shape have classes of their own. Each keeps the promise of `nfsnitch.core.rule.Condition`:
+what is not known is not matched, and so not matched by ``not:`` either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Generic, TypeVar
+
+from nfsnitch.core.flow import Family, Flow
+from nfsnitch.core.owner import Kernel, Owner, Process
+from nfsnitch.core.unknown import Unknown
+
+T = TypeVar("T")
+Reader = Callable[[Flow, Owner], T | Unknown]
+"""Finds the value that a flow of an owner has for a field."""
+
+_NO_PROCESS = Unknown("no process is known to own the flow")
+_KERNEL_PARENT_PID = 2
+
+
+class OwnerKind(StrEnum):
+    """What kind of owner a flow has; the values of the field ``owner``."""
+
+    PROCESS = "process"
+    KERNEL = "kernel"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class ValueCondition(Generic[T]):
+    """Holds where the value that `read` finds is known and is in `wanted` (or is not, negated)."""
+
+    field: str
+    read: Reader[T]
+    wanted: Container[T]
+    negated: bool = False
+
+    def matches(self, flow: Flow, owner: Owner) -> bool:
+        """Whether the value is known, and is among those wanted."""
+        value = self.read(flow, owner)
+        if isinstance(value, Unknown):
+            return False
+        return (value in self.wanted) is not self.negated
+
+
+@dataclass(frozen=True, slots=True)
+class ParentCondition:
+    """Holds where the exe of any ancestor is in `wanted`.
+
+    Negated it holds where no ancestor's is, which can only be said of a chain that is known
+    wholly: up to the first process, and each exe on the way. Otherwise a process could fork itself
+    out of sight.
+    """
+
+    field: str
+    wanted: Container[str]
+    negated: bool = False
+
+    def matches(self, flow: Flow, owner: Owner) -> bool:
+        """Whether any ancestor's exe is wanted, or surely none."""
+        del flow
+        if not isinstance(owner, Process):
+            return False
+        if any(ancestor.exe.path in self.wanted for ancestor in owner.parents):
+            return not self.negated
+        return self.negated and _ancestors_known(owner)
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerCondition:
+    """Holds for owners of the kinds in `wanted`; the one condition that can match an Unknown.
+
+    Negated it does not: an owner that is not known may be of any kind.
+    """
+
+    field: str
+    wanted: Container[OwnerKind]
+    negated: bool = False
+
+    def matches(self, flow: Flow, owner: Owner) -> bool:
+        """Whether the owner is of a kind that is wanted."""
+        del flow
+        kind = owner_kind(owner)
+        if not self.negated:
+            return kind in self.wanted
+        return kind is not OwnerKind.UNKNOWN and kind not in self.wanted
+
+
+def owner_kind(owner: Owner) -> OwnerKind:
+    """Return what kind of owner this is."""
+    if isinstance(owner, Process):
+        return OwnerKind.PROCESS
+    return OwnerKind.KERNEL if isinstance(owner, Kernel) else OwnerKind.UNKNOWN
+
+
+def read_exe(flow: Flow, owner: Owner) -> str | Unknown:
+    """Return the path of the owner's program file."""
+    del flow
+    return owner.exe.path if isinstance(owner, Process) else _NO_PROCESS
+
+
+def read_args(flow: Flow, owner: Owner) -> str | Unknown:
+    """Return the owner's arguments, argv[0] included, joined by one space each."""
+    del flow
+    if not isinstance(owner, Process):
+        return _NO_PROCESS
+    args = owner.args
+    return args if isinstance(args, Unknown) else " ".join(args)
+
+
+def read_uid(flow: Flow, owner: Owner) -> int | Unknown:
+    """Return the owner's user id."""
+    del flow
+    return owner.uid if isinstance(owner, Process) else _NO_PROCESS
+
+
+def read_proto(flow: Flow, owner: Owner) -> int | Unknown:
+    """Return the number of the transport protocol."""
+    del owner
+    return flow.proto
+
+
+def read_family(flow: Flow, owner: Owner) -> Family | Unknown:
+    """Return the address family."""
+    del owner
+    return flow.family
+
+
+def read_daddr(flow: Flow, owner: Owner) -> bytes | Unknown:
+    """Return the packed destination address."""
+    del owner
+    return flow.daddr
+
+
+def read_dport(flow: Flow, owner: Owner) -> int | Unknown:
+    """Return the destination port."""
+    del owner
+    return flow.dport
+
+
+def _ancestors_known(process: Process) -> bool:
+    """Whether the chain goes up to init (or kthreadd, which starts the kernel's helpers)."""
+    top_pid = process.parents[-1].pid if process.parents else process.pid
+    if top_pid > _KERNEL_PARENT_PID:
+        return False
+    return not any(isinstance(ancestor.exe.path, Unknown) for ancestor in process.parents)

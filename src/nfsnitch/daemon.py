@@ -1,0 +1,183 @@
+"""The daemon: the only place that wires the core to its adapters.
+
+What it owns lives exactly as long as `run`: the instance lock, the eBPF programs, the queue, the
+ruleset. They are set up in that order, so that the ruleset, which is what makes packets depend on
+us, comes last; and a clean stop takes it away first.
+"""
+
+from __future__ import annotations
+
+import collections
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from itertools import islice
+from typing import TextIO
+
+from nfsnitch.adapters import cgroups, interfaces, netns, rulefile
+from nfsnitch.adapters.attribution import Attributor
+from nfsnitch.adapters.bpf.core_loader import attached
+from nfsnitch.adapters.bpf.libbpf import BpfError
+from nfsnitch.adapters.bpf.owners import OwnerStore
+from nfsnitch.adapters.enforcement import Enforcement, EnforcementError
+from nfsnitch.adapters.instance import AlreadyRunningError, InstanceLock
+from nfsnitch.adapters.loop import EventLoop
+from nfsnitch.adapters.nfqueue import PacketQueue, QueueError
+from nfsnitch.adapters.nft import REJECT_MARK
+from nfsnitch.adapters.rate_limit import RateLimit
+from nfsnitch.adapters.record_file import RecordFile
+from nfsnitch.adapters.sd_notify import notify
+from nfsnitch.adapters.sock_diag import SockDiag
+from nfsnitch.core.counters import Counter
+from nfsnitch.core.engine import Engine
+from nfsnitch.core.record import Record
+from nfsnitch.core.rule import Ruleset
+from nfsnitch.options import RunOptions
+from nfsnitch.resources import bpf_object
+from nfsnitch.worker import Ports, Worker, system_clock
+
+_TICK_NS = 1_000_000_000
+_RECORDS_RETRY_NS = 20_000_000
+_SWEEP_STEPS_PER_TICK = 500
+_PROC_LOOKUPS_PER_S, _PROC_LOOKUPS_AT_ONCE = 20, 40
+
+_START_PROBLEMS = (
+    AlreadyRunningError,
+    BpfError,
+    EnforcementError,
+    FileNotFoundError,
+    PermissionError,
+    QueueError,
+    rulefile.RuleFileError,
+)
+
+
+def run(options: RunOptions) -> int:
+    """Enforce in the present network namespace until SIGTERM or SIGINT; returns the exit status."""
+    logging.basicConfig(format="nfsnitch: %(message)s", level=logging.INFO)
+    try:
+        with ExitStack() as stack:
+            daemon = Daemon(options, stack)
+            daemon.enforce()
+            _say("ready", sys.stdout)
+            notify("READY=1")
+            daemon.loop.run()
+            notify("STOPPING=1")
+            daemon.stop()
+    except _START_PROBLEMS as problem:
+        _say(f"nfsnitch: cannot run: {problem}", sys.stderr)
+        return 1
+    _say(f"nfsnitch: stopped ({daemon.counted()})", sys.stderr)
+    return 0
+
+
+class Daemon:
+    """All parts, wired."""
+
+    def __init__(self, options: RunOptions, stack: ExitStack) -> None:
+        """Set everything up short of the ruleset; *stack* takes it down again."""
+        if os.geteuid() != 0:
+            raise PermissionError("it needs root, for NFQUEUE, nftables and eBPF; use sudo")
+        self._counters: collections.Counter[Counter] = collections.Counter()
+        ruleset = rulefile.load(options.rules, rulefile.system_names())
+        namespace = netns.inode()
+        lock = InstanceLock(namespace)
+        stack.callback(lock.release)
+        self.loop = EventLoop()
+        stack.callback(self.loop.close)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self.loop.on_signal(number, self.loop.stop)
+        self._owners = _owners(options, stack)
+        self._records = RecordFile(options.records) if options.records else None
+        if self._records:
+            stack.callback(self._records.close)
+        self._queue = stack.enter_context(closing(PacketQueue(options.queue_num, REJECT_MARK)))
+        self._worker = self._wired(ruleset, namespace, stack)
+        self._enforcement = Enforcement(options.queue_num)
+        self._sweep: Iterator[None] = iter(())
+        self._flush_planned = False
+
+    def _wired(self, ruleset: Ruleset, namespace: int, stack: ExitStack) -> Worker:
+        sock_diag = stack.enter_context(closing(SockDiag()))
+        limit = RateLimit(_PROC_LOOKUPS_PER_S, _PROC_LOOKUPS_AT_ONCE)
+        attributor = Attributor(self._owners, sock_diag, netns.cookie(), limit, self._counters)
+        ports = Ports(
+            give_verdict=self._queue.give_verdict,
+            find_owner=attributor.find,
+            iface_name=interfaces.name_of,
+            write_record=self._records.add if self._records else _nowhere,
+            wake_at=self.loop.call_at,
+            now=system_clock,
+        )
+        return Worker(Engine(ruleset, namespace), ports, self._counters)
+
+    def enforce(self) -> None:
+        """Put the ruleset in force; from here on new flows wait for our verdict."""
+        self.loop.add_reader(self._queue, self._packets)
+        self.loop.add_reader(self._owners, self._owners.tidy)
+        self._enforcement.install()
+        self._tick()
+
+    def stop(self) -> None:
+        """Decide what is held or still queued, and remove the ruleset."""
+        self._worker.stop()
+        self._enforcement.remove()
+        while self._queue.drain(self._worker.packet_arrived):
+            pass
+        self._counters[Counter.ERRORS] += self._queue.drop_all()
+        if self._records:
+            self._records.flush()
+        self._collect_counters()
+
+    def counted(self) -> str:
+        """Return every counter that is not zero, as people read it."""
+        counters = self._counters
+        return ", ".join(f"{name} {counters[name]}" for name in Counter if counters[name]) or "idle"
+
+    def _collect_counters(self) -> None:
+        """Take over what the kernel and the adapters have counted by themselves."""
+        dropped = self._queue.kernel_counters()
+        self._counters[Counter.QUEUE_DROPPED] = dropped.queue_dropped
+        self._counters[Counter.QUEUE_USER_DROPPED] = dropped.user_dropped
+        self._counters[Counter.NETLINK_OVERRUNS] = self._queue.overruns
+        self._counters.update(self._owners.counters())
+        if self._records:
+            self._counters[Counter.RECORDS_DROPPED] = self._records.dropped
+
+    def _packets(self) -> None:
+        self._queue.drain(self._worker.packet_arrived)
+        self._flush_records()
+
+    def _flush_records(self) -> None:
+        self._flush_planned = False
+        if not self._records:
+            return
+        self._records.flush()
+        if self._records.pending and not self._flush_planned:
+            self._flush_planned = True
+            self.loop.call_at(time.monotonic_ns() + _RECORDS_RETRY_NS, self._flush_records)
+
+    def _tick(self) -> None:
+        self._owners.tidy()
+        if not sum(1 for _ in islice(self._sweep, _SWEEP_STEPS_PER_TICK)):
+            self._sweep = self._owners.sweep_images()
+        self._flush_records()
+        self.loop.call_at(time.monotonic_ns() + _TICK_NS, self._tick)
+
+
+def _owners(options: RunOptions, stack: ExitStack) -> OwnerStore:
+    cgroup = options.cgroup or cgroups.v2_root()
+    programs = stack.enter_context(attached(bpf_object(), cgroup))
+    return stack.enter_context(closing(OwnerStore(programs)))
+
+
+def _say(text: str, stream: TextIO) -> None:
+    print(text, file=stream, flush=True)
+
+
+def _nowhere(_record: Record) -> None:
+    """Take a record that nobody asked for."""

@@ -1,0 +1,139 @@
+"""The packet's way through this process: parse, attribute, decide, carry out.
+
+    kernel queue ─► parse ─► attribute ─► engine ─► verdict ─► record
+                   core/    adapters/    core/     adapters/  adapters/
+
+Whatever goes wrong on that way ends in a verdict: a packet that this process cannot handle is
+dropped, and counted.
+"""
+
+from __future__ import annotations
+
+import collections
+import logging
+import time
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+from nfsnitch.core.commands import Command, Count, GiveVerdict, WakeAt, WriteRecord
+from nfsnitch.core.counters import Counter
+from nfsnitch.core.decision import Verdict
+from nfsnitch.core.engine import Engine
+from nfsnitch.core.events import (
+    Event,
+    FlowArrived,
+    Instant,
+    MalformedArrived,
+    PacketFailed,
+    Stopping,
+    TimePassed,
+)
+from nfsnitch.core.flow import Flow
+from nfsnitch.core.owner import Attribution, Owner
+from nfsnitch.core.packet import Malformed, parse
+from nfsnitch.core.record import Record
+from nfsnitch.core.unknown import Unknown
+
+_log = logging.getLogger(__name__)
+
+
+class QueuedPacket(Protocol):
+    """A packet that waits in the kernel (`adapters.nfqueue.QueuedPacket`)."""
+
+    @property
+    def packet_id(self) -> int:
+        """The kernel's number for it."""
+
+    @property
+    def payload(self) -> bytes:
+        """The packet from the IP header on."""
+
+    @property
+    def ifindex(self) -> int:
+        """The interface through which it would leave; 0 if there is none yet."""
+
+
+class Ports(NamedTuple):
+    """What the worker needs of the world outside."""
+
+    give_verdict: Callable[[int, Verdict], None]
+    find_owner: Callable[[Flow], tuple[Owner, Attribution]]
+    iface_name: Callable[[int], str | Unknown]
+    write_record: Callable[[Record], None]
+    wake_at: Callable[[int, Callable[[], None]], None]
+    """Call back at this time (ns of the monotonic clock) or later."""
+    now: Callable[[], Instant]
+
+
+def system_clock() -> Instant:
+    """Return the present moment."""
+    return Instant(time.monotonic_ns(), time.time_ns())
+
+
+class Worker:
+    """Feeds the engine and does what it says."""
+
+    def __init__(
+        self, engine: Engine, ports: Ports, counters: collections.Counter[Counter]
+    ) -> None:
+        """Count in *counters* what happens to packets."""
+        self._engine = engine
+        self._ports = ports
+        self._wake_ns: int | None = None
+        self._counters = counters
+
+    def packet_arrived(self, packet: QueuedPacket) -> None:
+        """Handle one queued packet; never raises."""
+        self._counters[Counter.PACKETS] += 1
+        try:
+            self._carry_out(self._engine.receive(self._event(packet)))
+        except Exception:  # noqa: BLE001
+            # Whatever it was, the packet must not stay without a verdict.
+            _log.exception("packet %d failed after it had been decided", packet.packet_id)
+            self._counters[Counter.ERRORS] += 1
+            self._give_verdict(packet.packet_id, Verdict.DROP)
+
+    def stop(self) -> None:
+        """Give everything that is held its verdict; from here on nothing is held."""
+        self._carry_out(self._engine.receive(Stopping(self._ports.now())))
+
+    def _event(self, packet: QueuedPacket) -> Event:
+        now = self._ports.now()
+        iface: str | Unknown = Unknown("not looked up")
+        try:
+            iface = self._ports.iface_name(packet.ifindex)
+            flow = parse(packet.payload)
+            if isinstance(flow, Malformed):
+                return MalformedArrived(now, packet.packet_id, flow.problem, iface)
+            owner, attribution = self._ports.find_owner(flow)
+        except Exception as problem:  # noqa: BLE001  see above
+            _log.exception("packet %d could not be looked up", packet.packet_id)
+            return PacketFailed(now, packet.packet_id, f"{type(problem).__name__}", iface)
+        return FlowArrived(now, packet.packet_id, flow, owner, attribution, iface)
+
+    def _carry_out(self, commands: list[Command]) -> None:
+        for command in commands:
+            if isinstance(command, GiveVerdict):
+                self._give_verdict(command.packet_id, command.verdict)
+            elif isinstance(command, Count):
+                self._counters[command.counter] += command.amount
+            elif isinstance(command, WriteRecord):
+                self._ports.write_record(command.record)
+            else:
+                self._wake(command)
+
+    def _give_verdict(self, packet_id: int, verdict: Verdict) -> None:
+        try:
+            self._ports.give_verdict(packet_id, verdict)
+        except (KeyError, OSError, RuntimeError) as problem:
+            _log.warning("no verdict for packet %d: %r", packet_id, problem)
+            self._counters[Counter.VERDICT_ERRORS] += 1
+
+    def _wake(self, command: WakeAt) -> None:
+        self._wake_ns = command.monotonic_ns
+        self._ports.wake_at(command.monotonic_ns, lambda: self._woken(command.monotonic_ns))
+
+    def _woken(self, wake_ns: int) -> None:
+        if wake_ns == self._wake_ns:  # else another moment has been asked for since
+            self._wake_ns = None
+            self._carry_out(self._engine.receive(TimePassed(self._ports.now())))

@@ -1,0 +1,29 @@
+"""What is used of the package NetfilterQueue."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+class _Receives(Protocol):
+    def recv(self, size: int, /) -> bytes: ...
+
+class Packet:
+    id: int
+    outdev: int
+    def get_payload(self) -> bytes: ...
+    def set_mark(self, mark: int) -> None: ...
+    def accept(self) -> None: ...
+    def drop(self) -> None: ...
+
+class NetfilterQueue:
+    def bind(
+        self,
+        queue_num: int,
+        user_callback: Callable[[Packet], None],
+        max_len: int = ...,
+        mode: int = ...,
+        range: int = ...,
+        sock_len: int = ...,
+    ) -> None: ...
+    def unbind(self) -> None: ...
+    def get_fd(self) -> int: ...
+    def run_socket(self, s: _Receives) -> None: ...
