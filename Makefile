@@ -1,0 +1,43 @@
+# The commands of this project. Each of them does the set-up itself where it is missing.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON := .venv/bin/python
+# Arguments for pytest: make test ARGS="-k fragment"
+ARGS ?=
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: setup
+setup: ## Install all that is needed: system packages (as root), .venv, the eBPF object
+	+@scripts/setup
+
+.PHONY: demo
+demo: setup ## Show real programs being held, attributed and decided, in namespaces of their own
+	@$(PYTHON) -m nfsnitch.lab.demo
+
+.PHONY: test
+test: setup ## Run every check and every test; ARGS="…" goes to pytest
+	@scripts/test $(ARGS)
+
+.PHONY: unit
+unit: setup ## Run the tests that need neither root nor namespaces; ARGS="…" goes to pytest
+	@$(PYTHON) -m pytest tests/unit $(ARGS)
+
+.PHONY: lint
+lint: setup ## Run the checks alone: ruff, mypy, the import linter, shellcheck
+	@scripts/test --lint
+
+.PHONY: format
+format: setup ## Lay out the code and fix what can be fixed without thinking
+	@.venv/bin/ruff check --fix-only --quiet .
+	@.venv/bin/ruff format .
+
+.PHONY: clean
+clean: ## Remove what was built, .venv too
+	@rm -rf .venv .cache build dist .hypothesis .pytest_cache .mypy_cache .ruff_cache
+	@rm -rf .import_linter_cache
+	@find . -name __pycache__ -prune -exec rm -rf {} +
+	@$(MAKE) --no-print-directory -C bpf clean

@@ -1,0 +1,27 @@
+"""Hatchling's build hook: what is not Python goes into the wheel's `nfsnitch/data`.
+
+Not so for an editable install: that uses the files of the tree, and a copy of them in the virtual
+environment would grow old unseen.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+
+class DataFilesHook(BuildHookInterface[Any]):
+    """Adds the nft rulesets and the compiled eBPF object."""
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Add the files to *build_data*, unless *version* is the editable one."""
+        if version == "editable":
+            return
+        compiled = sorted(Path(self.root, "bpf", "build").glob("*.bpf.o"))
+        if not compiled:
+            raise FileNotFoundError("the eBPF object has not been built: run make -C bpf first")
+        files = {str(each): f"nfsnitch/data/bpf/{each.name}" for each in compiled}
+        files[str(Path(self.root, "nft"))] = "nfsnitch/data/nft"
+        build_data["force_include"].update(files)

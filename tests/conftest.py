@@ -1,0 +1,36 @@
+"""Markers become conditions: a test runs only where the machine has what it needs."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import settings
+
+from capabilities import PROBES, SHARED_MACHINE, Outcome, explain, is_ci, outcome, probe
+
+# No deadline: a busy machine is no fault of the code. In CI the same examples every time, so that
+# it fails by what was changed and not by luck; new examples are found wherever else tests run.
+settings.register_profile("nfsnitch", deadline=None, derandomize=is_ci(), print_blob=True)
+settings.load_profile("nfsnitch")
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist's own hook, which reads the groups
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Let one worker run all tests that use the machine itself, one after the other."""
+    if not config.pluginmanager.hasplugin("xdist"):
+        return
+    for item in items:
+        if any(item.get_closest_marker(name) for name in SHARED_MACHINE):
+            item.add_marker(pytest.mark.xdist_group("machine"))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip or fail a test whose capability is not there."""
+    for name in PROBES:
+        if item.get_closest_marker(name) is None:
+            continue
+        answer = probe(name)
+        decided = outcome(answer, ci=is_ci())
+        if decided is Outcome.SKIP:
+            pytest.skip(explain(name, answer))
+        if decided is Outcome.FAIL:
+            pytest.fail(explain(name, answer), pytrace=False)
