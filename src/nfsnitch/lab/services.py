@@ -1,0 +1,80 @@
+"""Real services on the server: HTTP, DNS, and TCP and UDP that echo or swallow."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from nfsnitch.lab.process import Child, same_modules
+from nfsnitch.lab.waiting import FollowedFile
+from nfsnitch.lab.world import SERVER, World
+
+HTTP_PORT = 80
+DNS_PORT = 53
+ECHO_PORT = 7
+SINK_PORT = 9
+TELNET_PORT = 23
+"""Swallows too: where a firewall says "connection refused", the server itself would not."""
+WELCOME = "hello from the server\n"
+"""What HTTP answers for ``/``."""
+DNS_NAMES: Mapping[str, tuple[str, ...]] = {
+    "example.test": ("192.0.2.1", "2001:db8::1"),
+    "other.test": ("203.0.113.1",),
+}
+"""What DNS answers; it knows nothing else and asks nobody."""
+_READY_TIMEOUT_S = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What runs on the server; `arrivals` has a line for each connection and datagram."""
+
+    http: Child
+    dns: Child
+    echo: Child
+
+    @property
+    def arrivals(self) -> FollowedFile:
+        """Return what echo and sink saw: ``tcp SADDR SPORT DADDR DPORT``, ``udp SADDR SPORT …``."""
+        return self.echo.stdout
+
+
+def start_services(world: World) -> Services:
+    """Start them all in the server's namespace, and return once all of them serve."""
+    services = Services(http=_start_http(world), dns=_start_dns(world), echo=_start_echo(world))
+    _wait(services.http, services.http.stdout, "Serving HTTP on ")
+    _wait(services.dns, services.dns.stderr, "dnsmasq: started")
+    _wait(services.echo, services.echo.stdout, "ready")
+    return services
+
+
+def _start_http(world: World) -> Child:
+    root = world.folder / "www"
+    root.mkdir()
+    (root / "index.html").write_text(WELCOME, encoding="ascii")
+    options = ("--bind", "::", "--directory", str(root), str(HTTP_PORT))
+    return world.spawn((sys.executable, "-u", "-m", "http.server", *options), netns=SERVER)
+
+
+def _start_dns(world: World) -> Child:
+    # Nothing of this machine's: no configuration, no hosts file, no other servers, no daemon.
+    argv = ["dnsmasq", "--no-daemon", "--conf-file=/dev/null", "--no-resolv", "--no-hosts"]
+    argv += [f"--port={DNS_PORT}", "--cache-size=0", "--bind-interfaces", "--interface=eth0"]
+    argv += [
+        f"--address=/{name}/{address}"
+        for name, addresses in DNS_NAMES.items()
+        for address in addresses
+    ]
+    return world.spawn(argv, netns=SERVER)
+
+
+def _start_echo(world: World) -> Child:
+    options = ("--echo", str(ECHO_PORT), "--sink", str(SINK_PORT), "--sink", str(TELNET_PORT))
+    return world.spawn(
+        (sys.executable, "-m", "nfsnitch.lab.echo", *options), netns=SERVER, env=same_modules()
+    )
+
+
+def _wait(service: Child, stream: FollowedFile, beginning: str) -> None:
+    service.wait_for_line(stream, lambda line: line.startswith(beginning), _READY_TIMEOUT_S)
