@@ -9,8 +9,10 @@ enum { ALLOW = 1 };
 static __noinline int socket_used(__u64 cookie)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
+	struct owner *present = bpf_map_lookup_elem(&owners, &cookie);
 	struct owner owner = {};
 
+	owner.created_ns = present ? present->created_ns : bpf_ktime_get_ns();
 	remember_image(&owner.image, task);
 	owner.tid = BPF_CORE_READ(task, pid);
 	owner.uid = BPF_CORE_READ(task, cred, fsuid.val);
@@ -42,7 +44,7 @@ static __always_inline void start_datagram_key(struct flow_key *key, struct bpf_
 
 static __always_inline int datagram_sent(struct sock *sk, struct flow_key *key, __u64 cookie)
 {
-	bpf_map_update_elem(&flows, key, &cookie, BPF_ANY);
+	claim_flow(key, cookie);
 	remember_port(sk, cookie);
 	return socket_used(cookie);
 }
@@ -85,15 +87,15 @@ static __always_inline int tcp_connecting(struct bpf_sock_ops *ctx, __u64 cookie
 
 /*
  * Tells user space to remove the owner; if it does not listen, removes it here and now. User space
- * looks once a second by itself, so it is woken only when the ring fills up faster than that.
+ * looks once a second by itself, so it is woken only when the ring fills up faster than that, or
+ * when it may have to take back its trust in the socket's flows.
  */
-static __always_inline void announce_release(struct owner *owner, __u64 cookie)
+static __always_inline void announce_release(__u64 cookie, bool at_once)
 {
 	struct release release = { .cookie = cookie };
 	bool filling = bpf_ringbuf_query(&releases, BPF_RB_AVAIL_DATA) > RELEASES_BYTES / 4;
-	__u64 wakeup = filling ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
+	__u64 wakeup = at_once || filling ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
 
-	owner->released_ns = bpf_ktime_get_ns();
 	if (bpf_ringbuf_output(&releases, &release, sizeof(release), wakeup)) {
 		bpf_map_delete_elem(&owners, &cookie);
 		count(COUNT_RELEASES_LOST);
@@ -107,15 +109,16 @@ static __always_inline void announce_release(struct owner *owner, __u64 cookie)
 static __always_inline int socket_released(struct sock *sk, __u64 cookie)
 {
 	struct owner *owner = bpf_map_lookup_elem(&owners, &cookie);
+	bool is_tcp = BPF_CORE_READ(sk, sk_protocol) == IPPROTO_TCP;
 
-	if (!owner)
-		return ALLOW;
-	if (BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP) {
+	if (owner)
+		owner->released_ns = bpf_ktime_get_ns();
+	if (owner && !is_tcp) {
 		if (BPF_CORE_READ(sk, __sk_common.skc_dport))
 			remember_flow(sk, cookie);
 		remember_port(sk, cookie);
 	}
-	announce_release(owner, cookie);
+	announce_release(cookie, !is_tcp); /* also of sockets older than these programs */
 	return ALLOW;
 }
 

@@ -3,7 +3,7 @@
 #ifndef NFSNITCH_IMAGE_H
 #define NFSNITCH_IMAGE_H
 
-enum { MAX_COMPONENTS = 96, MAX_CGROUP_DEPTH = 32 };
+enum { MAX_COMPONENTS = 64, MAX_CGROUP_DEPTH = 24 };
 
 /*
  * Puts "/" and a name of `length` bytes in front of the text that starts at *start. `bytes` has

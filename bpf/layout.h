@@ -70,6 +70,7 @@ struct image {
 /* Who uses a socket: the process that last connected it or sent through it, else its creator. */
 struct owner {
 	struct image_key image;
+	__u64 created_ns;  /* monotonic; when the socket was first seen here, before its first packet */
 	__u64 released_ns; /* monotonic; 0 while the socket is open */
 	__u32 tid;
 	__u32 uid;         /* file-system uid, as the kernel stamps it on the socket */
@@ -88,6 +89,14 @@ struct flow_key {
 	__u8 family;       /* 4 or 6 */
 	__u8 proto;
 	__u16 padding;
+};
+
+/* Who sends with a tuple. The kernel gives a port away again as soon as its socket is closed, when a
+ * packet of the old socket may still wait in the queue; so whose it was before is kept. */
+struct flow_value {
+	__u64 cookie;
+	__u64 previous; /* 0: nobody */
+	__u64 since_ns; /* monotonic; when `cookie` took over */
 };
 
 /* A local port, or, for a raw socket, the protocol alone. */
@@ -118,8 +127,9 @@ enum counter {
 
 _Static_assert(sizeof(struct image_key) == 32, "layout.py: IMAGE_KEY");
 _Static_assert(sizeof(struct image) == 3136, "layout.py: IMAGE");
-_Static_assert(sizeof(struct owner) == 72, "layout.py: OWNER");
+_Static_assert(sizeof(struct owner) == 80, "layout.py: OWNER");
 _Static_assert(sizeof(struct flow_key) == 48, "layout.py: FLOW_KEY");
+_Static_assert(sizeof(struct flow_value) == 24, "layout.py: FLOW_VALUE");
 _Static_assert(sizeof(struct port_key) == 16, "layout.py: PORT_KEY");
 _Static_assert(sizeof(struct port_value) == 16, "layout.py: PORT_VALUE");
 

@@ -34,13 +34,13 @@ struct {
 	__type(value, struct image);
 } blank_image SEC(".maps");
 
-/* Tuple -> socket cookie. Cookies are never used again, so an entry that has outlived its socket
+/* Tuple -> socket cookies. Cookies are never used again, so an entry that has outlived its socket
  * leads to no owner and does no harm; the least recently used ones make room. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, MAX_FLOWS);
 	__type(key, struct flow_key);
-	__type(value, __u64);
+	__type(value, struct flow_value);
 } flows SEC(".maps");
 
 /* Local port (or raw protocol) -> socket cookie, for sockets whose packets no tuple leads to. As

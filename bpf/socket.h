@@ -56,13 +56,27 @@ static __always_inline void make_flow_key(struct flow_key *key, struct sock *sk)
 	put_ipv4(key->saddr_be, BPF_CORE_READ(sk, __sk_common.skc_rcv_saddr));
 }
 
-/* Writes tuple -> cookie for a connected socket. */
+/* Writes tuple -> cookie, and keeps whose the tuple was before. */
+static __always_inline void claim_flow(const struct flow_key *key, __u64 cookie)
+{
+	struct flow_value value = { .cookie = cookie };
+	struct flow_value *present = bpf_map_lookup_elem(&flows, key);
+
+	if (present && present->cookie == cookie)
+		return;
+	if (present)
+		value.previous = present->cookie;
+	value.since_ns = bpf_ktime_get_ns();
+	bpf_map_update_elem(&flows, key, &value, BPF_ANY);
+}
+
+/* The same for a connected socket, which knows its tuple itself. */
 static __always_inline void remember_flow(struct sock *sk, __u64 cookie)
 {
 	struct flow_key key = {};
 
 	make_flow_key(&key, sk);
-	bpf_map_update_elem(&flows, &key, &cookie, BPF_ANY);
+	claim_flow(&key, cookie);
 }
 
 /* Whether another socket than `cookie` answers to this key and is still open. */

@@ -23,11 +23,12 @@ from nfsnitch.adapters.attribution import Attributor
 from nfsnitch.adapters.bpf.core_loader import attached
 from nfsnitch.adapters.bpf.libbpf import BpfError
 from nfsnitch.adapters.bpf.owners import OwnerStore
+from nfsnitch.adapters.conntrack import Conntrack
 from nfsnitch.adapters.enforcement import Enforcement, EnforcementError
 from nfsnitch.adapters.instance import AlreadyRunningError, InstanceLock
 from nfsnitch.adapters.loop import EventLoop
 from nfsnitch.adapters.nfqueue import PacketQueue, QueueError
-from nfsnitch.adapters.nft import REJECT_MARK
+from nfsnitch.adapters.nft import ACCEPTED_LABEL, REJECT_MARK
 from nfsnitch.adapters.rate_limit import RateLimit
 from nfsnitch.adapters.record_file import RecordFile
 from nfsnitch.adapters.sd_notify import notify
@@ -91,7 +92,7 @@ class Daemon:
         stack.callback(self.loop.close)
         for number in (signal.SIGTERM, signal.SIGINT):
             self.loop.on_signal(number, self.loop.stop)
-        self._owners = _owners(options, stack)
+        self._owners = self._recorded_owners(options, stack)
         self._records = RecordFile(options.records) if options.records else None
         if self._records:
             stack.callback(self._records.close)
@@ -102,18 +103,37 @@ class Daemon:
         self._flush_planned = False
 
     def _wired(self, ruleset: Ruleset, namespace: int, stack: ExitStack) -> Worker:
+        conntrack = stack.enter_context(closing(Conntrack(ACCEPTED_LABEL)))
         sock_diag = stack.enter_context(closing(SockDiag()))
         limit = RateLimit(_PROC_LOOKUPS_PER_S, _PROC_LOOKUPS_AT_ONCE)
-        attributor = Attributor(self._owners, sock_diag, netns.cookie(), limit, self._counters)
+        attributor = Attributor(
+            self._owners,
+            sock_diag,
+            netns.cookie(),
+            lambda: self._queue.empty_ns,
+            limit,
+            self._counters,
+        )
         ports = Ports(
             give_verdict=self._queue.give_verdict,
             find_owner=attributor.find,
             iface_name=interfaces.name_of,
             write_record=self._records.add if self._records else _nowhere,
+            trust=conntrack.trust,
+            distrust=conntrack.distrust,
             wake_at=self.loop.call_at,
             now=system_clock,
         )
         return Worker(Engine(ruleset, namespace), ports, self._counters)
+
+    def _recorded_owners(self, options: RunOptions, stack: ExitStack) -> OwnerStore:
+        cgroup = options.cgroup or cgroups.v2_root()
+        programs = stack.enter_context(attached(bpf_object(), cgroup))
+        store = OwnerStore(programs, self._socket_closed)
+        return stack.enter_context(closing(store))
+
+    def _socket_closed(self, sock_cookie: int) -> None:
+        self._worker.socket_closed(sock_cookie)
 
     def enforce(self) -> None:
         """Put the ruleset in force; from here on new flows wait for our verdict."""
@@ -167,12 +187,6 @@ class Daemon:
             self._sweep = self._owners.sweep_images()
         self._flush_records()
         self.loop.call_at(time.monotonic_ns() + _TICK_NS, self._tick)
-
-
-def _owners(options: RunOptions, stack: ExitStack) -> OwnerStore:
-    cgroup = options.cgroup or cgroups.v2_root()
-    programs = stack.enter_context(attached(bpf_object(), cgroup))
-    return stack.enter_context(closing(OwnerStore(programs)))
 
 
 def _say(text: str, stream: TextIO) -> None:

@@ -15,7 +15,15 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
-from nfsnitch.core.commands import Command, Count, GiveVerdict, WakeAt, WriteRecord
+from nfsnitch.core.commands import (
+    Command,
+    Count,
+    DistrustFlow,
+    GiveVerdict,
+    TrustFlow,
+    WakeAt,
+    WriteRecord,
+)
 from nfsnitch.core.counters import Counter
 from nfsnitch.core.decision import Verdict
 from nfsnitch.core.engine import Engine
@@ -25,11 +33,12 @@ from nfsnitch.core.events import (
     Instant,
     MalformedArrived,
     PacketFailed,
+    SocketClosed,
     Stopping,
     TimePassed,
 )
 from nfsnitch.core.flow import Flow
-from nfsnitch.core.owner import Attribution, Owner
+from nfsnitch.core.owner import Finding
 from nfsnitch.core.packet import Malformed, parse
 from nfsnitch.core.record import Record
 from nfsnitch.core.unknown import Unknown
@@ -57,9 +66,12 @@ class Ports(NamedTuple):
     """What the worker needs of the world outside."""
 
     give_verdict: Callable[[int, Verdict], None]
-    find_owner: Callable[[Flow], tuple[Owner, Attribution]]
+    find_owner: Callable[[Flow], Finding]
     iface_name: Callable[[int], str | Unknown]
     write_record: Callable[[Record], None]
+    trust: Callable[[Flow], bool]
+    """Let a flow's further packets pass in the kernel; False if that could not be had."""
+    distrust: Callable[[Flow], bool]
     wake_at: Callable[[int, Callable[[], None]], None]
     """Call back at this time (ns of the monotonic clock) or later."""
     now: Callable[[], Instant]
@@ -93,6 +105,10 @@ class Worker:
             self._counters[Counter.ERRORS] += 1
             self._give_verdict(packet.packet_id, Verdict.DROP)
 
+    def socket_closed(self, sock_cookie: int) -> None:
+        """Take note of a closed socket."""
+        self._carry_out(self._engine.receive(SocketClosed(self._ports.now(), sock_cookie)))
+
     def stop(self) -> None:
         """Give everything that is held its verdict; from here on nothing is held."""
         self._carry_out(self._engine.receive(Stopping(self._ports.now())))
@@ -105,11 +121,11 @@ class Worker:
             flow = parse(packet.payload)
             if isinstance(flow, Malformed):
                 return MalformedArrived(now, packet.packet_id, flow.problem, iface)
-            owner, attribution = self._ports.find_owner(flow)
+            found = self._ports.find_owner(flow)
         except Exception as problem:  # noqa: BLE001  see above
             _log.exception("packet %d could not be looked up", packet.packet_id)
             return PacketFailed(now, packet.packet_id, f"{type(problem).__name__}", iface)
-        return FlowArrived(now, packet.packet_id, flow, owner, attribution, iface)
+        return FlowArrived(now, packet.packet_id, flow, found, iface)
 
     def _carry_out(self, commands: list[Command]) -> None:
         for command in commands:
@@ -119,8 +135,16 @@ class Worker:
                 self._counters[command.counter] += command.amount
             elif isinstance(command, WriteRecord):
                 self._ports.write_record(command.record)
+            elif isinstance(command, TrustFlow):
+                self._must(self._ports.trust(command.flow))
+            elif isinstance(command, DistrustFlow):
+                self._must(self._ports.distrust(command.flow))
             else:
                 self._wake(command)
+
+    def _must(self, done: bool) -> None:  # noqa: FBT001  the answer of a port
+        if not done:
+            self._counters[Counter.TRUST_ERRORS] += 1
 
     def _give_verdict(self, packet_id: int, verdict: Verdict) -> None:
         try:

@@ -3,87 +3,137 @@
 from __future__ import annotations
 
 import collections
+from collections import OrderedDict
+from collections.abc import Callable
 
 from nfsnitch.adapters import procfs
 from nfsnitch.adapters.bpf import layout
-from nfsnitch.adapters.bpf.owners import OwnerStore
+from nfsnitch.adapters.bpf.layout import FlowClaim
+from nfsnitch.adapters.bpf.owners import OwnerStore, SocketUser
 from nfsnitch.adapters.rate_limit import RateLimit
 from nfsnitch.adapters.sock_diag import ANSWERED_PROTOCOLS, SockDiag, SocketEntry
 from nfsnitch.core.counters import Counter
 from nfsnitch.core.flow import Flow
-from nfsnitch.core.owner import Attribution, Kernel, Owner, Process
+from nfsnitch.core.owner import Attribution, Finding, Kernel, Owner
 from nfsnitch.core.unknown import Unknown
 
 _IPPROTO_RAW = 255
-_CLOSED = Unknown("its socket is closed, and was opened before nfsnitch"), Attribution.NONE
-
-Found = tuple[Owner, Attribution]
+_LATE_NS = 1_000_000
+"""How long after its close a socket's last packet may still enter the queue (data held back)."""
+_REMEMBERED_SENDERS = 4_096
+_CLOSED = Unknown("its socket is closed, and was opened before nfsnitch")
+_NO_SOCKET = Unknown("which socket sent it is not known")
 
 
 class Attributor:
-    """Joins flows seen in one network namespace to their owners."""
+    """Joins flows seen in one network namespace to their owners.
+
+    Between a packet's way into the queue and our looking at it, its socket may be closed and its
+    tuple given to another socket. What keeps that apart is order: a socket's packets were queued
+    before it was closed, and it was closed before the next one got its tuple. So a socket that was
+    closed before the horizon (the time after which every packet still to come was queued) has none
+    left. Until then both may have sent it: the first packet goes to the earlier one, and the
+    finding names the other as a rival, so that nothing passes that is not allowed to both.
+    """
 
     def __init__(
         self,
         owners: OwnerStore,
         sock_diag: SockDiag,
         netns_cookie: int,
+        queue_empty_ns: Callable[[], int],
         proc_limit: RateLimit,
         counters: collections.Counter[Counter],
     ) -> None:
-        """Look flows up by *netns_cookie*; what had to be left out goes to *counters*."""
+        """Look flows up by *netns_cookie*; what has to be left out is counted in *counters*.
+
+        *queue_empty_ns* tells when the queue was last seen empty (monotonic).
+        """
         self._owners = owners
         self._sock_diag = sock_diag
         self._netns_cookie = netns_cookie
+        self._queue_empty_ns = queue_empty_ns
         self._proc_limit = proc_limit
         self._counters = counters
+        self._seen_ns = 0
+        self._last_sender: OrderedDict[Flow, int] = OrderedDict()
 
-    def find(self, flow: Flow) -> Found:
+    def find(self, flow: Flow) -> Finding:
         """Return the owner of *flow* and how it was found."""
-        owner = self._by_flow(flow)
-        if owner is not None:
-            return owner, Attribution.FLOW_MAP
+        users = self._users_by_flow(flow)
+        if users and not users[-1].released_ns:
+            return self._chosen(flow, users, Attribution.FLOW_MAP)
+        # No socket has claimed the tuple, or the one that had is closed and another may have it.
         entry = self._entry(flow)
-        if entry is not None:
-            owner = self._owners.owner_of(entry.cookie)
-            if owner is not None:
-                return owner, Attribution.SOCK_DIAG
-        else:
-            # The socket may have been closed since the first look: closing it writes its tuple
-            # first and takes it out of the kernel's tables after that.
-            owner = self._by_flow(flow)
-            if owner is not None:
-                return owner, Attribution.FLOW_MAP
-            owner = self._by_port(flow)
-            if owner is not None:
-                return owner, Attribution.PORT_MAP
-        return self._by_proc(flow, entry)
+        if entry is None:
+            return self._by_closed_socket(flow)
+        user = self._owners.socket_user(entry.cookie)
+        if user is None:
+            return self._by_proc(flow, entry)
+        before = [each for each in users if each.cookie != user.cookie]
+        return self._chosen(flow, [*before, user], Attribution.SOCK_DIAG)
 
-    def _by_flow(self, flow: Flow) -> Process | None:
-        if isinstance(flow.sport, Unknown) or isinstance(flow.dport, Unknown):
-            return None
-        find = self._owners.cookie_of_flow
-        cookie = find(layout.flow_key(self._netns_cookie, flow))
-        owner = None if cookie is None else self._owners.owner_of(cookie)
-        if owner is not None:
-            return owner
-        cookie = find(layout.flow_key(self._netns_cookie, flow, any_saddr=True))
-        return None if cookie is None else self._owners.owner_of(cookie)
-
-    def _entry(self, flow: Flow) -> SocketEntry | None:
-        try:
-            return self._sock_diag.find(flow)
-        except OSError:
-            self._counters[Counter.SOCK_DIAG_ERRORS] += 1
-            return None
-
-    def _by_port(self, flow: Flow) -> Process | None:
+    def _by_closed_socket(self, flow: Flow) -> Finding:
+        # It may have been closed since the first look: closing it writes its tuple first, and takes
+        # it out of the kernel's tables after that.
+        users = self._users_by_flow(flow)
+        if users:
+            return self._chosen(flow, users, Attribution.FLOW_MAP)
         for key in self._port_keys(flow):
             cookie = self._owners.cookie_of_port(key)
-            owner = None if cookie is None else self._owners.owner_of(cookie)
-            if owner is not None:
-                return owner
-        return None
+            user = None if cookie is None else self._possible_user(cookie)
+            if user is not None:
+                return Finding(user.process, Attribution.PORT_MAP, user.cookie)
+        return self._by_proc(flow, None)
+
+    def _users_by_flow(self, flow: Flow) -> list[SocketUser]:
+        """Return who may have sent it by the flow map, the earlier one first."""
+        if isinstance(flow.sport, Unknown) or isinstance(flow.dport, Unknown):
+            return []
+        for any_saddr in (False, True):
+            key = layout.flow_key(self._netns_cookie, flow, any_saddr=any_saddr)
+            claim = self._owners.claim_on_flow(key)
+            users = [] if claim is None else self._users_by_claim(claim)
+            if users:
+                return users
+        return []
+
+    def _users_by_claim(self, claim: FlowClaim) -> list[SocketUser]:
+        user = self._possible_user(claim.cookie)
+        found = [] if user is None else [user]
+        if claim.previous and claim.since_ns + _LATE_NS > self._horizon_ns():
+            previous = self._possible_user(claim.previous)
+            if previous is not None:
+                return [previous, *found]
+        return found
+
+    def _possible_user(self, cookie: int) -> SocketUser | None:
+        """Return who uses a socket, unless it was closed so early that no packet of it is left."""
+        user = self._owners.socket_user(cookie)
+        if user is None or not user.released_ns:
+            return user
+        return user if user.released_ns + _LATE_NS > self._horizon_ns() else None
+
+    def _horizon_ns(self) -> int:
+        """Return a time before which no packet was queued that is still to come (monotonic).
+
+        The queue keeps order: what comes after a packet was queued after that packet's socket was
+        made, and what comes after the queue has been seen empty was queued after that.
+        """
+        return max(self._seen_ns, self._queue_empty_ns())
+
+    def _chosen(self, flow: Flow, users: list[SocketUser], attribution: Attribution) -> Finding:
+        """Return the finding for the one among *users* (earliest first) whose turn it is."""
+        last = self._last_sender.get(flow)
+        cookies = [user.cookie for user in users]
+        turn = 0 if last not in cookies else min(cookies.index(last) + 1, len(users) - 1)
+        user = users[turn]
+        self._last_sender[flow] = user.cookie
+        if len(self._last_sender) > _REMEMBERED_SENDERS:
+            self._last_sender.popitem(last=False)
+        self._seen_ns = max(self._seen_ns, min(each.created_ns for each in users))
+        rivals = tuple(each.process for each in users if each is not user)
+        return Finding(user.process, attribution, user.cookie, rivals)
 
     def _port_keys(self, flow: Flow) -> list[bytes]:
         netns_cookie = self._netns_cookie
@@ -96,30 +146,42 @@ class Attributor:
             return keys
         return [layout.port_key(netns_cookie, flow.proto, local), *keys]
 
-    def _by_proc(self, flow: Flow, entry: SocketEntry | None) -> Found:
+    def _entry(self, flow: Flow) -> SocketEntry | None:
+        try:
+            return self._sock_diag.find(flow)
+        except OSError:
+            self._counters[Counter.SOCK_DIAG_ERRORS] += 1
+            return None
+
+    def _by_proc(self, flow: Flow, entry: SocketEntry | None) -> Finding:
+        cookie = entry.cookie if entry else _NO_SOCKET
+        owner = self._owner_by_proc(flow, entry)
+        attribution = Attribution.NONE if isinstance(owner, Unknown) else Attribution.PROC
+        return Finding(owner, attribution, cookie)
+
+    def _owner_by_proc(self, flow: Flow, entry: SocketEntry | None) -> Owner:
         if not self._proc_limit.take():
             self._counters[Counter.PROC_LIMITED] += 1
-            return Unknown("too many look-ups in /proc at once"), Attribution.NONE
-        identifier = flow.icmp.identifier if flow.icmp else Unknown("not ICMP")
+            return Unknown("too many look-ups in /proc at once")
         if entry is not None:
             inodes = [entry.inode] if entry.inode else []
         else:
+            identifier = flow.icmp.identifier if flow.icmp else Unknown("not ICMP")
             inodes = procfs.raw_socket_inodes(flow.family, flow.proto, identifier)
         if not inodes:
             if entry is not None or flow.proto in ANSWERED_PROTOCOLS:
                 return _CLOSED
-            return Kernel("no socket could have sent it"), Attribution.PROC
+            return Kernel("no socket could have sent it")
         pids = sorted({pid for inode in inodes for pid in procfs.holders(inode)})
         if pids:
             return _one_of(pids)
         if entry is None or self._entry(flow) == entry:
-            return Kernel("no process holds its socket"), Attribution.PROC
+            return Kernel("no process holds its socket")
         return _CLOSED  # while /proc was being searched
 
 
-def _one_of(pids: list[int]) -> Found:
+def _one_of(pids: list[int]) -> Owner:
     if len(pids) > 1:
         several = ", ".join(map(str, pids[:8]))
-        return Unknown(f"several processes could have sent it: {several}"), Attribution.NONE
-    found = procfs.process(pids[0])
-    return found, Attribution.NONE if isinstance(found, Unknown) else Attribution.PROC
+        return Unknown(f"several processes could have sent it: {several}")
+    return procfs.process(pids[0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -55,13 +56,18 @@ class _BoundedReader:
         self._netlink = netlink
         self.left = 0
         self.overruns = 0
+        self.empty_ns = 0
 
     def recv(self, size: int) -> bytes:
         """Return the next message, as the method of `socket.socket` does."""
         if not self.left:
             raise BlockingIOError(errno.EAGAIN, "enough for now")
+        asked_ns = time.monotonic_ns()
         try:
             message = self._netlink.recv(size, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            self.empty_ns = asked_ns
+            raise
         except OSError as problem:
             if problem.errno == errno.ENOBUFS:
                 self.overruns += 1
@@ -107,6 +113,11 @@ class PacketQueue:
     def overruns(self) -> int:
         """How often the kernel said that this socket had been full."""
         return self._reader.overruns
+
+    @property
+    def empty_ns(self) -> int:
+        """When the queue was last seen empty (monotonic): all packets from before are known."""
+        return self._reader.empty_ns
 
     @property
     def waiting(self) -> int:

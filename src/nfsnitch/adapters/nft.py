@@ -12,7 +12,7 @@ from nfsnitch.resources import nft_file
 TABLE = "inet nfsnitch"
 REJECT_MARK = 0x6E667372
 """In letters, ``nfsr``. Only ever on a packet between the worker and the chain that refuses it."""
-QUEUE_BIT = 0x40000000
+QUEUE_BIT = 0x10000000
 """Only ever on a packet between two chains of ours, where the kernel has no nft_queue."""
 ACCEPTED_LABEL = 117
 """Conntrack label, 0-127."""
@@ -40,6 +40,13 @@ class RulesetOptions:
     reject_mark: int = REJECT_MARK
     queue_bit: int = QUEUE_BIT
     accepted_label: int = ACCEPTED_LABEL
+
+    def __post_init__(self) -> None:
+        """Refuse a reject mark that would lose the queue bit on its way to the chain it is for."""
+        if self.reject_mark & self.queue_bit:
+            raise ValueError(
+                f"reject mark {self.reject_mark:#x} has the queue bit {self.queue_bit:#x} set"
+            )
 
 
 class NftRuleset:

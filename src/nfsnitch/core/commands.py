@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from nfsnitch.core.counters import Counter
 from nfsnitch.core.decision import Verdict
+from nfsnitch.core.flow import Flow
 from nfsnitch.core.record import Record
 
 
@@ -22,6 +23,18 @@ class WriteRecord(NamedTuple):
     record: Record
 
 
+class TrustFlow(NamedTuple):
+    """Let the further packets of an accepted flow pass in the kernel, without being queued."""
+
+    flow: Flow
+
+
+class DistrustFlow(NamedTuple):
+    """Let the packets of a flow be queued again: its socket is gone."""
+
+    flow: Flow
+
+
 class WakeAt(NamedTuple):
     """Send `events.TimePassed` at this moment; replaces the moment asked for before."""
 
@@ -35,4 +48,4 @@ class Count(NamedTuple):
     amount: int = 1
 
 
-Command = GiveVerdict | WriteRecord | WakeAt | Count
+Command = GiveVerdict | WriteRecord | TrustFlow | DistrustFlow | WakeAt | Count

@@ -32,6 +32,10 @@ VERDICTS: dict[Action, Verdict] = {
 """`Action.ASK` has none of its own: it waits for an answer or for its time to be over."""
 
 
+STRICTNESS = (Action.ALLOW, Action.ASK, Action.REJECT, Action.DENY)
+"""From the mildest to the strictest, for a packet that may have been one or another owner's."""
+
+
 class Reason(StrEnum):
     """Why a verdict is what it is."""
 

@@ -12,18 +12,31 @@ with `GiveVerdict`; in between it is either being decided (inside one call of `r
     further packets of  └────┘  (a SYN sent again, a repeated datagram: they join)
     a held flow
 
+A flow that was accepted is judged again with each packet that is queued, until a second packet of
+the same socket shows that it goes on: then the kernel is told to let it pass (`TrustFlow`), and to
+stop doing so when the socket is closed (`core.memory` says why).
+
 What may be held is bounded twice, in flows and in packets of one flow; what is over a bound gets
 the `unanswered` action at once, and is counted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
-from nfsnitch.core.commands import Command, Count, GiveVerdict, WakeAt, WriteRecord
+from nfsnitch.core.commands import (
+    Command,
+    Count,
+    DistrustFlow,
+    GiveVerdict,
+    TrustFlow,
+    WakeAt,
+    WriteRecord,
+)
 from nfsnitch.core.counters import Counter
-from nfsnitch.core.decision import VERDICTS, Action, Decision, Reason, Verdict
+from nfsnitch.core.decision import STRICTNESS, VERDICTS, Action, Decision, Reason, Verdict
 from nfsnitch.core.events import (
     Event,
     FlowArrived,
@@ -31,10 +44,12 @@ from nfsnitch.core.events import (
     MalformedArrived,
     PacketFailed,
     RulesetChanged,
+    SocketClosed,
     Stopping,
     TimePassed,
 )
 from nfsnitch.core.flow import Flow
+from nfsnitch.core.memory import FlowMemory
 from nfsnitch.core.owner import Attribution
 from nfsnitch.core.record import Record
 from nfsnitch.core.rule import Ruleset, Ruling
@@ -60,6 +75,13 @@ class _Held:
     packet_ids: list[int] = field(default_factory=list)
 
 
+_HeldKey = tuple[Flow, int | Unknown]
+
+
+def _held_key(arrival: FlowArrived) -> _HeldKey:
+    return arrival.flow, arrival.found.sock_cookie
+
+
 class Engine:
     """Decides flows by the rules and holds those that must be asked about."""
 
@@ -67,10 +89,20 @@ class Engine:
         """Start with *ruleset*, for packets seen in network namespace *netns* (inode number)."""
         self._ruleset = ruleset
         self._netns = netns
-        self._held: dict[Flow, _Held] = {}
+        self._held: dict[_HeldKey, _Held] = {}
         """In the order of arrival."""
         self._wake_ns: int | None = None
         self._stopped = False
+        self._memory = FlowMemory()
+        self._handlers: dict[type[Event], Callable[[Any], list[Command]]] = {
+            FlowArrived: self._flow_arrived,
+            MalformedArrived: self._malformed_arrived,
+            PacketFailed: self._packet_failed,
+            SocketClosed: self._socket_closed,
+            TimePassed: self._time_passed,
+            RulesetChanged: self._ruleset_changed,
+            Stopping: self._stopping,
+        }
 
     @property
     def held_flows(self) -> int:
@@ -79,31 +111,31 @@ class Engine:
 
     def receive(self, event: Event) -> list[Command]:
         """Return what is to be done about *event*, in this order."""
-        if isinstance(event, FlowArrived):
-            return self._flow_arrived(event)
-        if isinstance(event, MalformedArrived):
-            return self._refused(event, Reason.MALFORMED, Counter.MALFORMED)
-        if isinstance(event, PacketFailed):
-            return self._refused(event, Reason.ERROR, Counter.ERRORS)
-        if isinstance(event, TimePassed):
-            return self._time_passed(event.now)
-        if isinstance(event, RulesetChanged):
-            self._ruleset = event.ruleset
-            return []
-        return self._stopping(event)
+        return self._handlers[type(event)](event)
 
     def _flow_arrived(self, arrival: FlowArrived) -> list[Command]:
-        held = self._held.get(arrival.flow)
+        # By socket, too: while one waits, its tuple may come to be another's.
+        held = self._held.get(_held_key(arrival))
         if held is not None:
             return self._join(held, arrival)
-        ruling = self._ruleset.rule_on(arrival.flow, arrival.owner)
+        owner = arrival.found.owner
+        ruling = self._ruling(arrival)
         counts: list[Command] = []
-        if isinstance(arrival.owner, Unknown):
+        if isinstance(owner, Unknown):
             counts.append(Count(Counter.UNATTRIBUTED))
         if ruling.action is Action.ASK:
             return counts + self._hold(arrival, ruling)
         decision = Decision(VERDICTS[ruling.action], ruling.action, ruling.reason, ruling.rule)
         return self._decided(decision, arrival, (arrival.packet_id,), arrival.now) + counts
+
+    def _ruling(self, arrival: FlowArrived) -> Ruling:
+        """Return what the rules say; of several who may have sent it, what they say strictest."""
+        ruling = self._ruleset.rule_on(arrival.flow, arrival.found.owner)
+        for rival in arrival.found.rivals:
+            other = self._ruleset.rule_on(arrival.flow, rival)
+            if STRICTNESS.index(other.action) > STRICTNESS.index(ruling.action):
+                ruling = other
+        return ruling
 
     def _hold(self, arrival: FlowArrived, ruling: Ruling) -> list[Command]:
         if self._stopped:
@@ -111,7 +143,7 @@ class Engine:
         if len(self._held) >= MAX_HELD_FLOWS:
             return self._not_held(arrival, ruling, Reason.HELD_LIMIT, Counter.HELD_LIMIT)
         deadline_ns = arrival.now.monotonic_ns + self._ruleset.ask_timeout_ns
-        self._held[arrival.flow] = _Held(arrival, ruling, deadline_ns, [arrival.packet_id])
+        self._held[_held_key(arrival)] = _Held(arrival, ruling, deadline_ns, [arrival.packet_id])
         return [Count(Counter.HELD), *self._wake_by(deadline_ns)]
 
     def _not_held(
@@ -131,6 +163,19 @@ class Engine:
             ]
         held.packet_ids.append(arrival.packet_id)
         return [Count(Counter.JOINED)]
+
+    def _malformed_arrived(self, event: MalformedArrived) -> list[Command]:
+        return self._refused(event, Reason.MALFORMED, Counter.MALFORMED)
+
+    def _packet_failed(self, event: PacketFailed) -> list[Command]:
+        return self._refused(event, Reason.ERROR, Counter.ERRORS)
+
+    def _socket_closed(self, event: SocketClosed) -> list[Command]:
+        return [DistrustFlow(flow) for flow in self._memory.closed(event.sock_cookie)]
+
+    def _ruleset_changed(self, event: RulesetChanged) -> list[Command]:
+        self._ruleset = event.ruleset
+        return []
 
     def _refused(
         self, event: MalformedArrived | PacketFailed, reason: Reason, counter: Counter
@@ -155,7 +200,8 @@ class Engine:
             Count(Counter.DROPPED),
         ]
 
-    def _time_passed(self, now: Instant) -> list[Command]:
+    def _time_passed(self, event: TimePassed) -> list[Command]:
+        now = event.now
         self._wake_ns = None
         due = [held for held in self._held.values() if held.deadline_ns <= now.monotonic_ns]
         commands = self._release(due, Reason.UNANSWERED, Counter.UNANSWERED, now)
@@ -173,7 +219,7 @@ class Engine:
     ) -> list[Command]:
         commands: list[Command] = []
         for held in due:
-            del self._held[held.arrival.flow]
+            del self._held[_held_key(held.arrival)]
             decision = self._unanswered(held.ruling, reason)
             commands += self._decided(decision, held.arrival, held.packet_ids, now)
             commands.append(Count(counter))
@@ -186,20 +232,38 @@ class Engine:
     def _decided(
         self, decision: Decision, arrival: FlowArrived, packet_ids: Iterable[int], now: Instant
     ) -> list[Command]:
-        verdicts: list[Command] = [GiveVerdict(each, decision.verdict) for each in packet_ids]
+        commands: list[Command] = [GiveVerdict(each, decision.verdict) for each in packet_ids]
+        commands.append(Count(_VERDICT_COUNTERS[decision.verdict], len(commands)))
+        flow, cookie = arrival.flow, arrival.found.sock_cookie
+        contested = bool(arrival.found.rivals)
+        if not contested and self._memory.is_repeated(flow, cookie, decision, now.monotonic_ns):
+            return commands + self._repeated(decision, flow, cookie)
         record = Record(
             now.wall_ns,
             decision,
             now.monotonic_ns - arrival.now.monotonic_ns,
-            len(verdicts),
-            arrival.flow,
-            arrival.owner,
-            arrival.attribution,
+            len(commands) - 1,
+            flow,
+            arrival.found.owner,
+            arrival.found.attribution,
             self._netns,
             arrival.iface,
+            arrival.found.rivals,
         )
-        counter = _VERDICT_COUNTERS[decision.verdict]
-        return [*verdicts, WriteRecord(record), Count(counter, len(verdicts))]
+        commands.append(WriteRecord(record))
+        return commands
+
+    def _repeated(
+        self, decision: Decision, flow: Flow, sock_cookie: int | Unknown
+    ) -> list[Command]:
+        commands: list[Command] = [Count(Counter.REPEATED)]
+        if (
+            decision.verdict is Verdict.ACCEPT
+            and not isinstance(sock_cookie, Unknown)
+            and self._memory.may_trust(flow, sock_cookie)
+        ):
+            commands += [TrustFlow(flow), Count(Counter.TRUSTED)]
+        return commands
 
     def _wake_by(self, deadline_ns: int) -> list[Command]:
         if self._wake_ns is not None and self._wake_ns <= deadline_ns:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from nfsnitch.core.flow import Flow
-from nfsnitch.core.owner import Attribution, Owner
+from nfsnitch.core.owner import Finding
 from nfsnitch.core.rule import Ruleset
 from nfsnitch.core.unknown import Unknown
 
@@ -27,8 +27,7 @@ class FlowArrived(NamedTuple):
     packet_id: int
     """The kernel's number for the queued packet, unique until it has its verdict."""
     flow: Flow
-    owner: Owner
-    attribution: Attribution
+    found: Finding
     iface: str | Unknown
     """The interface through which the packet would leave."""
 
@@ -49,6 +48,14 @@ class PacketFailed(NamedTuple):
     packet_id: int
     problem: str
     iface: str | Unknown
+
+
+@dataclass(frozen=True, slots=True)
+class SocketClosed:
+    """A socket is closed; whoever gets its address and port next is somebody else."""
+
+    now: Instant
+    sock_cookie: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,4 +80,12 @@ class Stopping:
     now: Instant
 
 
-Event = FlowArrived | MalformedArrived | PacketFailed | TimePassed | RulesetChanged | Stopping
+Event = (
+    FlowArrived
+    | MalformedArrived
+    | PacketFailed
+    | SocketClosed
+    | TimePassed
+    | RulesetChanged
+    | Stopping
+)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from nfsnitch.core.unknown import Unknown
 
@@ -77,3 +78,14 @@ class Attribution(StrEnum):
     """The last resort: the socket's inode among the file descriptors in /proc."""
     NONE = "none"
     """Nobody could tell."""
+
+
+class Finding(NamedTuple):
+    """What attribution found out about a flow."""
+
+    owner: Owner
+    attribution: Attribution
+    sock_cookie: int | Unknown
+    """Which socket sends it; the kernel never gives two sockets the same cookie."""
+    rivals: tuple[Owner, ...] = ()
+    """Others who may have sent it instead: a tuple changed hands while the packet was queued."""

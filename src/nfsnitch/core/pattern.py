@@ -15,16 +15,20 @@ Globs (there is no standard that has them all, so this is the definition):
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import re2
 
-from nfsnitch.core.text import encoded
+from nfsnitch.core.text import shown
 
 MAX_REGEX_BYTES = 1 << 20
 """Memory one compiled expression may take; RE2 refuses what needs more."""
 
+_MAX_SHOWN_CHARACTERS = 80
+_ORDINARY = re.compile(r"[^*?\[\\]+")
+_UNDECODABLE = re.compile("[\ud800-\udfff]")
 _NO_CAPTURES = re2.Options()
 _NO_CAPTURES.max_mem = MAX_REGEX_BYTES
 _NO_CAPTURES.log_errors = False
@@ -41,8 +45,7 @@ _NO_LOOKAROUND = (
 )
 _EXPLANATIONS: tuple[tuple[str, tuple[str, str]], ...] = (
     *((rf"invalid escape sequence: \{digit}", _NO_BACKREFERENCE) for digit in range(1, 10)),
-    ("invalid perl operator: (?P=", _NO_BACKREFERENCE),
-    ("invalid named capture group: (?P=", _NO_BACKREFERENCE),
+    ("invalid perl operator: (?P", _NO_BACKREFERENCE),
     *((f"invalid perl operator: {each}", _NO_LOOKAROUND) for each in ("(?=", "(?!", "(?<")),
     (
         "invalid perl operator: (?>",
@@ -170,6 +173,8 @@ def _tokens(glob: str) -> Iterator[_Literal | _Wild]:
 
 def _token(glob: str, at: int) -> tuple[_Literal | _Wild, int]:
     """Return the token that begins at *at*, and where the next one begins."""
+    if (ordinary := _ORDINARY.match(glob, at)) is not None:
+        return _Literal(ordinary[0]), ordinary.end()
     character = glob[at]
     if character == "*":
         end = at + 1
@@ -180,8 +185,6 @@ def _token(glob: str, at: int) -> tuple[_Literal | _Wild, int]:
         return _Wild("?", "[^/]"), at + 1
     if character == "[":
         return _bracket(glob, at)
-    if character != "\\":
-        return _Literal(character), at + 1
     if at + 1 == len(glob):
         raise PatternError(r"its last \ escapes nothing", r"write \\ for a backslash")
     return _Literal(glob[at + 1]), at + 2
@@ -209,7 +212,8 @@ def _members(glob: str, start: int) -> tuple[str, int]:
         if first <= "/" <= last:
             raise PatternError("[ ] never matches /", "write the / outside the brackets")
         if last < first:
-            raise PatternError(f"the range {first}-{last} is reversed", f"write {last}-{first}")
+            why = f"the range {shown(first)}-{shown(last)} is reversed"
+            raise PatternError(why, "write its lower end first")
         members.append(f"{_code(first)}-{_code(last)}")
     return "".join(members), at + 1
 
@@ -251,12 +255,14 @@ def _compiled(source: str) -> re2._Regexp:
 def _explained(error: re2.error) -> PatternError:
     raw = error.args[0]
     message = raw.decode("utf-8", "replace") if isinstance(raw, bytes) else str(raw)
+    message = shown(message[:_MAX_SHOWN_CHARACTERS])
     for beginning, (why, instead) in _EXPLANATIONS:
-        if message.startswith(beginning):
+        if message.startswith(shown(beginning)):
             return PatternError(f"{why} ({message})", instead)
     return PatternError(message, "write an expression in the syntax of RE2")
 
 
 def _subject(text: str) -> bytes:
-    raw = encoded(text)
-    return raw if raw.isascii() else raw.decode("utf-8", "replace").encode("utf-8")
+    if text.isascii():
+        return text.encode("ascii")
+    return _UNDECODABLE.sub("\ufffd", text).encode("utf-8")

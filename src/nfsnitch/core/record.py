@@ -46,6 +46,8 @@ class Record(NamedTuple):
     netns: int
     """Inode number of the network namespace in which the packet was seen."""
     iface: str | Unknown
+    rivals: tuple[Owner, ...] = ()
+    """Others who may have sent it instead; the decision is one that holds for them, too."""
 
     def as_json(self) -> Json:
         """Return the record as JSON data; what is not known is ``{"unknown": reason}``."""
@@ -63,6 +65,7 @@ class Record(NamedTuple):
             "netns": self.netns,
             **flow_json(self.flow),
             "iface": _value(self.iface),
+            **({"rivals": [owner_json(each) for each in self.rivals]} if self.rivals else {}),
         }
 
     def as_line(self) -> str:

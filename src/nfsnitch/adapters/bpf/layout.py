@@ -18,8 +18,9 @@ IMAGE_KEY = Struct("=QQQII")
 IMAGE = Struct(
     f"={IMAGE_KEY.size}sQQIIHHHH{EXE_BYTES + NAME_BYTES}s{CGROUP_BYTES + NAME_BYTES}s{ARGS_BYTES}s"
 )
-OWNER = Struct(f"={IMAGE_KEY.size}sQIIII16s")
+OWNER = Struct(f"={IMAGE_KEY.size}sQQIIII16s")
 FLOW_KEY = Struct("=Q16s16sHHBBH")
+FLOW_VALUE = Struct("=QQQ")
 PORT_KEY = Struct("=QHHHH")
 PORT_VALUE = Struct("=QQ")
 COUNTER_KEY = Struct("=I")
@@ -28,7 +29,7 @@ COUNTER_VALUE = Struct("=Q")
 SIZES: dict[str, tuple[int, int]] = {
     "owners": (COOKIE.size, OWNER.size),
     "images": (IMAGE_KEY.size, IMAGE.size),
-    "flows": (FLOW_KEY.size, COOKIE.size),
+    "flows": (FLOW_KEY.size, FLOW_VALUE.size),
     "ports": (PORT_KEY.size, PORT_VALUE.size),
     "counters": (COUNTER_KEY.size, COUNTER_VALUE.size),
 }
@@ -120,6 +121,8 @@ class OwnerEntry(NamedTuple):
 
     image_key: bytes
     """Packed."""
+    created_ns: int
+    """When the socket was first seen, before its first packet."""
     released_ns: int
     """0 while the socket is open."""
     tid: int
@@ -132,6 +135,21 @@ class OwnerEntry(NamedTuple):
     def unpacked(cls, raw: bytes) -> OwnerEntry:
         """Read ``struct owner``."""
         return cls(*OWNER.unpack(raw))
+
+
+class FlowClaim(NamedTuple):
+    """Who sends with a tuple (``struct flow_value``)."""
+
+    cookie: int
+    previous: int
+    """0: nobody."""
+    since_ns: int
+    """Monotonic; when `cookie` took over."""
+
+    @classmethod
+    def unpacked(cls, raw: bytes) -> FlowClaim:
+        """Read ``struct flow_value``."""
+        return cls(*FLOW_VALUE.unpack(raw))
 
 
 def flow_key(netns_cookie: int, flow: Flow, *, any_saddr: bool = False) -> bytes:

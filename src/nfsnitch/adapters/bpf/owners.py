@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import NamedTuple
 
 from nfsnitch.adapters import procfs
 from nfsnitch.adapters.bpf.core_loader import LoadedPrograms
@@ -16,6 +17,7 @@ from nfsnitch.adapters.bpf.layout import (
     COUNTER_VALUE,
     COUNTERS,
     PORT_VALUE,
+    FlowClaim,
     Image,
     ImageKey,
     OwnerEntry,
@@ -35,13 +37,29 @@ _MAX_ANCESTORS = 16
 _NO_IMAGE = Unknown("its entry is missing: the map of processes was full")
 
 
+class SocketUser(NamedTuple):
+    """A socket that eBPF has recorded."""
+
+    cookie: int
+    process: Process
+    created_ns: int
+    """Monotonic; before its first packet."""
+    released_ns: int
+    """Monotonic; when the socket was closed. 0: it is open."""
+
+
 class OwnerStore:
     """Reads owners by socket cookie; removes what belongs to sockets closed for a while."""
 
     def __init__(
-        self, programs: LoadedPrograms, clock_ns: Callable[[], int] = time.monotonic_ns
+        self,
+        programs: LoadedPrograms,
+        on_closed: Callable[[int], None],
+        clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
+        """Read *programs*' maps; *on_closed* hears, from within `tidy`, of each closed socket."""
         self._programs = programs
+        self._on_closed = on_closed
         self._clock_ns = clock_ns
         self._images: dict[bytes, Image] = {}
         """Complete images only: they never change."""
@@ -57,10 +75,10 @@ class OwnerStore:
         """Let go of the ring buffer."""
         self._ring.close()
 
-    def cookie_of_flow(self, key: bytes) -> int | None:
-        """Return the cookie under a key made by `layout.flow_key`."""
+    def claim_on_flow(self, key: bytes) -> FlowClaim | None:
+        """Return who sends with the tuple of a key made by `layout.flow_key`."""
         raw = self._programs.flows.get(key)
-        return None if raw is None else int.from_bytes(raw, "little")
+        return None if raw is None else FlowClaim.unpacked(raw)
 
     def cookie_of_port(self, key: bytes) -> int | None:
         """Return the cookie under a key made by `layout.port_key` or `layout.raw_key`.
@@ -73,10 +91,13 @@ class OwnerStore:
         cookie, shared = PORT_VALUE.unpack(raw)
         return None if shared else cookie
 
-    def owner_of(self, cookie: int) -> Process | None:
-        """Return the owner of the socket with this cookie; None if eBPF has not seen it."""
+    def socket_user(self, cookie: int) -> SocketUser | None:
+        """Return who uses the socket with this cookie; None if eBPF has not seen it."""
         raw = self._programs.owners.get(COOKIE.pack(cookie))
-        return None if raw is None else self._process(OwnerEntry.unpacked(raw))
+        if raw is None:
+            return None
+        entry = OwnerEntry.unpacked(raw)
+        return SocketUser(cookie, self._process(entry), entry.created_ns, entry.released_ns)
 
     def counters(self) -> dict[Counter, int]:
         """Return what the eBPF programs have counted."""
@@ -90,7 +111,7 @@ class OwnerStore:
         }
 
     def tidy(self) -> None:
-        """Remove the owners of sockets that were closed at least `RELEASE_GRACE_NS` ago."""
+        """Hear of closed sockets; remove the owners of those closed `RELEASE_GRACE_NS` ago."""
         self._ring.consume()
         until_ns = self._clock_ns() - RELEASE_GRACE_NS
         while self._released and self._released[0][0] <= until_ns:
@@ -116,7 +137,9 @@ class OwnerStore:
                 self._images.pop(key, None)
 
     def _heard_of_release(self, address: int, size: int) -> None:
-        self._released.append((self._clock_ns(), ctypes.string_at(address, size)))
+        cookie = ctypes.string_at(address, size)
+        self._released.append((self._clock_ns(), cookie))
+        self._on_closed(*COOKIE.unpack(cookie))
 
     def _process(self, entry: OwnerEntry) -> Process:
         key = ImageKey.unpacked(entry.image_key)

@@ -1,0 +1,139 @@
+"""Gives and takes the label by which conntrack entries pass our ruleset without being queued.
+
+Speaks ctnetlink (net/netfilter/nf_conntrack_netlink.c). Trust is given by setting the label on the
+flow's entry, and withdrawn by deleting the entry: the next packet then starts a new one.
+"""
+
+from __future__ import annotations
+
+import socket
+from struct import Struct
+
+from nfsnitch.core.flow import Family, Flow, Protocol
+from nfsnitch.core.unknown import Unknown
+
+_NETLINK_NETFILTER = 12
+_NFNL_SUBSYS_CTNETLINK = 1
+_IPCTNL_MSG_CT_NEW, _IPCTNL_MSG_CT_DELETE = 0, 2
+_NLM_F_REQUEST, _NLM_F_ACK = 1, 4
+_NLMSG_ERROR = 2
+_NLA_F_NESTED = 0x8000
+
+# linux/netfilter/nfnetlink_conntrack.h
+_CTA_TUPLE_ORIG, _CTA_TUPLE_REPLY, _CTA_LABELS, _CTA_LABELS_MASK = 1, 2, 22, 23
+_CTA_TUPLE_IP, _CTA_TUPLE_PROTO = 1, 2
+_ADDRESSES = {Family.IPV4: (1, 2), Family.IPV6: (3, 4)}
+"""CTA_IP_V4_SRC, _DST; CTA_IP_V6_SRC, _DST."""
+_CTA_PROTO_NUM, _CTA_PROTO_SRC_PORT, _CTA_PROTO_DST_PORT = 1, 2, 3
+_ICMP_ATTRIBUTES = {Protocol.ICMP: (4, 5, 6), Protocol.ICMPV6: (7, 8, 9)}
+"""CTA_PROTO_ICMP_ID, _TYPE, _CODE; the same for ICMPv6."""
+
+_HEADER = Struct("=IHHII BBH")
+"""struct nlmsghdr, struct nfgenmsg."""
+_ATTRIBUTE = Struct("=HH")
+_ERROR = Struct("=IHHII i")
+_FAMILIES = {Family.IPV4: socket.AF_INET, Family.IPV6: socket.AF_INET6}
+_LABEL_BYTES = 16
+
+
+class Conntrack:
+    """A netlink socket to the conntrack of the network namespace in which it was made."""
+
+    def __init__(self, label: int) -> None:
+        """Use conntrack label *label*, 0-127."""
+        self._label = (1 << label).to_bytes(_LABEL_BYTES, "little")
+        self._netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER)
+        self._netlink.connect((0, 0))
+        self._netlink.settimeout(1)
+        self._sequence = 0
+
+    def close(self) -> None:
+        """Close the netlink socket."""
+        self._netlink.close()
+
+    def trust(self, flow: Flow) -> bool:
+        """Label the entry of *flow*; False if there is none, or the kernel would not."""
+        labels = _attribute(_CTA_LABELS, self._label) + _attribute(_CTA_LABELS_MASK, self._label)
+        return self._apply(_IPCTNL_MSG_CT_NEW, flow, labels)
+
+    def distrust(self, flow: Flow) -> bool:
+        """Delete the entry of *flow*; False if there was none, or the kernel would not."""
+        return self._apply(_IPCTNL_MSG_CT_DELETE, flow, b"")
+
+    def _apply(self, message: int, flow: Flow, attributes: bytes) -> bool:
+        # Where the destination was translated, the entry's own tuple has the address from before;
+        # the tuple of its replies has the one that our chains, and so the flow, show.
+        return any(
+            self._answer(message, flow, tuple_attribute + attributes)
+            for tuple_attribute in (
+                _tuple_attribute(_CTA_TUPLE_ORIG, flow),
+                _tuple_attribute(_CTA_TUPLE_REPLY, _reply(flow)),
+            )
+        )
+
+    def _answer(self, message: int, flow: Flow, attributes: bytes) -> bool:
+        self._sequence = (self._sequence + 1) & 0xFFFFFFFF
+        header = _HEADER.pack(
+            _HEADER.size + len(attributes),
+            _NFNL_SUBSYS_CTNETLINK << 8 | message,
+            _NLM_F_REQUEST | _NLM_F_ACK,
+            self._sequence,
+            0,
+            _FAMILIES[flow.family],
+            0,
+            0,
+        )
+        try:
+            self._netlink.send(header + attributes)
+            return self._error() == 0
+        except OSError:
+            return False
+
+    def _error(self) -> int:
+        while True:
+            _, kind, _, sequence, _, error = _ERROR.unpack_from(self._netlink.recv(4096))
+            if kind == _NLMSG_ERROR and sequence == self._sequence:
+                return int(error)
+
+
+def _reply(flow: Flow) -> Flow:
+    return flow._replace(
+        saddr=flow.daddr, daddr=flow.saddr, sport=flow.dport, dport=flow.sport, icmp=None
+    )
+
+
+def _tuple_attribute(kind: int, flow: Flow) -> bytes:
+    source, destination = _ADDRESSES[flow.family]
+    addresses = _attribute(source, flow.saddr) + _attribute(destination, flow.daddr)
+    return _nested(
+        kind,
+        _nested(_CTA_TUPLE_IP, addresses) + _nested(_CTA_TUPLE_PROTO, _proto_attributes(flow)),
+    )
+
+
+def _proto_attributes(flow: Flow) -> bytes:
+    number = _attribute(_CTA_PROTO_NUM, bytes((flow.proto,)))
+    if flow.icmp is not None and not isinstance(flow.icmp.identifier, Unknown):
+        of_id, of_type, of_code = _ICMP_ATTRIBUTES[Protocol(flow.proto)]
+        return (
+            number
+            + _attribute(of_id, flow.icmp.identifier.to_bytes(2, "big"))
+            + _attribute(of_type, bytes((flow.icmp.type,)))
+            + _attribute(of_code, bytes((flow.icmp.code,)))
+        )
+    if isinstance(flow.sport, Unknown) or isinstance(flow.dport, Unknown):
+        return number
+    return (
+        number
+        + _attribute(_CTA_PROTO_SRC_PORT, flow.sport.to_bytes(2, "big"))
+        + _attribute(_CTA_PROTO_DST_PORT, flow.dport.to_bytes(2, "big"))
+    )
+
+
+def _nested(kind: int, content: bytes) -> bytes:
+    return _attribute(kind | _NLA_F_NESTED, content)
+
+
+def _attribute(kind: int, content: bytes) -> bytes:
+    padding = -len(content) % 4
+    return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(content), kind) + content + bytes(padding)

@@ -1,0 +1,7 @@
+"""Rule files: YAML in, `nfsnitch.core.rule.Ruleset` out, or everything that is wrong with them."""
+
+from nfsnitch.adapters.rulefile.loader import load
+from nfsnitch.adapters.rulefile.names import Names, system_names
+from nfsnitch.adapters.rulefile.problems import Position, Problem, RuleFileError
+
+__all__ = ["Names", "Position", "Problem", "RuleFileError", "load", "system_names"]

@@ -1,0 +1,79 @@
+"""From rule files to a ruleset: all of them, or none and everything that is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from nfsnitch.adapters.rulefile.document import Mapping, Node, Scalar, kind, parse
+from nfsnitch.adapters.rulefile.files import read_sources
+from nfsnitch.adapters.rulefile.groups import Groups
+from nfsnitch.adapters.rulefile.names import Names
+from nfsnitch.adapters.rulefile.problems import Problems, closest, quoted
+from nfsnitch.adapters.rulefile.rules import Rules
+from nfsnitch.adapters.rulefile.settings import SETTINGS, Settings
+from nfsnitch.adapters.rulefile.values import Known
+from nfsnitch.core.rule import Ruleset
+
+VERSION = "1"
+
+_TOP_LEVEL = ("version", *SETTINGS, "timeouts", "groups", "rules")
+
+
+def load(paths: Sequence[Path], names: Names) -> Ruleset:
+    """Return the rules of all files at *paths*, and in the directories among them, merged in order.
+
+    Rules keep the order of the files; groups are shared; a setting may stand in several files, but
+    must then say the same.
+
+    Raises:
+        RuleFileError: something is wrong with any of the files.
+
+    """
+    problems = Problems()
+    roots = [parse(source, problems) for source in read_sources(paths, problems)]
+    documents = [_top_level(root, problems) for root in roots if root is not None]
+    groups = Groups(problems)
+    for document in documents:
+        if "groups" in document:
+            groups.read(document["groups"])
+    settings = _read_settings(documents, problems)
+    rules = Rules(Known(names, groups.resolved()), problems)
+    for document in documents:
+        if "rules" in document:
+            rules.read(document["rules"])
+    problems.check()
+    return Ruleset(tuple(rules.rules), **settings.attributes)
+
+
+def _top_level(root: Node, problems: Problems) -> dict[str, Node]:
+    """Return the nodes under the keys of the top level that there are."""
+    if not isinstance(root, Mapping):
+        why = f"its top level is a mapping, not {kind(root)}"
+        problems.add(root.position, "rule file", why, "write rules: and the rules below it")
+        return {}
+    for key, _ in root.pairs:
+        if key.text not in _TOP_LEVEL:
+            why = f"a rule file has {', '.join(_TOP_LEVEL)}"
+            instead = closest(key.text, _TOP_LEVEL, "remove it")
+            problems.add(key.position, f"unknown key {quoted(key.text)}", why, instead)
+    return {key.text: value for key, value in root.pairs}
+
+
+def _read_settings(documents: Sequence[dict[str, Node]], problems: Problems) -> Settings:
+    settings = Settings(problems)
+    for document in documents:
+        if "version" in document:
+            _check_version(document["version"], problems)
+        for name, setting in SETTINGS.items():
+            if name in document:
+                settings.read(setting, document[name])
+        if "timeouts" in document:
+            settings.read_timeouts(document["timeouts"])
+    return settings
+
+
+def _check_version(node: Node, problems: Problems) -> None:
+    if not isinstance(node, Scalar) or node.text != VERSION:
+        why = "this nfsnitch reads version 1 of the rule language"
+        problems.add(node.position, "version", why, "write version: 1")

@@ -1,0 +1,128 @@
+"""What is wrong with rule files, and where."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Iterable
+from itertools import islice
+from typing import NamedTuple, Never
+
+from nfsnitch.core.text import shown
+
+MAX_PROBLEMS = 1_000
+"""So many are told; the reading of a file that has more ends there."""
+
+_MAX_QUOTED_CHARACTERS = 60
+_MAX_COMPARED_CHARACTERS = 40
+_MAX_COMPARED_NAMES = 200
+
+
+class Position(NamedTuple):
+    """A place in a rule file. Positions sort in the order of reading."""
+
+    order: int
+    """Which of the files it is: the first that was read is 0."""
+    file: str
+    """Name of the file, fit to be shown."""
+    line: int
+    """Counts from 1."""
+    column: int
+    """In characters; counts from 1."""
+
+    def __str__(self) -> str:
+        """Return the place as editors and compilers write it."""
+        return f"{self.file}:{self.line}:{self.column}"
+
+
+class Problem(NamedTuple):
+    """One thing that is wrong, fit to be shown."""
+
+    position: Position
+    what: str
+    why: str
+    instead: str
+
+    def __str__(self) -> str:
+        """Return the problem as one line: where, what, why, what to write instead."""
+        return f"{self.position}: {self.what}: {self.why}; {self.instead}"
+
+
+class RuleFileError(Exception):
+    """Rule files that were refused, with everything that is wrong with them."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        """Keep *problems* in the order of their positions, each once."""
+        self.problems = tuple(sorted(set(problems)))
+        super().__init__("\n".join(map(str, self.problems)))
+
+
+class Refused(Exception):  # noqa: N818  it is no error of the program
+    """A value that cannot be taken: *why* not, and what to write *instead*."""
+
+    def __init__(self, why: str, instead: str) -> None:
+        super().__init__(f"{why}; {instead}")
+        self.why = why
+        self.instead = instead
+
+
+class Problems:
+    """Collects the problems of one reading."""
+
+    def __init__(self) -> None:
+        self._found: dict[Problem, None] = {}
+
+    def add(self, position: Position, what: str, why: str, instead: str) -> None:
+        """Note one problem; a node that is used twice (by a YAML alias) has it once.
+
+        Raises:
+            RuleFileError: there are too many to go on.
+
+        """
+        self._found[Problem(position, what, why, instead)] = None
+        if len(self._found) >= MAX_PROBLEMS:
+            self._give_up(position)
+
+    def refuse(self, position: Position, what: str, refused: Refused) -> None:
+        """Note that *what* stands at *position* was refused."""
+        self.add(position, what, refused.why, refused.instead)
+
+    def check(self) -> None:
+        """Raise what was found.
+
+        Raises:
+            RuleFileError: something was found.
+
+        """
+        if self._found:
+            raise RuleFileError(self._found)
+
+    def _give_up(self, position: Position) -> Never:
+        last = Problem(
+            position, "too many problems", f"the first {MAX_PROBLEMS} are told", "mend these first"
+        )
+        raise RuleFileError([*self._found, last])
+
+
+def quoted(text: str) -> str:
+    """Return *text* from a rule file between quotes, fit to be shown, and not too long."""
+    if len(text) > _MAX_QUOTED_CHARACTERS:
+        text = text[: _MAX_QUOTED_CHARACTERS - 1] + "…"
+    return f"'{shown(text)}'"
+
+
+def closest(text: str, known: Collection[str], otherwise: str) -> str:
+    """Return "did you mean …?" with the word of *known* that is most like *text*, or *otherwise*.
+
+    Only so much is compared as takes no time to speak of.
+    """
+    if len(text) <= _MAX_COMPARED_CHARACTERS:
+        words = list(islice(known, _MAX_COMPARED_NAMES))
+        for found in difflib.get_close_matches(text.lower(), words, n=1):
+            return f"did you mean {quoted(found)}?"
+    return otherwise
+
+
+def listed(words: Iterable[str]) -> str:
+    """Return *words* with commas and "or" between them."""
+    *most, last = words
+    return f"{', '.join(most)} or {last}" if most else last

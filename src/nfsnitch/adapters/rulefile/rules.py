@@ -1,0 +1,184 @@
+"""One rule of a rule file: its head (`name`, `action`) and its fields."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from nfsnitch.adapters.rulefile.contradictions import contradictions
+from nfsnitch.adapters.rulefile.document import Mapping as MappingNode
+from nfsnitch.adapters.rulefile.document import Node, Scalar, Sequence, kind
+from nfsnitch.adapters.rulefile.fields import RULE_FIELDS, RuleField
+from nfsnitch.adapters.rulefile.problems import Position, Problems, Refused, closest, quoted
+from nfsnitch.adapters.rulefile.values import Known, parse_action
+from nfsnitch.core.decision import Action
+from nfsnitch.core.rule import Condition, Rule
+
+MAX_NAME_CHARACTERS = 200
+MAX_VALUES = 4_000_000
+"""Of all fields of all rules, groups followed, equal fields counted once."""
+
+_HEAD = ("name", "action")
+
+
+class Rules:
+    """Collects the rules of all files in order."""
+
+    def __init__(self, known: Known, problems: Problems) -> None:
+        self._known = known
+        self._problems = problems
+        self._named: dict[str, Position] = {}
+        self._values = 0
+        self._conditions: dict[tuple[str, bool, tuple[str, ...]], Condition] = {}
+        """Equal fields share a condition: a group of many addresses is kept once."""
+        self.rules: list[Rule] = []
+
+    def read(self, node: Node) -> None:
+        """Take the list ``rules`` of one file, and note what is wrong with it."""
+        if not isinstance(node, Sequence):
+            why = f"it takes a list, not {kind(node)}"
+            instead = "write - before each rule, or [] for none"
+            self._problems.add(node.position, "rules", why, instead)
+            return
+        for item in node.items:
+            if isinstance(item, MappingNode):
+                self._read_rule(item)
+            else:
+                why = f"it is a mapping of fields, not {kind(item)}"
+                self._problems.add(item.position, "rule", why, "write - name: …, action: …")
+
+    def _read_rule(self, node: MappingNode) -> None:
+        nodes = {key.text: value for key, value in node.pairs}
+        name = self._name(node.position, nodes.get("name"))
+        action = self._action(node.position, nodes.get("action"))
+        conditions = self._read_fields(node)
+        positions = {key.text: key.position for key, _ in node.pairs}
+        for field, refused in contradictions(conditions, positions):
+            self._problems.refuse(positions[field], f"field {field}", refused)
+        if name is not None and action is not None:
+            origin = f"{node.position.file}:{node.position.line}"
+            ordered = tuple(conditions[field] for field in RULE_FIELDS if field in conditions)
+            self.rules.append(Rule(name, action, ordered, origin))
+
+    def _name(self, rule: Position, node: Node | None) -> str | None:
+        if (text := self._head("name", "write name: and a text", rule, node)) is None:
+            return None
+        if not text.text.strip() or len(text.text) > MAX_NAME_CHARACTERS:
+            why = f"a name has from 1 to {MAX_NAME_CHARACTERS} characters"
+            instead = "write a few words that tell this rule from others"
+            self._problems.add(text.position, f"name {quoted(text.text)}", why, instead)
+            return None
+        earlier = self._named.setdefault(text.text, text.position)
+        if earlier != text.position:
+            why = f"{earlier} has it already, and records name the rule that decided"
+            instead = "give each rule a name of its own"
+            self._problems.add(text.position, f"name {quoted(text.text)}", why, instead)
+        return text.text
+
+    def _action(self, rule: Position, node: Node | None) -> Action | None:
+        text = self._head("action", "write action: allow, deny, reject or ask", rule, node)
+        if text is None:
+            return None
+        try:
+            return parse_action(text.text)
+        except Refused as refused:
+            self._problems.refuse(text.position, f"action {quoted(text.text)}", refused)
+            return None
+
+    def _head(self, field: str, instead: str, rule: Position, node: Node | None) -> Scalar | None:
+        if isinstance(node, Scalar):
+            return node
+        if node is None:
+            self._problems.add(rule, f"rule without {field}", "every rule has one", instead)
+        else:
+            why = f"it takes a single value, not {kind(node)}"
+            self._problems.add(node.position, field, why, instead)
+        return None
+
+    def _read_fields(self, node: MappingNode) -> Mapping[str, Condition]:
+        conditions: dict[str, Condition] = {}
+        for key, value in node.pairs:
+            field = RULE_FIELDS.get(key.text)
+            if field is not None:
+                condition = self._condition(field, value)
+                if condition is not None:
+                    conditions[field.name] = condition
+            elif key.text not in _HEAD:
+                self._note_unknown_field(key)
+        return conditions
+
+    def _note_unknown_field(self, key: Scalar) -> None:
+        names = (*_HEAD, *RULE_FIELDS)
+        instead = closest(key.text, names, "remove it")
+        why = f"a rule has {', '.join(names)}"
+        self._problems.add(key.position, f"unknown field {quoted(key.text)}", why, instead)
+
+    def _condition(self, field: RuleField, node: Node) -> Condition | None:
+        negated = isinstance(node, MappingNode)
+        inner = self._negated(field, node) if isinstance(node, MappingNode) else node
+        if inner is None:
+            return None
+        scalars = tuple(self._scalars(field, inner))
+        texts = tuple(scalar.text for scalar in scalars)
+        key = (field.name, negated, texts)
+        condition = self._conditions.get(key)
+        if condition is None:
+            parsed = self._parsed(field, scalars)
+            if parsed is None:
+                return None
+            condition = self._conditions[key] = field.condition(parsed, negated)
+        return condition
+
+    def _parsed(self, field: RuleField, scalars: tuple[Scalar, ...]) -> list[object] | None:
+        """Return what the values stand for, all of them; None where one of them cannot be."""
+        parsed: list[object] = []
+        whole = bool(scalars)
+        for scalar in scalars:
+            try:
+                parsed += field.parse(scalar.text, self._known)
+            except Refused as refused:
+                whole = False
+                what = f"{field.name} {quoted(scalar.text)}"
+                self._problems.refuse(scalar.position, what, refused)
+        self._count_values(scalars, len(parsed))
+        return parsed if whole and parsed else None
+
+    def _count_values(self, scalars: tuple[Scalar, ...], count: int) -> None:
+        self._values += count
+        if self._values > MAX_VALUES:
+            why = f"with their groups the rules so far name more than {MAX_VALUES} values"
+            self._problems.add(scalars[0].position, "too large", why, "write smaller groups")
+            self._problems.check()
+
+    def _negated(self, field: RuleField, node: MappingNode) -> Node | None:
+        """Return what stands under ``not``."""
+        inner: Node | None = None
+        for key, value in node.pairs:
+            if key.text == "not":
+                inner = value
+            else:
+                why = f"{field.name} takes {field.takes}, a list of them, or not: and these"
+                instead = closest(key.text, ["not"], f"write {field.name}: {{not: …}}")
+                self._problems.add(key.position, f"key {quoted(key.text)}", why, instead)
+        if not node.pairs:
+            why = "an empty mapping says nothing"
+            self._problems.add(node.position, field.name, why, "write not: and a value")
+        if isinstance(inner, MappingNode):
+            why = "not: takes a value or a list, and is not nested"
+            self._problems.add(inner.position, field.name, why, "write the values themselves")
+            return None
+        return inner
+
+    def _scalars(self, field: RuleField, node: Node) -> Iterator[Scalar]:
+        nodes = node.items if isinstance(node, Sequence) else (node,)
+        if not nodes:
+            why = "an empty list would match nothing (or everything, under not:)"
+            self._problems.add(node.position, field.name, why, "write a value or remove the field")
+        for each in nodes:
+            if not isinstance(each, Scalar):
+                why = f"it takes {field.takes}, not {kind(each)} inside a list"
+                self._problems.add(each.position, field.name, why, "write a flat list of values")
+            elif not each.text:
+                why = f"it takes {field.takes}, and there is nothing"
+                self._problems.add(each.position, field.name, why, "write one or remove the field")
+            else:
+                yield each

@@ -1,0 +1,83 @@
+"""Stand-ins for the kernel, held to the same contracts as the real things (tests/contract/)."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from nfsnitch.core.decision import Verdict
+
+
+class FakePacket(NamedTuple):
+    """What `FakeQueue` hands out."""
+
+    packet_id: int
+    payload: bytes
+    ifindex: int
+
+
+class FakeQueue:
+    """A packet queue in memory."""
+
+    def __init__(self) -> None:
+        self._queued: deque[bytes] = deque()
+        self._waiting: set[int] = set()
+        self._last_id = 0
+        self.verdicts: dict[int, Verdict] = {}
+
+    def send(self, packet: bytes) -> None:
+        """Queue a packet, as the kernel would."""
+        self._queued.append(packet)
+
+    @property
+    def waiting(self) -> int:
+        """How many packets have been handed out that have no verdict yet."""
+        return len(self._waiting)
+
+    def drain(self, on_packet: Callable[[FakePacket], None]) -> int:
+        """Hand out what is queued."""
+        number = len(self._queued)
+        for _ in range(number):
+            self._last_id += 1
+            self._waiting.add(self._last_id)
+            on_packet(FakePacket(self._last_id, self._queued.popleft(), 2))
+        return number
+
+    def give_verdict(self, packet_id: int, verdict: Verdict) -> None:
+        """Note the verdict; KeyError if no such packet waits."""
+        self._waiting.remove(packet_id)
+        self.verdicts[packet_id] = verdict
+
+    def drop_all(self) -> int:
+        """Drop what waits."""
+        left = sorted(self._waiting)
+        for packet_id in left:
+            self.give_verdict(packet_id, Verdict.DROP)
+        return len(left)
+
+
+class FakeMap:
+    """A BPF hash map in memory."""
+
+    def __init__(self, key_bytes: int, value_bytes: int) -> None:
+        self._sizes = key_bytes, value_bytes
+        self._entries: dict[bytes, bytes] = {}
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return the value under *key*."""
+        return self._entries.get(key)
+
+    def put(self, key: bytes, value: bytes) -> None:
+        """Add or replace an entry."""
+        if (len(key), len(value)) != self._sizes:
+            raise ValueError("these do not fit this map")
+        self._entries[key] = value
+
+    def remove(self, key: bytes) -> bool:
+        """Remove an entry."""
+        return self._entries.pop(key, None) is not None
+
+    def keys(self) -> Iterator[bytes]:
+        """Yield the keys."""
+        yield from list(self._entries)

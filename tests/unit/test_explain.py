@@ -1,0 +1,168 @@
+"""``nfsnitch explain``, and what rules.example.yaml says to it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nfsnitch import cli
+
+Capture = pytest.CaptureFixture[str]
+
+EXAMPLE = Path(__file__).parents[2] / "rules.example.yaml"
+RULES = """\
+unattributed: reject
+rules:
+- {name: kernel, action: allow, owner: kernel}
+- {name: "web\\u202e", action: allow, exe: /usr/bin/curl, dport: 443}
+- {name: not from a shell, action: deny, uid: 0, parent: {not: /bin/sh}}
+- {name: no mail, action: deny, proto: tcp, dport: 25}
+"""
+
+
+@pytest.fixture
+def rules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    path = Path("rules.yaml")
+    path.write_text(RULES)
+    return path
+
+
+def asked(rules: Path, line: str, capsys: Capture) -> Any:  # noqa: ANN401  JSON
+    assert cli.main(["explain", "--rules", str(rules), *line.split(), "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_each_rule_before_the_deciding_one_is_told_with_its_mismatch(
+    rules: Path, capsys: Capture
+) -> None:
+    line = "explain --exe /usr/bin/nc --proto tcp --daddr 192.0.2.1 --dport 25 --uid 5 --rules"
+    assert cli.main([*line.split(), str(rules)]) == 0
+    assert capsys.readouterr().out == (
+        "exe     /usr/bin/nc\n"
+        "args    unknown (not given on the command line)\n"
+        "uid     5\n"
+        "parent  unknown (not given on the command line)\n"
+        "proto   tcp\n"
+        "family  ipv4\n"
+        "daddr   192.0.2.1\n"
+        "dport   25\n"
+        "\n"
+        "kernel            no match: owner  rules.yaml:3\n"
+        "web\\u202e         no match: dport  rules.yaml:4\n"
+        "not from a shell  no match: uid    rules.yaml:5\n"
+        "no mail           matches          rules.yaml:6\n"
+        "\n"
+        "deny: rule no mail (rules.yaml:6)\n"
+    )
+
+
+def test_json_says_the_same(rules: Path, capsys: Capture) -> None:
+    answer = asked(rules, "--exe /usr/bin/curl --args curl --daddr ::1 --dport 443", capsys)
+    unknown = {"unknown": "not given on the command line"}
+    assert answer == {
+        "asked": {
+            "exe": "/usr/bin/curl",
+            "args": "curl",
+            "uid": unknown,
+            "parent": [unknown],
+            "proto": unknown,
+            "family": "ipv6",
+            "daddr": "::1",
+            "dport": 443,
+        },
+        "rules": [
+            {"rule": "kernel", "origin": "rules.yaml:3", "matches": False, "mismatch": "owner"},
+            {"rule": "web\u202e", "origin": "rules.yaml:4", "matches": True, "mismatch": None},
+        ],
+        "action": "allow",
+        "reason": "rule",
+        "rule": "web\u202e",
+    }
+
+
+@pytest.mark.parametrize(
+    ("line", "action", "reason"),
+    [
+        ("--exe /x", "ask", "default"),
+        ("", "reject", "unattributed"),
+        ("--owner unknown --dport 25", "reject", "unattributed"),
+        ("--owner unknown --dport 25 --proto tcp", "deny", "rule"),
+        ("--owner kernel", "allow", "rule"),
+        ("--user root --parent /bin/bash", "deny", "rule"),
+        ("--uid 0 --parent /bin/bash --parent /bin/sh", "ask", "default"),
+        ("--uid 0", "ask", "default"),
+        ("--exe /usr/bin/curl --proto icmp", "ask", "default"),
+    ],
+)
+def test_what_is_not_given_is_not_known(
+    rules: Path, line: str, action: str, reason: str, capsys: Capture
+) -> None:
+    answer = asked(rules, line, capsys)
+    assert (answer["action"], answer["reason"]) == (action, reason)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("--exe /x", "ask: no rule matches: default"),
+        ("--owner unknown", "reject: no rule matches and the owner is not known: unattributed"),
+    ],
+)
+def test_people_are_told_when_no_rule_matches(
+    rules: Path, line: str, said: str, capsys: Capture
+) -> None:
+    assert cli.main(["explain", "--rules", str(rules), *line.split()]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == said
+
+
+def test_without_rules_the_default_is_told(rules: Path, capsys: Capture) -> None:
+    rules.write_text("default: deny")
+    assert cli.main(["explain", "--rules", str(rules), "--exe", "/x"]) == 0
+    assert capsys.readouterr().out.endswith("\n\ndeny: no rule matches: default\n")
+
+
+def test_bad_rules_are_not_asked(rules: Path, capsys: Capture) -> None:
+    rules.write_text("[]")
+    assert cli.main(["explain", "--rules", str(rules)]) == 1
+    assert "rules.yaml:1:1: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("line", "action", "rule"),
+    [
+        (
+            "--exe /usr/bin/curl --proto tcp --daddr 192.0.2.1 --dport http",
+            "allow",
+            "curl in the office",
+        ),
+        (
+            "--exe /usr/bin/curl --proto tcp --daddr 2001:db8::1 --dport 443",
+            "allow",
+            "curl in the office",
+        ),
+        ("--exe /usr/bin/curl --proto tcp --daddr 203.0.113.1 --dport 80", "deny", "no trackers"),
+        (
+            "--exe /usr/bin/nc.openbsd --proto tcp --daddr 192.0.2.1 --dport 8080",
+            "reject",
+            "no telnet by netcat",
+        ),
+        (
+            "--exe /usr/bin/nc.openbsd --proto tcp --daddr 192.0.2.1 --dport 23",
+            "reject",
+            "no telnet by netcat",
+        ),
+        ("--exe /usr/bin/dig --proto udp --daddr 192.0.2.1 --dport 53", "allow", "dns"),
+        ("--exe /usr/bin/dig --proto udp --daddr 198.51.100.1 --dport 53", "ask", None),
+        ("--exe /usr/bin/ping --proto icmpv6 --daddr 2001:db8::1", "allow", "ping"),
+        ("--exe /usr/bin/wget --proto tcp --daddr 198.51.100.1 --dport 80", "ask", None),
+        ("--owner kernel --proto icmpv6", "allow", "the kernel itself"),
+        ("--owner unknown --proto tcp --daddr 192.0.2.1 --dport 80", "deny", None),
+    ],
+)
+def test_the_example_rules_decide(
+    line: str, action: str, rule: str | None, capsys: Capture
+) -> None:
+    answer = asked(EXAMPLE, line, capsys)
+    assert (answer["action"], answer["rule"]) == (action, rule)
