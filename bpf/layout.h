@@ -22,6 +22,7 @@ enum {
 	MAX_PORTS = 65536,
 	RELEASES_BYTES = 1 << 20, /* 65,536 closed sockets that user space has yet to hear of */
 	MAX_ANCESTORS = 16,
+	MAX_PREVIOUS = 4,    /* how many earlier users of a tuple are kept */
 };
 
 /*
@@ -95,8 +96,8 @@ struct flow_key {
  * packet of the old socket may still wait in the queue; so whose it was before is kept. */
 struct flow_value {
 	__u64 cookie;
-	__u64 previous; /* 0: nobody */
-	__u64 since_ns; /* monotonic; when `cookie` took over */
+	__u64 since_ns;                /* monotonic; when `cookie` took over */
+	__u64 previous[MAX_PREVIOUS];  /* latest first; 0: nobody */
 };
 
 /* A local port, or, for a raw socket, the protocol alone. */
@@ -129,7 +130,7 @@ _Static_assert(sizeof(struct image_key) == 32, "layout.py: IMAGE_KEY");
 _Static_assert(sizeof(struct image) == 3136, "layout.py: IMAGE");
 _Static_assert(sizeof(struct owner) == 80, "layout.py: OWNER");
 _Static_assert(sizeof(struct flow_key) == 48, "layout.py: FLOW_KEY");
-_Static_assert(sizeof(struct flow_value) == 24, "layout.py: FLOW_VALUE");
+_Static_assert(sizeof(struct flow_value) == 48, "layout.py: FLOW_VALUE");
 _Static_assert(sizeof(struct port_key) == 16, "layout.py: PORT_KEY");
 _Static_assert(sizeof(struct port_value) == 16, "layout.py: PORT_VALUE");
 

@@ -64,8 +64,11 @@ static __always_inline void claim_flow(const struct flow_key *key, __u64 cookie)
 
 	if (present && present->cookie == cookie)
 		return;
-	if (present)
-		value.previous = present->cookie;
+	if (present) {
+		value.previous[0] = present->cookie;
+		for (int i = 1; i < MAX_PREVIOUS; i++)
+			value.previous[i] = present->previous[i - 1];
+	}
 	value.since_ns = bpf_ktime_get_ns();
 	bpf_map_update_elem(&flows, key, &value, BPF_ANY);
 }

@@ -99,13 +99,11 @@ class Attributor:
         return []
 
     def _users_by_claim(self, claim: FlowClaim) -> list[SocketUser]:
-        user = self._possible_user(claim.cookie)
-        found = [] if user is None else [user]
+        cookies = [claim.cookie]
         if claim.previous and claim.since_ns + _LATE_NS > self._horizon_ns():
-            previous = self._possible_user(claim.previous)
-            if previous is not None:
-                return [previous, *found]
-        return found
+            cookies = [*reversed(claim.previous), claim.cookie]
+        users = map(self._possible_user, cookies)
+        return [user for user in users if user is not None]
 
     def _possible_user(self, cookie: int) -> SocketUser | None:
         """Return who uses a socket, unless it was closed so early that no packet of it is left."""
@@ -131,7 +129,7 @@ class Attributor:
         self._last_sender[flow] = user.cookie
         if len(self._last_sender) > _REMEMBERED_SENDERS:
             self._last_sender.popitem(last=False)
-        self._seen_ns = max(self._seen_ns, min(each.created_ns for each in users))
+        self._seen_ns = max(self._seen_ns, users[0].created_ns)
         rivals = tuple(each.process for each in users if each is not user)
         return Finding(user.process, attribution, user.cookie, rivals)
 

@@ -20,7 +20,7 @@ IMAGE = Struct(
 )
 OWNER = Struct(f"={IMAGE_KEY.size}sQQIIII16s")
 FLOW_KEY = Struct("=Q16s16sHHBBH")
-FLOW_VALUE = Struct("=QQQ")
+FLOW_VALUE = Struct("=QQ4Q")
 PORT_KEY = Struct("=QHHHH")
 PORT_VALUE = Struct("=QQ")
 COUNTER_KEY = Struct("=I")
@@ -109,8 +109,13 @@ class Image(NamedTuple):
         return ImageFlag.EXE_DELETED in self.flags
 
     @property
+    def settled(self) -> bool:
+        """Whether it never changes again, but for arguments that may still come to be known."""
+        return ImageFlag.READY in self.flags
+
+    @property
     def complete(self) -> bool:
-        """Whether the kernel could fill in everything, so that the image never changes again."""
+        """Whether the kernel could fill in everything that it is asked for."""
         wanted = ImageFlag.READY | ImageFlag.EXE_KNOWN | ImageFlag.ARGS_KNOWN
         spoilt = ImageFlag.TORN | ImageFlag.EXE_TRUNCATED
         return wanted in self.flags and not self.flags & spoilt
@@ -141,15 +146,16 @@ class FlowClaim(NamedTuple):
     """Who sends with a tuple (``struct flow_value``)."""
 
     cookie: int
-    previous: int
-    """0: nobody."""
     since_ns: int
     """Monotonic; when `cookie` took over."""
+    previous: tuple[int, ...]
+    """The cookies of those before, latest first."""
 
     @classmethod
     def unpacked(cls, raw: bytes) -> FlowClaim:
         """Read ``struct flow_value``."""
-        return cls(*FLOW_VALUE.unpack(raw))
+        cookie, since_ns, *previous = FLOW_VALUE.unpack(raw)
+        return cls(cookie, since_ns, tuple(each for each in previous if each))
 
 
 def flow_key(netns_cookie: int, flow: Flow, *, any_saddr: bool = False) -> bytes:

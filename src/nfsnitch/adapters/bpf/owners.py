@@ -62,7 +62,9 @@ class OwnerStore:
         self._on_closed = on_closed
         self._clock_ns = clock_ns
         self._images: dict[bytes, Image] = {}
-        """Complete images only: they never change."""
+        """Settled images only."""
+        self._parents: dict[bytes, tuple[Ancestor, ...]] = {}
+        """By the key of the process whose parents they are; as many as there are images."""
         self._released: deque[tuple[int, bytes]] = deque()
         """(when heard of, packed cookie), oldest first; as many as `owners` can have."""
         self._ring = programs.releases(self._heard_of_release)
@@ -134,7 +136,7 @@ class OwnerStore:
             image = None if key in needed else self._read_image(key)
             if image is not None and image.last_used_ns < idle_since_ns:
                 self._programs.images.remove(key)
-                self._images.pop(key, None)
+                self._forget(key)
 
     def _heard_of_release(self, address: int, size: int) -> None:
         cookie = ctypes.string_at(address, size)
@@ -143,7 +145,7 @@ class OwnerStore:
 
     def _process(self, entry: OwnerEntry) -> Process:
         key = ImageKey.unpacked(entry.image_key)
-        image = self._image(entry.image_key)
+        image = self._own_image(entry.image_key)
         found = Process(
             pid=key.pid,
             tid=entry.tid,
@@ -153,23 +155,43 @@ class OwnerStore:
             exe=_executable(image),
             args=image.args if image else _NO_IMAGE,
             comm=decoded(entry.comm.split(b"\0", 1)[0]),
-            parents=tuple(_ancestor(key, above) for key, above in self._chain(image)),
+            parents=self._ancestors(entry.image_key, image),
             cgroup_id=key.cgroup_id or Unknown("the process is in no cgroup v2"),
             cgroup=image.cgroup if image else _NO_IMAGE,
             netns=entry.netns,
         )
         return found if image and image.complete else _completed(found)
 
+    def _ancestors(self, key: bytes, image: Image | None) -> tuple[Ancestor, ...]:
+        parents = self._parents.get(key)
+        if parents is None:
+            parents = tuple(_ancestor(key, above) for key, above in self._chain(image))
+            if key in self._images:
+                self._parents[key] = parents
+        return parents
+
+    def _own_image(self, key: bytes) -> Image | None:
+        """Return a process's image; an ancestor's may have been read before it had arguments."""
+        image = self._image(key)
+        if image is not None and not image.complete:
+            self._forget(key)
+            return self._image(key)
+        return image
+
     def _image(self, key: bytes) -> Image | None:
         cached = self._images.get(key)
         if cached is not None:
             return cached
         image = self._read_image(key)
-        if image is not None and image.complete:
+        if image is not None and image.settled:
             if len(self._images) >= _CACHED_IMAGES:
-                del self._images[next(iter(self._images))]
+                self._forget(next(iter(self._images)))
             self._images[key] = image
         return image
+
+    def _forget(self, key: bytes) -> None:
+        self._images.pop(key, None)
+        self._parents.pop(key, None)
 
     def _read_image(self, key: bytes) -> Image | None:
         raw = self._programs.images.get(key)
