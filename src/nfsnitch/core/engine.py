@@ -235,9 +235,10 @@ class Engine:
         commands: list[Command] = [GiveVerdict(each, decision.verdict) for each in packet_ids]
         commands.append(Count(_VERDICT_COUNTERS[decision.verdict], len(commands)))
         flow, cookie = arrival.flow, arrival.found.sock_cookie
-        contested = bool(arrival.found.rivals)
-        if not contested and self._memory.is_repeated(flow, cookie, decision, now.monotonic_ns):
-            return commands + self._repeated(decision, flow, cookie)
+        # What was asked about, or may be another's, is recorded each time.
+        ordinary = decision.action is not Action.ASK and not arrival.found.rivals
+        if ordinary and self._memory.is_repeated(flow, cookie, decision, now.monotonic_ns):
+            return commands + self._repeated(decision, flow, cookie, now)
         record = Record(
             now.wall_ns,
             decision,
@@ -254,13 +255,13 @@ class Engine:
         return commands
 
     def _repeated(
-        self, decision: Decision, flow: Flow, sock_cookie: int | Unknown
+        self, decision: Decision, flow: Flow, sock_cookie: int | Unknown, now: Instant
     ) -> list[Command]:
         commands: list[Command] = [Count(Counter.REPEATED)]
         if (
             decision.verdict is Verdict.ACCEPT
             and not isinstance(sock_cookie, Unknown)
-            and self._memory.may_trust(flow, sock_cookie)
+            and self._memory.trusts(flow, sock_cookie, now.monotonic_ns)
         ):
             commands += [TrustFlow(flow), Count(Counter.TRUSTED)]
         return commands

@@ -18,6 +18,7 @@ from nfsnitch.core.unknown import Unknown
 MAX_DECIDED = 8_192
 MAX_TRUSTED_SOCKETS = 16_384
 MAX_FLOWS_OF_SOCKET = 256
+TRUST_AGAIN_NS = 1_000_000_000
 RECORD_AGAIN_NS = 60_000_000_000
 """A flow that goes on being decided alike is recorded again after so long."""
 
@@ -35,7 +36,8 @@ class FlowMemory:
 
     def __init__(self) -> None:
         self._decided: OrderedDict[Flow, Decided] = OrderedDict()
-        self._trusted: dict[int, list[Flow]] = {}
+        self._trusted: dict[int, dict[Flow, int]] = {}
+        """Socket cookie → its trusted flows, and when that was last said (ns)."""
 
     def is_repeated(
         self, flow: Flow, sock_cookie: int | Unknown, decision: Decision, now_ns: int
@@ -54,23 +56,30 @@ class FlowMemory:
             self._decided.popitem(last=False)
         return False
 
-    def may_trust(self, flow: Flow, sock_cookie: int) -> bool:
-        """Remember that *flow* is about to be trusted; False where that is not for this flow.
+    def trusts(self, flow: Flow, sock_cookie: int, now_ns: int) -> bool:
+        """Remember that *flow* is trusted; True if the kernel should be told so (again).
 
         TCP needs none: conntrack takes a TCP connection's end and its beginning for what they are.
+        What was queued before the kernel heard of it still comes; and after a long silence
+        conntrack has forgotten the flow. So it is told again, but not for each packet.
         """
         if flow.proto == Protocol.TCP:
             return False
-        flows = self._trusted.get(sock_cookie)
-        if flows is None:
-            if len(self._trusted) >= MAX_TRUSTED_SOCKETS:
-                return False
-            flows = self._trusted[sock_cookie] = []
-        if flow in flows or len(flows) >= MAX_FLOWS_OF_SOCKET:
-            return flow in flows
-        flows.append(flow)
+        flows = self._trusted.get(sock_cookie, {})
+        if flow not in flows and not self._has_room(flows):
+            return False
+        if now_ns - flows.get(flow, now_ns - TRUST_AGAIN_NS) < TRUST_AGAIN_NS:
+            return False
+        flows[flow] = now_ns
+        self._trusted[sock_cookie] = flows
         return True
+
+    def _has_room(self, flows: dict[Flow, int]) -> bool:
+        """Whether a socket with these trusted flows may have one more."""
+        return len(flows) < MAX_FLOWS_OF_SOCKET and (
+            bool(flows) or len(self._trusted) < MAX_TRUSTED_SOCKETS
+        )
 
     def closed(self, sock_cookie: int) -> list[Flow]:
         """Forget a closed socket; returns the flows of it that were trusted."""
-        return self._trusted.pop(sock_cookie, [])
+        return list(self._trusted.pop(sock_cookie, {}))

@@ -1,0 +1,211 @@
+"""The worker: whatever goes wrong on a packet's way, it ends in one verdict."""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pytest
+
+from builders import instant, process
+from fakes import FakePacket, FakeQueue
+from nfsnitch.core.counters import Counter
+from nfsnitch.core.decision import Action, Reason, Verdict
+from nfsnitch.core.engine import Engine
+from nfsnitch.core.events import Instant
+from nfsnitch.core.flow import Flow, Protocol
+from nfsnitch.core.owner import Attribution, Finding
+from nfsnitch.core.record import Record
+from nfsnitch.core.rule import Ruleset
+from nfsnitch.core.unknown import Unknown
+from nfsnitch.worker import Ports, Worker
+
+UDP_PACKET = bytes.fromhex(
+    "4500002400010000401100000a0000010a000002"  # 10.0.0.1 to 10.0.0.2
+    "13880035001000006162636465666768"  # port 5000 to 53
+)
+
+
+@dataclass
+class Outside:
+    """Everything around the worker, and what it was told."""
+
+    now: Instant = field(default_factory=instant)
+    find_owner: Callable[[Flow], Finding] = lambda _flow: Finding(
+        process(), Attribution.FLOW_MAP, 1
+    )
+    trust: Callable[[Flow], bool] = lambda _flow: True
+    queue: FakeQueue = field(default_factory=FakeQueue)
+    records: list[Record] = field(default_factory=list)
+    timers: list[tuple[int, Callable[[], None]]] = field(default_factory=list)
+    counters: collections.Counter[Counter] = field(default_factory=collections.Counter)
+    distrusted: list[Flow] = field(default_factory=list)
+
+    def distrust(self, flow: Flow) -> bool:
+        """Take note."""
+        self.distrusted.append(flow)
+        return True
+
+    def worker(self, ruleset: Ruleset) -> Worker:
+        """Return a worker wired to all this."""
+        ports = Ports(
+            give_verdict=self.queue.give_verdict,
+            find_owner=self.find_owner,
+            iface_name=lambda _ifindex: "eth0",
+            write_record=self.records.append,
+            trust=self.trust,
+            distrust=self.distrust,
+            wake_at=lambda when, callback: self.timers.append((when, callback)),
+            now=lambda: self.now,
+        )
+        return Worker(Engine(ruleset, netns=1), ports, self.counters)
+
+
+ALLOW = Ruleset(default=Action.ALLOW)
+ASK = Ruleset(default=Action.ASK, ask_timeout_ns=1_000_000_000)
+
+
+def test_a_packet_is_parsed_attributed_decided_and_recorded() -> None:
+    outside = Outside()
+    outside.queue.send(UDP_PACKET)
+
+    outside.queue.drain(outside.worker(ALLOW).packet_arrived)
+
+    assert outside.queue.verdicts == {1: Verdict.ACCEPT}
+    (record,) = outside.records
+    assert isinstance(record.flow, Flow)
+    assert (record.flow.proto, record.flow.sport, record.flow.dport) == (Protocol.UDP, 5000, 53)
+    assert record.owner == process()
+    assert outside.counters[Counter.PACKETS] == 1
+
+
+@pytest.mark.parametrize("packet", [b"", b"\x45", b"\x00" * 40, UDP_PACKET[:22]])
+def test_a_packet_that_cannot_be_read_is_dropped_and_counted(packet: bytes) -> None:
+    outside = Outside()
+    outside.queue.send(packet)
+
+    outside.queue.drain(outside.worker(ALLOW).packet_arrived)
+
+    assert outside.queue.verdicts == {1: Verdict.DROP}
+    assert outside.counters[Counter.MALFORMED] == 1
+    assert outside.records[0].decision.reason is Reason.MALFORMED
+
+
+def test_a_packet_whose_owner_cannot_be_looked_up_is_dropped_and_counted() -> None:
+    def fails(_flow: Flow) -> Finding:
+        raise OSError("for the test")
+
+    outside = Outside(find_owner=fails)
+    outside.queue.send(UDP_PACKET)
+
+    outside.queue.drain(outside.worker(ALLOW).packet_arrived)
+
+    assert outside.queue.verdicts == {1: Verdict.DROP}
+    assert outside.counters[Counter.ERRORS] == 1
+    assert outside.records[0].decision.reason is Reason.ERROR
+
+
+def test_a_packet_on_which_the_rules_fail_is_dropped_and_the_next_one_decided(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    outside = Outside()
+    worker = outside.worker(ALLOW)
+    outside.queue.send(UDP_PACKET)
+    with monkeypatch.context() as broken:
+        broken.setattr(Ruleset, "rule_on", lambda *_: 1 / 0)
+        outside.queue.drain(worker.packet_arrived)
+    outside.queue.send(UDP_PACKET)
+    outside.queue.drain(worker.packet_arrived)
+
+    assert outside.queue.verdicts == {1: Verdict.DROP, 2: Verdict.ACCEPT}
+    assert outside.counters[Counter.ERRORS] == 1
+
+
+def test_a_verdict_that_the_kernel_does_not_take_is_counted_and_stops_nothing() -> None:
+    outside = Outside()
+    worker = outside.worker(ALLOW)
+    outside.queue.send(UDP_PACKET)
+
+    def taken_away(packet: FakePacket) -> None:
+        outside.queue.drop_all()
+        worker.packet_arrived(packet)
+
+    outside.queue.drain(taken_away)
+
+    assert outside.counters[Counter.VERDICT_ERRORS] == 1
+
+
+def test_a_held_packet_gets_its_verdict_when_its_timer_comes() -> None:
+    outside = Outside()
+    outside.queue.send(UDP_PACKET)
+    outside.queue.drain(outside.worker(ASK).packet_arrived)
+    assert outside.queue.verdicts == {}
+
+    ((when, callback),) = outside.timers
+    outside.now = instant(1)
+    callback()
+
+    assert when == instant(1).monotonic_ns
+    assert outside.queue.verdicts == {1: Verdict.DROP}
+    assert outside.records[0].decision.reason is Reason.UNANSWERED
+
+
+def test_a_timer_that_another_has_replaced_does_nothing() -> None:
+    outside = Outside()
+    worker = outside.worker(ASK)
+    outside.queue.send(UDP_PACKET)
+    outside.queue.drain(worker.packet_arrived)
+    ((_, callback),) = outside.timers
+    outside.now = instant(1)
+    callback()
+
+    callback()
+
+    assert len(outside.timers) == 1
+    assert len(outside.records) == 1
+
+
+def test_a_stop_gives_every_held_packet_its_verdict() -> None:
+    outside = Outside()
+    worker = outside.worker(ASK)
+    outside.queue.send(UDP_PACKET)
+    outside.queue.drain(worker.packet_arrived)
+
+    worker.stop()
+
+    assert outside.queue.verdicts == {1: Verdict.DROP}
+    assert outside.queue.waiting == 0
+
+
+def test_trust_that_cannot_be_had_is_counted() -> None:
+    outside = Outside(trust=lambda _flow: False)
+    worker = outside.worker(ALLOW)
+    for _ in range(2):
+        outside.queue.send(UDP_PACKET)
+    outside.queue.drain(worker.packet_arrived)
+
+    assert outside.counters[Counter.TRUST_ERRORS] == 1
+
+
+def test_trust_is_taken_back_when_the_socket_closes() -> None:
+    outside = Outside()
+    worker = outside.worker(ALLOW)
+    for _ in range(2):
+        outside.queue.send(UDP_PACKET)
+    outside.queue.drain(worker.packet_arrived)
+
+    worker.socket_closed(1)
+
+    assert [flow.dport for flow in outside.distrusted] == [53]
+
+
+def test_a_flow_whose_owner_is_unknown_is_counted() -> None:
+    nobody = Finding(Unknown("for the test"), Attribution.NONE, Unknown("for the test"))
+    outside = Outside(find_owner=lambda _flow: nobody)
+    outside.queue.send(UDP_PACKET)
+
+    outside.queue.drain(outside.worker(ALLOW).packet_arrived)
+
+    assert outside.counters[Counter.UNATTRIBUTED] == 1
+    assert outside.queue.verdicts == {1: Verdict.DROP}
