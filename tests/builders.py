@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import ctypes
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
+from nfsnitch.adapters.bpf.layout import (
+    ARGS_BYTES,
+    CGROUP_BYTES,
+    EXE_BYTES,
+    IMAGE,
+    IMAGE_KEY,
+    NAME_BYTES,
+    OWNER,
+    ImageFlag,
+)
 from nfsnitch.core.events import FlowArrived, Instant
 from nfsnitch.core.flow import Family, Flow, Protocol, packed_address
 from nfsnitch.core.owner import Ancestor, Attribution, Executable, Finding, Owner, Process
@@ -72,3 +87,90 @@ def arrival(
         Finding(owner or process(), Attribution.FLOW_MAP, sock_cookie, rivals),
         "eth0",
     )
+
+
+COMPLETE = (
+    ImageFlag.READY | ImageFlag.EXE_KNOWN | ImageFlag.ARGS_KNOWN | ImageFlag.CGROUP_KNOWN
+)
+NO_PROCESS = bytes(IMAGE_KEY.size)
+_SLACK = bytes(NAME_BYTES)
+
+
+def image_key(pid: int, start_ns: int = 5 * NS_PER_S, exec_id: int = 1) -> bytes:
+    """Return a ``struct image_key``."""
+    return IMAGE_KEY.pack(start_ns, exec_id, 77, pid, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class KernelImage:
+    """What the eBPF programs write of a process."""
+
+    parent: bytes = NO_PROCESS
+    last_used_ns: int = 0
+    flags: ImageFlag = COMPLETE
+    exe: bytes = b"/usr/bin/curl"
+    exe_device: int = 8 << 20 | 1
+    exe_inode: int = 1_234
+    cgroup: bytes = b"/user.slice"
+    args: bytes = b"curl\0-s\0"
+
+    def packed(self) -> bytes:
+        """Return a ``struct image``; what is not the text itself is filled with other bytes."""
+        return IMAGE.pack(
+            self.parent,
+            self.last_used_ns,
+            self.exe_inode,
+            self.exe_device,
+            self.flags,
+            EXE_BYTES - len(self.exe),
+            CGROUP_BYTES - len(self.cgroup),
+            len(self.args),
+            0,
+            self.exe.rjust(EXE_BYTES, b"?") + _SLACK,
+            self.cgroup.rjust(CGROUP_BYTES, b"?") + _SLACK,
+            self.args.ljust(ARGS_BYTES, b"?"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class KernelOwner:
+    """What the eBPF programs write of a socket."""
+
+    image_key: bytes
+    created_ns: int = 0
+    released_ns: int = 0
+    uid: int = 1_000
+    gid: int = 100
+    comm: bytes = b"curl"
+
+    def packed(self) -> bytes:
+        """Return a ``struct owner``, of the process's second thread."""
+        tid = IMAGE_KEY.unpack(self.image_key)[3] + 1
+        numbers = (self.created_ns, self.released_ns, tid, self.uid, self.gid, 4_026_531_840)
+        return OWNER.pack(self.image_key, *numbers, self.comm)
+
+
+_CLONE_NEWNET = 0x40000000
+_OWN_NETNS = Path("/proc/thread-self/ns/net")
+
+
+@contextmanager
+def own_netns() -> Iterator[None]:
+    """Put this thread, and what it starts, into a fresh network namespace whose loopback is up."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    before = _OWN_NETNS.stat().st_ino
+    home = os.open(_OWN_NETNS, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if libc.unshare(_CLONE_NEWNET) or _OWN_NETNS.stat().st_ino == before:
+            raise OSError(ctypes.get_errno(), "unshare(CLONE_NEWNET)")
+        ip("link set lo up")
+        yield
+    finally:
+        if libc.setns(home, _CLONE_NEWNET):
+            raise OSError(ctypes.get_errno(), "setns")
+        os.close(home)
+
+
+def ip(command: str) -> None:
+    """Run ``ip`` *command* in the present network namespace."""
+    subprocess.run(["ip", *command.split()], check=True)  # noqa: S607  found by PATH

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from nfsnitch.adapters.bpf.layout import COOKIE, SIZES
 from nfsnitch.core.decision import Verdict
 
 
@@ -81,3 +83,55 @@ class FakeMap:
     def keys(self) -> Iterator[bytes]:
         """Yield the keys."""
         yield from list(self._entries)
+
+
+class FakeRing:
+    """The reading end of a ring buffer in memory; `tell` is the kernel's end."""
+
+    def __init__(self, on_sample: Callable[[int, int], None]) -> None:
+        self._on_sample = on_sample
+        self._samples: deque[bytes] = deque()
+        self.closed = False
+
+    def tell(self, sample: bytes) -> None:
+        """Put a sample in."""
+        self._samples.append(sample)
+
+    def fileno(self) -> int:
+        """Return a number that stands for a descriptor."""
+        return 99
+
+    def consume(self) -> int:
+        """Hand out everything there is, by address and size."""
+        number = len(self._samples)
+        for _ in range(number):
+            sample = self._samples.popleft()
+            buffer = ctypes.create_string_buffer(sample, len(sample))
+            self._on_sample(ctypes.addressof(buffer), len(sample))
+        return number
+
+    def close(self) -> None:
+        """Take note."""
+        self.closed = True
+
+
+class FakePrograms:
+    """The eBPF programs' maps and their ring buffer in memory (`core_loader.LoadedPrograms`)."""
+
+    def __init__(self) -> None:
+        self.owners = FakeMap(*SIZES["owners"])
+        self.images = FakeMap(*SIZES["images"])
+        self.flows = FakeMap(*SIZES["flows"])
+        self.ports = FakeMap(*SIZES["ports"])
+        self.counters = FakeMap(*SIZES["counters"])
+        self.rings: list[FakeRing] = []
+
+    def releases(self, on_sample: Callable[[int, int], None]) -> FakeRing:
+        """Open the ring buffer of closed sockets."""
+        self.rings.append(FakeRing(on_sample))
+        return self.rings[-1]
+
+    def close_socket(self, sock_cookie: int) -> None:
+        """Tell the readers of the ring buffer that a socket was closed."""
+        for ring in self.rings:
+            ring.tell(COOKIE.pack(sock_cookie))

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from pathlib import Path
+
 import pytest
 
 from builders import WriteRules
+from nfsnitch.lab import cgroups
 from nfsnitch.lab.firewall import Firewall, having
 from nfsnitch.lab.programs import Sent, build_program, swarm
-from nfsnitch.lab.services import SINK_PORT, Services
-from nfsnitch.lab.world import World
+from nfsnitch.lab.services import SINK_PORT
+from nfsnitch.lab.world import CLIENT, World
 
 pytestmark = [pytest.mark.root, pytest.mark.netns, pytest.mark.bpf]
 
@@ -53,12 +58,12 @@ def test_every_one_of_5000_short_lived_tcp_connects_is_attributed(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("services")
 @pytest.mark.parametrize("how", [(), ("--connect",)], ids=["sendto", "connected"])
 @pytest.mark.parametrize("daddr", ["192.0.2.1", "2001:db8::1"])
 def test_every_one_of_5000_datagrams_of_short_lived_processes_is_attributed(
-    world: World, rules: WriteRules, services: Services, how: tuple[str, ...], daddr: str
+    world: World, rules: WriteRules, how: tuple[str, ...], daddr: str
 ) -> None:
-    assert services
     with Firewall(world, [rules(ALLOW_ALL)]) as firewall:
         assert_all_attributed(
             world,
@@ -70,3 +75,97 @@ def test_every_one_of_5000_datagrams_of_short_lived_processes_is_attributed(
             proto="udp",
             daddr=daddr,
         )
+
+
+KEEPS_SENDING = """
+import socket, sys
+sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sock.connect(("192.0.2.1", int(sys.argv[1])))
+print("ready", flush=True)
+for _ in sys.stdin:
+    sock.send(b"x")
+"""
+JOINS_GROUP = """
+import socket
+sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+group = socket.inet_aton("233.252.0.1") + socket.inet_aton("192.0.2.2")
+sock.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, group)
+"""
+
+
+def test_a_connected_datagram_socket_is_found_by_its_cookie(
+    world: World, rules: WriteRules
+) -> None:
+    script = (
+        "import socket\n"
+        "with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:\n"
+        "    sock.connect(('192.0.2.1', 9))\n"
+        "    sock.send(b'x')\n"
+        "    sock.settimeout(0.3)\n"
+        "    try:\n"
+        "        sock.recv(1)\n"
+        "    except OSError:\n"
+        "        pass\n"
+    )
+    with Firewall(world, [rules(ALLOW_ALL)]) as firewall:
+        done = world.run(["python3", "-I", "-S", "-c", script])
+        record = firewall.wait_for_record(having(pid=done.pid))
+
+    assert record["attribution"] == "sock-diag"
+    assert record["comm"] == "python3"
+
+
+def test_a_ping_is_found_by_its_raw_socket(world: World, rules: WriteRules) -> None:
+    with Firewall(world, [rules(ALLOW_ALL)]) as firewall:
+        done = world.run(["ping", "-c", "1", "-W", "2", "192.0.2.1"])
+        record = firewall.wait_for_record(having(proto="icmp"))
+
+    assert done.returncode == 0, done.stdout
+    assert (record["pid"], record["attribution"]) == (done.pid, "port-map")
+    assert record["args"] == ["ping", "-c", "1", "-W", "2", "192.0.2.1"]
+
+
+def test_a_socket_that_is_older_than_the_daemon_is_found_in_proc(
+    world: World, rules: WriteRules
+) -> None:
+    read_fd, write_fd = os.pipe()
+    with os.fdopen(write_fd, "wb", buffering=0) as tell:
+        argv = ["python3", "-I", "-S", "-c", KEEPS_SENDING, str(SINK_PORT)]
+        child = world.spawn(argv, fds={0: read_fd})
+        os.close(read_fd)
+        child.wait_for_line(child.stdout, lambda line: line == "ready", 10)
+        with Firewall(world, [rules(ALLOW_ALL)]) as firewall:
+            tell.write(b"now\n")
+            record = firewall.wait_for_record(having(proto="udp"))
+
+    assert (record["pid"], record["attribution"]) == (child.pid, "proc")
+    assert record["args"] == argv
+    assert record["parents"][0]["pid"] == os.getpid()
+
+
+def test_what_the_kernel_sends_by_itself_is_the_kernels(world: World, rules: WriteRules) -> None:
+    text = "default: deny\nrules: [{name: kernel, action: allow, owner: kernel}]\n"
+    with Firewall(world, [rules(text)]) as firewall:
+        world.run(["python3", "-I", "-S", "-c", JOINS_GROUP])
+        record = firewall.wait_for_record(having(proto="igmp"))
+
+    assert (record["owner"], record["rule"], record["verdict"]) == ("kernel", "kernel", "accept")
+
+
+def test_a_record_names_the_cgroup_user_and_parents_of_its_process(
+    world: World, rules: WriteRules
+) -> None:
+    own = world.own_copy(build_program("one_datagram"), "short-lived")
+    cgroup = world.cgroup("browsers")
+    with Firewall(world, [rules(ALLOW_ALL)]) as firewall:
+        done = world.run([str(own), "192.0.2.1", str(SINK_PORT)], cgroup=cgroup, uid=65534)
+        record = firewall.wait_for_record(having(pid=done.pid))
+
+    assert record["cgroup"] == cgroups.below_root(cgroup)
+    assert record["cgroup_id"] == cgroup.stat().st_ino
+    assert (record["uid"], record["gid"]) == (65534, 65534)
+    assert record["netns"] == world.netns_inode(CLIENT)
+    assert (record["exe_device"], record["exe_inode"]) == (own.stat().st_dev, own.stat().st_ino)
+    assert record["exe"] == str(own)
+    assert record["parents"][0]["pid"] == os.getpid()
+    assert record["parents"][0]["exe"] == str(Path(sys.executable).resolve())
