@@ -7,16 +7,16 @@ us, comes last; and a clean stop takes it away first.
 
 from __future__ import annotations
 
+import asyncio
 import collections
 import logging
 import os
 import signal
 import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from itertools import islice
-from typing import TextIO
+from typing import Any, TextIO
 
 from nfsnitch.adapters import cgroups, interfaces, netns, rulefile
 from nfsnitch.adapters.attribution import Attributor
@@ -26,7 +26,6 @@ from nfsnitch.adapters.bpf.owners import OwnerStore
 from nfsnitch.adapters.conntrack import Conntrack
 from nfsnitch.adapters.enforcement import Enforcement, EnforcementError
 from nfsnitch.adapters.instance import AlreadyRunningError, InstanceLock
-from nfsnitch.adapters.loop import EventLoop
 from nfsnitch.adapters.nfqueue import PacketQueue, QueueError
 from nfsnitch.adapters.nft import ACCEPTED_LABEL, REJECT_MARK
 from nfsnitch.adapters.rate_limit import RateLimit
@@ -41,8 +40,8 @@ from nfsnitch.options import RunOptions
 from nfsnitch.resources import bpf_object
 from nfsnitch.worker import Ports, Worker, system_clock
 
-_TICK_NS = 1_000_000_000
-_RECORDS_RETRY_NS = 20_000_000
+_TICK_S = 1.0
+_RECORDS_RETRY_S = 0.02
 _SWEEP_STEPS_PER_TICK = 500
 _PROC_LOOKUPS_PER_S, _PROC_LOOKUPS_AT_ONCE = 20, 40
 
@@ -50,8 +49,7 @@ _START_PROBLEMS = (
     AlreadyRunningError,
     BpfError,
     EnforcementError,
-    FileNotFoundError,
-    PermissionError,
+    OSError,
     QueueError,
     rulefile.RuleFileError,
 )
@@ -60,19 +58,19 @@ _START_PROBLEMS = (
 def run(options: RunOptions) -> int:
     """Enforce in the present network namespace until SIGTERM or SIGINT; returns the exit status."""
     logging.basicConfig(format="nfsnitch: %(message)s", level=logging.INFO)
-    try:
-        with ExitStack() as stack:
+    with ExitStack() as stack:
+        try:
             daemon = Daemon(options, stack)
             daemon.enforce()
-            _say("ready", sys.stdout)
-            notify("READY=1")
-            daemon.loop.run()
-            notify("STOPPING=1")
-            daemon.stop()
-    except _START_PROBLEMS as problem:
-        _say(f"nfsnitch: cannot run: {problem}", sys.stderr)
-        return 1
-    _say(f"nfsnitch: stopped ({daemon.counted()})", sys.stderr)
+        except _START_PROBLEMS as problem:
+            _say(f"nfsnitch: cannot run: {problem}", sys.stderr)
+            return 1
+        _say("ready", sys.stdout)
+        notify("READY=1")
+        daemon.serve()
+        notify("STOPPING=1")
+        daemon.stop()
+        _say(f"nfsnitch: stopped ({daemon.counted()})", sys.stderr)
     return 0
 
 
@@ -88,10 +86,11 @@ class Daemon:
         namespace = netns.inode()
         lock = InstanceLock(namespace)
         stack.callback(lock.release)
-        self.loop = EventLoop()
-        stack.callback(self.loop.close)
+        self._loop = stack.enter_context(closing(asyncio.new_event_loop()))
+        self._failure: BaseException | None = None
+        self._loop.set_exception_handler(self._failed)
         for number in (signal.SIGTERM, signal.SIGINT):
-            self.loop.on_signal(number, self.loop.stop)
+            self._loop.add_signal_handler(number, self._loop.stop)
         self._owners = self._recorded_owners(options, stack)
         self._records = RecordFile(options.records) if options.records else None
         if self._records:
@@ -121,7 +120,7 @@ class Daemon:
             write_record=self._records.add if self._records else _nowhere,
             trust=conntrack.trust,
             distrust=conntrack.distrust,
-            wake_at=self.loop.call_at,
+            wake_at=self._call_at,
             now=system_clock,
         )
         return Worker(Engine(ruleset, namespace), ports, self._counters)
@@ -137,10 +136,20 @@ class Daemon:
 
     def enforce(self) -> None:
         """Put the ruleset in force; from here on new flows wait for our verdict."""
-        self.loop.add_reader(self._queue, self._packets)
-        self.loop.add_reader(self._owners, self._owners.tidy)
+        self._loop.add_reader(self._queue, self._packets)
+        self._loop.add_reader(self._owners, self._owners.tidy)
         self._enforcement.install()
         self._tick()
+
+    def serve(self) -> None:
+        """Handle packets until a signal says stop.
+
+        A failure that nobody has foreseen ends the daemon as a crash would: with the ruleset in
+        force, so that nothing leaves unjudged until the next start takes over.
+        """
+        self._loop.run_forever()
+        if self._failure is not None:
+            raise self._failure
 
     def stop(self) -> None:
         """Decide what is held or still queued, and remove the ruleset."""
@@ -150,7 +159,7 @@ class Daemon:
             pass
         self._counters[Counter.ERRORS] += self._queue.drop_all()
         if self._records:
-            self._records.flush()
+            self._records.close()
         self._collect_counters()
 
     def counted(self) -> str:
@@ -173,20 +182,32 @@ class Daemon:
         self._flush_records()
 
     def _flush_records(self) -> None:
-        self._flush_planned = False
         if not self._records:
             return
         self._records.flush()
         if self._records.pending and not self._flush_planned:
             self._flush_planned = True
-            self.loop.call_at(time.monotonic_ns() + _RECORDS_RETRY_NS, self._flush_records)
+            self._loop.call_later(_RECORDS_RETRY_S, self._flush_again)
+
+    def _flush_again(self) -> None:
+        self._flush_planned = False
+        self._flush_records()
 
     def _tick(self) -> None:
         self._owners.tidy()
         if not sum(1 for _ in islice(self._sweep, _SWEEP_STEPS_PER_TICK)):
             self._sweep = self._owners.sweep_images()
         self._flush_records()
-        self.loop.call_at(time.monotonic_ns() + _TICK_NS, self._tick)
+        self._loop.call_later(_TICK_S, self._tick)
+
+    def _call_at(self, when_ns: int, callback: Callable[[], None]) -> None:
+        # asyncio's clock is the monotonic one, in seconds. A float of it is good to a microsecond;
+        # so that a deadline is never early by that, it is given a millisecond.
+        self._loop.call_at(when_ns / 1e9 + 0.001, callback)
+
+    def _failed(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        self._failure = context.get("exception") or RuntimeError(context["message"])
+        loop.stop()
 
 
 def _say(text: str, stream: TextIO) -> None:

@@ -62,13 +62,17 @@ def test_without_a_manager_nobody_is_told(
         manager.recv(100)
 
 
-def test_a_manager_that_has_gone_away_is_no_reason_to_fail(
+def test_a_manager_that_has_gone_away_is_no_reason_to_fail_and_its_successor_is_told(
     manager: socket.socket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    manager.bind(str(tmp_path / "notify"))
-    manager.close()
-    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
-
+    place = tmp_path / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as predecessor:
+        predecessor.bind(str(place))
+    monkeypatch.setenv("NOTIFY_SOCKET", str(place))
     notify("READY=1")
+    place.unlink()
+    manager.bind(str(place))
 
-    assert (tmp_path / "notify").is_socket()
+    notify("STOPPING=1")
+
+    assert manager.recv(100) == b"STOPPING=1"

@@ -23,6 +23,10 @@ def cookie() -> int:
 
     """
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
-        raw = any_socket.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8)
+        try:
+            raw = any_socket.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8)
+        except OSError as problem:
+            text = "the kernel does not number network namespaces; Linux 5.14 or later is needed"
+            raise OSError(problem.errno, text) from problem
     (number,) = struct.unpack("=Q", raw)
     return int(number)

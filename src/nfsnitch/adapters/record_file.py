@@ -38,6 +38,7 @@ class RecordFile:
         self._unwritten = b""
         self._poll = select.poll()
         self._poll.register(self._fd, select.POLLOUT)
+        self._closed = False
         self.dropped = 0
 
     def add(self, record: Record) -> None:
@@ -65,7 +66,10 @@ class RecordFile:
             self._unwritten = self._unwritten[written:]
 
     def close(self) -> None:
-        """Write what can be written, count the rest as dropped, close the file."""
+        """Write what can be written, count the rest as dropped, close the file; once is enough."""
+        if self._closed:
+            return
+        self._closed = True
         self.flush()
         self._drop_unwritten()
         self.dropped += len(self._records)
