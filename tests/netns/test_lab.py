@@ -17,7 +17,7 @@ from nfsnitch.lab.firewall import Firewall
 from nfsnitch.lab.process import EndedError, SpawnError
 from nfsnitch.lab.programs import Sent, build_program, swarm
 from nfsnitch.lab.runs import Run
-from nfsnitch.lab.services import ECHO_PORT, SINK_PORT, WELCOME, Services, start_services
+from nfsnitch.lab.services import ECHO_PORT, SINK_PORT, WELCOME, Services
 from nfsnitch.lab.waiting import LabError, TimeIsOverError
 from nfsnitch.lab.world import CLIENT, SERVER, World
 
@@ -38,17 +38,6 @@ ADDRESSES = ("192.0.2.1", "198.51.100.1", "203.0.113.1", "2001:db8::1")
 
 class PlannedError(Exception):
     """Raised by a test on purpose."""
-
-
-@pytest.fixture(name="world")
-def fixture_world() -> Iterator[World]:
-    with World() as world:
-        yield world
-
-
-@pytest.fixture(name="services")
-def fixture_services(world: World) -> Services:
-    return start_services(world)
 
 
 @contextmanager
@@ -272,17 +261,6 @@ def test_a_process_that_only_got_the_pid_of_a_dead_run_is_not_taken_for_it() -> 
 def test_names_that_are_not_the_labs_are_left_alone() -> None:
     assert Run.of("nfs-server") is None
     assert Run.of("nfs-1-2-3-client") == Run.of("nfs-1-2-3") == Run(1, 2, 3)
-
-
-def test_the_unified_cgroups_are_found_wherever_they_are_mounted(tmp_path: Path) -> None:
-    mountinfo = tmp_path / "mountinfo"
-    mountinfo.write_text(
-        "31 23 0:28 / /sys/fs/cgroup rw shared:1 - tmpfs tmpfs rw\n"
-        r"41 31 0:38 / /mnt/a\040cgroup rw,relatime - cgroup2 cgroup2 rw" + "\n",
-        encoding="ascii",
-    )
-
-    assert cgroups.unified_mount(mountinfo) == Path("/mnt/a cgroup")
 
 
 @pytest.mark.usefixtures("services")

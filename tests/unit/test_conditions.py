@@ -60,7 +60,7 @@ PROCESS_FIELDS: tuple[Condition, ...] = tuple(
 
 
 @pytest.mark.parametrize("owner", OWNERS[1:], ids=lambda owner: type(owner).__name__)
-@pytest.mark.parametrize("condition", PROCESS_FIELDS, ids=str)
+@pytest.mark.parametrize("condition", PROCESS_FIELDS, ids=lambda condition: condition.field)
 def test_a_process_field_matches_no_owner_that_is_no_process(
     condition: Condition, owner: Owner
 ) -> None:

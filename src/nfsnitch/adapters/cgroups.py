@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 _PROC = Path("/proc")
@@ -37,7 +38,5 @@ def _mount_point(mountinfo: Path) -> Path | None:
 
 
 def _unescaped(text: str) -> str:
-    """Undo the octal escapes of mountinfo."""
-    for octal, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
-        text = text.replace(octal, character)
-    return text
+    r"""Undo the octal escapes (``\040``) of mountinfo."""
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)

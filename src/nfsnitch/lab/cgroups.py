@@ -1,24 +1,14 @@
-"""Cgroups (version 2) of the lab's own: where they are mounted, made, emptied and removed."""
+"""Cgroups (version 2) of the lab's own: made, emptied and removed."""
 
 from __future__ import annotations
 
-import re
 import select
 from pathlib import Path
 
-from nfsnitch.lab.waiting import Deadline, LabError, TimeIsOverError
+from nfsnitch.adapters.cgroups import v2_root
+from nfsnitch.lab.waiting import Deadline, TimeIsOverError
 
-MOUNTINFO = Path("/proc/self/mountinfo")
 EMPTY_TIMEOUT_S = 10.0
-
-
-def unified_mount(mountinfo: Path = MOUNTINFO) -> Path:
-    """Return where cgroup v2 is mounted; on hybrid systems that is not /sys/fs/cgroup itself."""
-    for line in mountinfo.read_text(encoding="utf-8", errors="surrogateescape").splitlines():
-        mount, _, source = line.partition(" - ")
-        if source.startswith("cgroup2 "):
-            return Path(_unescaped(mount.split(" ")[4]))
-    raise LabError("no cgroup v2 is mounted: mount -t cgroup2 none /sys/fs/cgroup")
 
 
 def make(path: Path) -> Path:
@@ -29,7 +19,7 @@ def make(path: Path) -> Path:
 
 def below_root(path: Path) -> str:
     """Return the name of the cgroup *path* as /proc/PID/cgroup and the records give it."""
-    return f"/{path.relative_to(unified_mount())}"
+    return f"/{path.relative_to(v2_root())}"
 
 
 def remove(path: Path, timeout_s: float = EMPTY_TIMEOUT_S) -> None:
@@ -60,8 +50,3 @@ def _wait_until_empty(path: Path, timeout_s: float) -> None:
             if not poll.poll(deadline.left_ms()):
                 raise TimeIsOverError(f"{path} has live processes {timeout_s:g} s after the kill")
             events.seek(0)
-
-
-def _unescaped(text: str) -> str:
-    r"""Undo the octal escapes (``\040``) of mountinfo."""
-    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)

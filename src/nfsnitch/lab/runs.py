@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from nfsnitch.adapters.cgroups import v2_root
 from nfsnitch.lab import cgroups, namespaces
 from nfsnitch.lab.waiting import LabError
 
@@ -62,7 +63,7 @@ class Run:
 
     def cgroup(self) -> Path:
         """Return the directory of its cgroup."""
-        return cgroups.unified_mount() / str(self)
+        return v2_root() / str(self)
 
     def folder(self) -> Path:
         """Return the folder for its files."""
@@ -88,7 +89,7 @@ def remove_leftovers() -> list[Run]:
 def _present() -> Iterator[Run]:
     names = itertools.chain(
         namespaces.names(),
-        (entry.name for entry in cgroups.unified_mount().glob("nfs-*")),
+        (entry.name for entry in v2_root().glob("nfs-*")),
         (entry.name for entry in Path(tempfile.gettempdir()).glob("nfs-*")),
     )
     yield from (run for name in names if (run := Run.of(name)))

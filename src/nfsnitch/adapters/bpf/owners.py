@@ -121,7 +121,7 @@ class OwnerStore:
 
     def sweep_images(self) -> Iterator[None]:
         """Remove the images that nothing needs, in small steps: run one step at a time."""
-        idle_since_ns = time.monotonic_ns() - IMAGE_IDLE_NS
+        idle_since_ns = self._clock_ns() - IMAGE_IDLE_NS
         needed: set[bytes] = set()
         for cookie in self._programs.owners.keys():  # noqa: SIM118  not a dict
             raw = self._programs.owners.get(cookie)

@@ -1,0 +1,340 @@
+"""What a packet queue promises: the kernel's and the fake one alike."""
+
+from __future__ import annotations
+
+import select
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import Any, Protocol
+
+import pytest
+from nftables import Nftables
+
+from builders import own_netns
+from fakes import FakePacket, FakeQueue
+from nfsnitch.adapters.nfqueue import PACKETS_AT_ONCE, PacketQueue, QueuedPacket, QueueError
+from nfsnitch.adapters.nft import REJECT_MARK, NftRuleset
+from nfsnitch.core.decision import Verdict
+
+QUEUE_NUM = 17
+PORT = 4_242
+NO_SUCH_ID = 1 << 30
+REFUSED = f"""
+table inet after {{
+    counter refused {{ }}
+    chain output {{
+        type filter hook output priority 200; policy accept;
+        meta mark {REJECT_MARK:#x} counter name refused drop
+        meta mark != 0 drop
+    }}
+}}
+"""
+
+
+class SomeQueue(Protocol):
+    """What both have."""
+
+    @property
+    def waiting(self) -> int: ...
+    def drain(self, on_packet: Callable[[Any], None]) -> int: ...
+    def give_verdict(self, packet_id: int, verdict: Verdict) -> None: ...
+    def drop_all(self) -> int: ...
+
+
+class Fake:
+    """The fake queue, and what becomes of its packets."""
+
+    def __init__(self) -> None:
+        self.fake = FakeQueue()
+        self.queue: SomeQueue = self.fake
+        self._texts: dict[int, bytes] = {}
+
+    def send(self, text: bytes) -> None:
+        """Send a packet."""
+        self.fake.send(text)
+
+    def drain(self) -> list[FakePacket | QueuedPacket]:
+        """Drain the queue once."""
+        got: list[FakePacket | QueuedPacket] = []
+        self.queue.drain(got.append)
+        self._texts |= {packet.packet_id: packet.payload for packet in got}
+        return got
+
+    def arrived(self) -> list[bytes]:
+        """Return what was accepted, in that order."""
+        verdicts = self.fake.verdicts.items()
+        return [self._texts[number] for number, given in verdicts if given is Verdict.ACCEPT]
+
+    def refused(self) -> int:
+        """Return how many were rejected."""
+        return list(self.fake.verdicts.values()).count(Verdict.REJECT)
+
+
+class Kernel(Fake):
+    """The kernel's queue, with datagrams to ourselves in a namespace of our own."""
+
+    def __init__(self, queue: PacketQueue, receiver: socket.socket, sender: socket.socket) -> None:
+        self.queue = queue
+        self._receiver, self._sender = receiver, sender
+
+    def send(self, text: bytes) -> None:
+        """Send a datagram; it has been queued when this returns."""
+        self._sender.sendto(text, self._receiver.getsockname())
+
+    def drain(self) -> list[FakePacket | QueuedPacket]:
+        """Drain the queue once."""
+        got: list[FakePacket | QueuedPacket] = []
+        self.queue.drain(got.append)
+        return got
+
+    def arrived(self) -> list[bytes]:
+        """Return what came through."""
+        texts: list[bytes] = []
+        while True:
+            try:
+                texts.append(self._receiver.recv(65_536, socket.MSG_DONTWAIT))
+            except BlockingIOError:
+                return texts
+
+    def refused(self) -> int:
+        """Return how many carried the mark."""
+        _, listed, _ = Nftables().cmd("list counter inet after refused")
+        return int(listed.split("packets ")[1].split()[0])
+
+
+def queue_datagrams() -> None:
+    """Queue what goes to `PORT`, and nothing else, in the present network namespace."""
+    if NftRuleset().can_queue():
+        rule = f"udp dport {PORT} queue num {QUEUE_NUM}"
+        chain = f"type filter hook output priority 0; policy accept; {rule}"
+        code, _, problem = Nftables().cmd(f"table inet queueing {{ chain output {{ {chain}; }}; }}")
+        assert code == 0, problem
+        return
+    rule = f"-A OUTPUT -p udp --dport {PORT} -j NFQUEUE --queue-num {QUEUE_NUM}"
+    subprocess.run(["iptables-nft", "-w", *rule.split()], check=True)  # noqa: S607
+
+
+@pytest.fixture(name="kernel")
+def fixture_kernel() -> Iterator[Kernel]:
+    with (
+        own_netns(),
+        closing(PacketQueue(QUEUE_NUM, REJECT_MARK)) as queue,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender,
+    ):
+        receiver.bind(("127.0.0.1", PORT))
+        code, _, problem = Nftables().cmd(REFUSED)
+        assert code == 0, problem
+        queue_datagrams()
+        yield Kernel(queue, receiver, sender)
+
+
+NEEDS_KERNEL = [pytest.mark.root, pytest.mark.netns]
+
+
+@pytest.fixture(params=["fake", pytest.param("kernel", marks=NEEDS_KERNEL)])
+def some(request: pytest.FixtureRequest) -> Fake:
+    if request.param == "fake":
+        return Fake()
+    kernel: Kernel = request.getfixturevalue("kernel")
+    return kernel
+
+
+def test_each_packet_is_handed_out_once_and_in_order(some: Fake) -> None:
+    for text in (b"one", b"two"):
+        some.send(text)
+    first = some.drain()
+    some.send(b"three")
+    second = some.drain()
+
+    assert [packet.payload[-3:] for packet in first] == [b"one", b"two"]
+    assert [packet.payload[-5:] for packet in second] == [b"three"]
+    assert len({packet.packet_id for packet in (*first, *second)}) == 3
+    assert some.drain() == []
+
+
+def test_a_drain_says_how_many_there_were(some: Fake) -> None:
+    for _ in range(3):
+        some.send(b"x")
+
+    assert some.queue.drain(lambda _packet: None) == 3
+    assert some.queue.drain(lambda _packet: None) == 0
+
+
+def test_what_waits_is_what_was_handed_out_and_has_no_verdict(some: Fake) -> None:
+    some.send(b"x")
+    some.send(b"y")
+    assert some.queue.waiting == 0
+
+    one, other = some.drain()
+    assert some.queue.waiting == 2
+    some.queue.give_verdict(other.packet_id, Verdict.DROP)
+    assert some.queue.waiting == 1
+    some.queue.give_verdict(one.packet_id, Verdict.DROP)
+    assert some.queue.waiting == 0
+
+
+@pytest.mark.parametrize("first", list(Verdict))
+@pytest.mark.parametrize("second", list(Verdict))
+def test_a_packet_takes_one_verdict_and_no_second(
+    some: Fake, first: Verdict, second: Verdict
+) -> None:
+    some.send(b"x")
+    (packet,) = some.drain()
+    some.queue.give_verdict(packet.packet_id, first)
+
+    with pytest.raises(KeyError):
+        some.queue.give_verdict(packet.packet_id, second)
+
+    assert len(some.arrived()) == (first is Verdict.ACCEPT)
+    assert some.refused() == (first is Verdict.REJECT)
+
+
+def test_a_verdict_on_a_packet_that_never_was_is_a_key_error(some: Fake) -> None:
+    with pytest.raises(KeyError):
+        some.queue.give_verdict(NO_SUCH_ID, Verdict.ACCEPT)
+
+
+def test_verdicts_may_come_in_another_order_than_the_packets(some: Fake) -> None:
+    for text in (b"one", b"two", b"six"):
+        some.send(text)
+    one, two, six = some.drain()
+
+    some.queue.give_verdict(six.packet_id, Verdict.ACCEPT)
+    some.queue.give_verdict(two.packet_id, Verdict.DROP)
+    some.queue.give_verdict(one.packet_id, Verdict.ACCEPT)
+
+    assert some.arrived() == [b"six", b"one"]
+
+
+def test_a_verdict_may_be_given_while_the_packet_is_being_handed_out(some: Fake) -> None:
+    for _ in range(3):
+        some.send(b"x")
+
+    some.queue.drain(lambda packet: some.queue.give_verdict(packet.packet_id, Verdict.REJECT))
+
+    assert (some.queue.waiting, some.refused(), some.arrived()) == (0, 3, [])
+
+
+def test_dropping_all_drops_what_waits_and_nothing_that_had_its_verdict(some: Fake) -> None:
+    for text in (b"one", b"two", b"six"):
+        some.send(text)
+    one, *rest = some.drain()
+    some.queue.give_verdict(one.packet_id, Verdict.ACCEPT)
+
+    assert some.queue.drop_all() == 2
+    assert some.queue.drop_all() == 0
+    assert some.queue.waiting == 0
+    assert some.arrived() == [b"one"]
+    for packet in rest:
+        with pytest.raises(KeyError):
+            some.queue.give_verdict(packet.packet_id, Verdict.ACCEPT)
+
+
+def test_what_is_queued_after_all_was_dropped_is_handed_out(some: Fake) -> None:
+    some.send(b"x")
+    some.drain()
+    some.queue.drop_all()
+
+    some.send(b"y")
+
+    assert [packet.payload[-1:] for packet in some.drain()] == [b"y"]
+
+
+@pytest.mark.root
+@pytest.mark.netns
+def test_a_packet_comes_with_its_interface_and_from_the_ip_header_on(kernel: Kernel) -> None:
+    kernel.send(b"x" * 100)
+    (packet,) = kernel.drain()
+
+    assert packet.ifindex == socket.if_nametoindex("lo")
+    assert packet.payload[0] >> 4 == 4
+    assert len(packet.payload) == 20 + 8 + 100
+
+
+@pytest.mark.root
+@pytest.mark.netns
+def test_of_a_large_packet_the_start_is_copied_and_all_of_it_sent_on(kernel: Kernel) -> None:
+    kernel.send(b"x" * 40_000)
+    (packet,) = kernel.drain()
+
+    kernel.queue.give_verdict(packet.packet_id, Verdict.ACCEPT)
+
+    assert 100 < len(packet.payload) <= 4_016
+    assert kernel.arrived() == [b"x" * 40_000]
+
+
+@pytest.mark.root
+@pytest.mark.netns
+def test_a_flood_is_taken_in_portions_and_seen_empty_only_at_its_end(kernel: Kernel) -> None:
+    assert isinstance(kernel.queue, PacketQueue)
+    for _ in range(PACKETS_AT_ONCE + 1):
+        kernel.send(b"x")
+
+    assert kernel.queue.drain(lambda _packet: None) == PACKETS_AT_ONCE
+    assert kernel.queue.empty_ns == 0
+    assert kernel.queue.drain(lambda _packet: None) == 1
+    assert kernel.queue.empty_ns > 0
+    assert kernel.queue.drop_all() == PACKETS_AT_ONCE + 1
+
+
+@pytest.mark.root
+@pytest.mark.netns
+def test_a_queue_has_one_reader_and_is_free_again_when_that_one_closes_it(
+    kernel: Kernel,
+) -> None:
+    assert isinstance(kernel.queue, PacketQueue)
+    with pytest.raises(QueueError, match=f"queue {QUEUE_NUM} cannot be opened .*another program"):
+        PacketQueue(QUEUE_NUM, REJECT_MARK)
+    with closing(PacketQueue(QUEUE_NUM + 1, REJECT_MARK)) as other:
+        other.close()
+    with closing(PacketQueue(QUEUE_NUM + 1, REJECT_MARK)) as again:
+        assert again.waiting == 0
+
+
+@pytest.mark.root
+@pytest.mark.netns
+def test_what_waits_when_the_queue_is_closed_never_leaves() -> None:
+    with own_netns(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(("127.0.0.1", PORT))
+        queue_datagrams()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            queue = PacketQueue(QUEUE_NUM, REJECT_MARK)
+            kernel = Kernel(queue, receiver, sender)
+            kernel.send(b"x")
+            kernel.send(b"y")
+            assert queue.waiting == 0
+            kernel.drain()
+            queue.close()
+
+            assert kernel.arrived() == []
+
+
+@pytest.mark.root
+@pytest.mark.netns
+def test_the_kernels_own_counters_begin_at_nothing(kernel: Kernel) -> None:
+    assert isinstance(kernel.queue, PacketQueue)
+
+    assert kernel.queue.kernel_counters() == (0, 0)
+    assert kernel.queue.overruns == 0
+
+
+@pytest.mark.root
+@pytest.mark.netns
+def test_a_descriptor_polls_readable_as_long_as_packets_wait(kernel: Kernel) -> None:
+    assert isinstance(kernel.queue, PacketQueue)
+    fd = kernel.queue.fileno()
+
+    kernel.send(b"x")
+    before = select_readable(fd)
+    kernel.drain()
+
+    assert (before, select_readable(fd)) == (True, False)
+
+
+def select_readable(fd: int) -> bool:
+
+
+    return bool(select.select([fd], [], [], 0)[0])

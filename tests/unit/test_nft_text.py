@@ -1,0 +1,73 @@
+"""The ruleset as text, compared whole: whoever changes it shall see all of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from nfsnitch.adapters.nft import (
+    ACCEPTED_LABEL,
+    QUEUE_BIT,
+    REJECT_MARK,
+    Queueing,
+    RulesetOptions,
+    rendered,
+)
+
+GOLDEN = Path(__file__).with_name("golden")
+
+
+@pytest.mark.parametrize("queueing", list(Queueing))
+def test_the_ruleset_is_word_for_word_the_one_that_was_read_and_approved(
+    queueing: Queueing,
+) -> None:
+    text = rendered(RulesetOptions(queue_num=7, queueing=queueing))
+
+    assert text == (GOLDEN / f"{queueing}.nft").read_text("utf-8")
+
+
+def test_all_numbers_are_the_ones_asked_for() -> None:
+    options = RulesetOptions(
+        queue_num=65_535,
+        queueing=Queueing.IPTABLES,
+        reject_mark=0x42,
+        queue_bit=0x80,
+        accepted_label=3,
+    )
+
+    assert rendered(options).splitlines()[:5] == [
+        "define queue_num = 65535",
+        "define queue_bit = 0x00000080",
+        "define keep_mask = 0xffffff7f",
+        "define reject_mark = 0x00000042",
+        "define accepted_label = 3",
+    ]
+
+
+@pytest.mark.parametrize("queueing", list(Queueing))
+def test_our_table_is_replaced_before_anything_is_added_to_it(queueing: Queueing) -> None:
+    lines = [
+        line
+        for line in rendered(RulesetOptions(7, queueing)).splitlines()
+        if line and not line.startswith(("define", "#"))
+    ]
+
+    assert lines[:3] == [
+        "add table inet nfsnitch",
+        "delete table inet nfsnitch",
+        "table inet nfsnitch {",
+    ]
+
+
+@pytest.mark.parametrize("mark", [QUEUE_BIT, QUEUE_BIT | 1, 0xFFFFFFFF])
+def test_a_reject_mark_with_the_queue_bit_is_refused(mark: int) -> None:
+    with pytest.raises(ValueError, match="queue bit 0x10000000"):
+        RulesetOptions(7, Queueing.IPTABLES, reject_mark=mark)
+
+
+def test_our_own_numbers_are_within_what_the_kernel_has_room_for() -> None:
+    assert QUEUE_BIT.bit_count() == 1
+    assert REJECT_MARK & QUEUE_BIT == 0
+    assert max(QUEUE_BIT, REJECT_MARK) < 2**32
+    assert ACCEPTED_LABEL < 128
