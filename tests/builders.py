@@ -89,9 +89,7 @@ def arrival(
     )
 
 
-COMPLETE = (
-    ImageFlag.READY | ImageFlag.EXE_KNOWN | ImageFlag.ARGS_KNOWN | ImageFlag.CGROUP_KNOWN
-)
+COMPLETE = ImageFlag.READY | ImageFlag.EXE_KNOWN | ImageFlag.ARGS_KNOWN | ImageFlag.CGROUP_KNOWN
 NO_PROCESS = bytes(IMAGE_KEY.size)
 _SLACK = bytes(NAME_BYTES)
 

@@ -2,13 +2,38 @@
 
 from __future__ import annotations
 
+import collections
 import ctypes
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from dataclasses import dataclass, field
+from typing import NamedTuple, cast
 
+from builders import KernelImage, KernelOwner, image_key
+from nfsnitch.adapters.attribution import Attributor
+from nfsnitch.adapters.bpf import layout
+from nfsnitch.adapters.bpf.core_loader import LoadedPrograms
 from nfsnitch.adapters.bpf.layout import COOKIE, SIZES
+from nfsnitch.adapters.bpf.owners import OwnerStore
+from nfsnitch.adapters.rate_limit import RateLimit
+from nfsnitch.adapters.sock_diag import SockDiag, SocketEntry
+from nfsnitch.core.counters import Counter
 from nfsnitch.core.decision import Verdict
+from nfsnitch.core.flow import Flow
+
+NETNS_COOKIE = 71
+"""Of the namespace that a `FakeMachine` watches."""
+
+
+@dataclass
+class FakeClock:
+    """Stands still unless moved."""
+
+    now_ns: int
+
+    def __call__(self) -> int:
+        """Return the time."""
+        return self.now_ns
 
 
 class FakePacket(NamedTuple):
@@ -135,3 +160,61 @@ class FakePrograms:
         """Tell the readers of the ring buffer that a socket was closed."""
         for ring in self.rings:
             ring.tell(COOKIE.pack(sock_cookie))
+
+
+@dataclass
+class FakeSockDiag:
+    """The kernel's socket tables (`SockDiag`): what each look finds; the last one goes on."""
+
+    looks: list[SocketEntry | OSError | None] = field(default_factory=lambda: [None])
+    asked: int = 0
+
+    def find(self, _flow: Flow) -> SocketEntry | None:
+        """Return what the next look finds."""
+        answer = self.looks[min(self.asked, len(self.looks) - 1)]
+        self.asked += 1
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+
+@dataclass
+class FakeMachine:
+    """Sockets, who made claims on which tuple, and when the queue was last seen empty."""
+
+    programs: FakePrograms = field(default_factory=FakePrograms)
+    tables: FakeSockDiag = field(default_factory=FakeSockDiag)
+    counters: collections.Counter[Counter] = field(default_factory=collections.Counter)
+    proc_lookups: int = 0
+    queue_empty_ns: int = 0
+
+    def socket(self, cookie: int, *, created_ns: int = 0, released_ns: int = 0) -> None:
+        """Have a socket of a process whose pid is its cookie."""
+        key = image_key(cookie)
+        self.programs.images.put(key, KernelImage().packed())
+        owner = KernelOwner(key, created_ns, released_ns)
+        self.programs.owners.put(layout.COOKIE.pack(cookie), owner.packed())
+
+    def claim(
+        self, of: Flow, cookie: int, *previous: int, since_ns: int = 0, any_saddr: bool = False
+    ) -> None:
+        """Write whose a tuple is, and whose it was, latest first."""
+        places = [*previous, *[0] * (4 - len(previous))]
+        key = layout.flow_key(NETNS_COOKIE, of, any_saddr=any_saddr)
+        self.programs.flows.put(key, layout.FLOW_VALUE.pack(cookie, since_ns, *places))
+
+    def port(self, key: bytes, cookie: int, *, shared: bool = False) -> None:
+        """Write whose a local port is."""
+        self.programs.ports.put(key, layout.PORT_VALUE.pack(cookie, shared))
+
+    def attributor(self) -> Attributor:
+        """Return an attributor that may look into /proc `proc_lookups` times."""
+        programs = cast("LoadedPrograms", self.programs)
+        return Attributor(
+            OwnerStore(programs, lambda _cookie: None, lambda: 0),
+            cast("SockDiag", self.tables),
+            NETNS_COOKIE,
+            lambda: self.queue_empty_ns,
+            RateLimit(0, self.proc_lookups),
+            self.counters,
+        )

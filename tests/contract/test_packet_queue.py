@@ -21,6 +21,8 @@ from nfsnitch.core.decision import Verdict
 QUEUE_NUM = 17
 PORT = 4_242
 NO_SUCH_ID = 1 << 30
+SO_SNDBUFFORCE = 32
+"""asm-generic/socket.h"""
 REFUSED = f"""
 table inet after {{
     counter refused {{ }}
@@ -125,6 +127,7 @@ def fixture_kernel() -> Iterator[Kernel]:
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender,
     ):
         receiver.bind(("127.0.0.1", PORT))
+        sender.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, 16 << 20)  # what waits counts as sent
         code, _, problem = Nftables().cmd(REFUSED)
         assert code == 0, problem
         queue_datagrams()
@@ -335,6 +338,5 @@ def test_a_descriptor_polls_readable_as_long_as_packets_wait(kernel: Kernel) -> 
 
 
 def select_readable(fd: int) -> bool:
-
 
     return bool(select.select([fd], [], [], 0)[0])

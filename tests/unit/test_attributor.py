@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import collections
 import os
 import socket
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import cast
 
 import pytest
 
-from builders import NS_PER_S, KernelImage, KernelOwner, flow, image_key
-from fakes import FakePrograms
+from builders import NS_PER_S, flow
+from fakes import NETNS_COOKIE, FakeMachine
 from nfsnitch.adapters import procfs
-from nfsnitch.adapters.attribution import Attributor
 from nfsnitch.adapters.bpf import layout
-from nfsnitch.adapters.bpf.core_loader import LoadedPrograms
-from nfsnitch.adapters.bpf.owners import OwnerStore
-from nfsnitch.adapters.rate_limit import RateLimit
-from nfsnitch.adapters.sock_diag import SockDiag, SocketEntry
+from nfsnitch.adapters.sock_diag import SocketEntry
 from nfsnitch.core.counters import Counter
 from nfsnitch.core.flow import NO_PORTS, Family, Flow, Icmp, Protocol, packed_address
 from nfsnitch.core.owner import Attribution, Finding, Kernel, Owner, Process
 from nfsnitch.core.unknown import Unknown
 
-NETNS_COOKIE = 71
 MS = 1_000_000
 TCP = flow()
 UDP = flow(dport=53)._replace(proto=Protocol.UDP)
@@ -41,67 +33,9 @@ ECHO = Flow(
 )
 
 
-@dataclass
-class Tables:
-    """The kernel's socket tables (`SockDiag`): what each look finds; the last one goes on."""
-
-    looks: list[SocketEntry | OSError | None] = field(default_factory=lambda: [None])
-    asked: int = 0
-
-    def find(self, _flow: Flow) -> SocketEntry | None:
-        """Return what the next look finds."""
-        answer = self.looks[min(self.asked, len(self.looks) - 1)]
-        self.asked += 1
-        if isinstance(answer, OSError):
-            raise answer
-        return answer
-
-
-@dataclass
-class Machine:
-    """Sockets, who made claims on which tuple, and when the queue was last seen empty."""
-
-    programs: FakePrograms = field(default_factory=FakePrograms)
-    tables: Tables = field(default_factory=Tables)
-    counters: collections.Counter[Counter] = field(default_factory=collections.Counter)
-    proc_lookups: int = 0
-    queue_empty_ns: int = 0
-
-    def socket(self, cookie: int, *, created_ns: int = 0, released_ns: int = 0) -> None:
-        """Have a socket of a process whose pid is its cookie."""
-        key = image_key(cookie)
-        self.programs.images.put(key, KernelImage().packed())
-        owner = KernelOwner(key, created_ns, released_ns)
-        self.programs.owners.put(layout.COOKIE.pack(cookie), owner.packed())
-
-    def claim(
-        self, of: Flow, cookie: int, *previous: int, since_ns: int = 0, any_saddr: bool = False
-    ) -> None:
-        """Write whose a tuple is, and whose it was, latest first."""
-        places = [*previous, *[0] * (4 - len(previous))]
-        key = layout.flow_key(NETNS_COOKIE, of, any_saddr=any_saddr)
-        self.programs.flows.put(key, layout.FLOW_VALUE.pack(cookie, since_ns, *places))
-
-    def port(self, key: bytes, cookie: int, *, shared: bool = False) -> None:
-        """Write whose a local port is."""
-        self.programs.ports.put(key, layout.PORT_VALUE.pack(cookie, shared))
-
-    def attributor(self) -> Attributor:
-        """Return an attributor that may look into /proc `proc_lookups` times."""
-        programs = cast("LoadedPrograms", self.programs)
-        return Attributor(
-            OwnerStore(programs, lambda _cookie: None, lambda: 0),
-            cast("SockDiag", self.tables),
-            NETNS_COOKIE,
-            lambda: self.queue_empty_ns,
-            RateLimit(0, self.proc_lookups),
-            self.counters,
-        )
-
-
 @pytest.fixture(name="machine")
-def fixture_machine() -> Machine:
-    return Machine()
+def fixture_machine() -> FakeMachine:
+    return FakeMachine()
 
 
 @pytest.fixture(name="own_socket")
@@ -126,7 +60,7 @@ def entry(cookie: int, inode: int = 0) -> SocketEntry:
 
 @pytest.mark.parametrize("of", [TCP, UDP, UDP6])
 def test_an_open_socket_that_claimed_the_tuple_is_the_one_and_nobody_else_is_asked(
-    machine: Machine, of: Flow
+    machine: FakeMachine, of: Flow
 ) -> None:
     machine.socket(5)
     machine.claim(of, 5)
@@ -139,7 +73,7 @@ def test_an_open_socket_that_claimed_the_tuple_is_the_one_and_nobody_else_is_ask
 
 @pytest.mark.parametrize("of", [UDP, UDP6])
 def test_a_claim_that_left_the_source_address_to_routing_is_found(
-    machine: Machine, of: Flow
+    machine: FakeMachine, of: Flow
 ) -> None:
     machine.socket(5)
     machine.claim(of, 5, any_saddr=True)
@@ -149,7 +83,7 @@ def test_a_claim_that_left_the_source_address_to_routing_is_found(
     assert (pids(found), found.attribution) == ((5,), Attribution.FLOW_MAP)
 
 
-def test_a_claim_with_the_source_address_goes_before_one_without(machine: Machine) -> None:
+def test_a_claim_with_the_source_address_goes_before_one_without(machine: FakeMachine) -> None:
     for cookie, any_saddr in ((5, False), (6, True)):
         machine.socket(cookie)
         machine.claim(UDP, cookie, any_saddr=any_saddr)
@@ -158,7 +92,7 @@ def test_a_claim_with_the_source_address_goes_before_one_without(machine: Machin
 
 
 def test_a_claim_whose_owner_is_gone_does_not_hide_one_without_a_source_address(
-    machine: Machine,
+    machine: FakeMachine,
 ) -> None:
     machine.socket(6)
     machine.claim(UDP, 5)
@@ -167,7 +101,7 @@ def test_a_claim_whose_owner_is_gone_does_not_hide_one_without_a_source_address(
     assert pids(machine.attributor().find(UDP)) == (6,)
 
 
-def test_without_a_claim_the_kernels_socket_tables_name_the_socket(machine: Machine) -> None:
+def test_without_a_claim_the_kernels_socket_tables_name_the_socket(machine: FakeMachine) -> None:
     machine.socket(5)
     machine.tables.looks = [entry(5)]
 
@@ -177,7 +111,7 @@ def test_without_a_claim_the_kernels_socket_tables_name_the_socket(machine: Mach
 
 
 def test_a_socket_that_closed_between_the_two_looks_is_found_by_what_it_left(
-    machine: Machine,
+    machine: FakeMachine,
 ) -> None:
     machine.socket(5)
 
@@ -192,7 +126,7 @@ def test_a_socket_that_closed_between_the_two_looks_is_found_by_what_it_left(
     assert (pids(found), found.attribution) == ((5,), Attribution.FLOW_MAP)
 
 
-def test_a_closed_socket_without_a_claim_is_found_by_its_port(machine: Machine) -> None:
+def test_a_closed_socket_without_a_claim_is_found_by_its_port(machine: FakeMachine) -> None:
     machine.socket(5, released_ns=100)
     machine.port(layout.port_key(NETNS_COOKIE, Protocol.UDP, 40_000), 5)
 
@@ -201,7 +135,7 @@ def test_a_closed_socket_without_a_claim_is_found_by_its_port(machine: Machine) 
     assert (pids(found), found.attribution, found.sock_cookie) == ((5,), Attribution.PORT_MAP, 5)
 
 
-def test_a_ping_is_found_by_its_identifier(machine: Machine) -> None:
+def test_a_ping_is_found_by_its_identifier(machine: FakeMachine) -> None:
     machine.socket(5)
     machine.port(layout.port_key(NETNS_COOKIE, Protocol.ICMP, 4_660), 5)
 
@@ -212,7 +146,7 @@ def test_a_ping_is_found_by_its_identifier(machine: Machine) -> None:
 
 @pytest.mark.parametrize("proto", [Protocol.ICMP, 255])
 def test_a_raw_socket_is_found_by_its_protocol_or_as_one_that_sends_any(
-    machine: Machine, proto: int
+    machine: FakeMachine, proto: int
 ) -> None:
     machine.socket(5)
     machine.port(layout.raw_key(NETNS_COOKIE, proto), 5)
@@ -222,7 +156,7 @@ def test_a_raw_socket_is_found_by_its_protocol_or_as_one_that_sends_any(
     assert (pids(found), found.attribution) == ((5,), Attribution.PORT_MAP)
 
 
-def test_a_port_that_several_share_gives_nobody(machine: Machine) -> None:
+def test_a_port_that_several_share_gives_nobody(machine: FakeMachine) -> None:
     machine.socket(5)
     machine.port(layout.port_key(NETNS_COOKIE, Protocol.ICMP, 4_660), 5, shared=True)
 
@@ -233,7 +167,7 @@ def test_a_port_that_several_share_gives_nobody(machine: Machine) -> None:
 
 
 def test_when_a_tuple_changed_hands_the_earlier_socket_comes_first_and_each_names_the_other(
-    machine: Machine,
+    machine: FakeMachine,
 ) -> None:
     machine.socket(5, created_ns=100, released_ns=200)
     machine.socket(6, created_ns=300)
@@ -247,7 +181,7 @@ def test_when_a_tuple_changed_hands_the_earlier_socket_comes_first_and_each_name
     assert {each.attribution for each in found} == {Attribution.FLOW_MAP}
 
 
-def test_of_three_that_had_a_tuple_each_has_its_turn(machine: Machine) -> None:
+def test_of_three_that_had_a_tuple_each_has_its_turn(machine: FakeMachine) -> None:
     machine.socket(5, created_ns=100, released_ns=200)
     machine.socket(6, created_ns=300, released_ns=400)
     machine.socket(7, created_ns=500)
@@ -258,7 +192,7 @@ def test_of_three_that_had_a_tuple_each_has_its_turn(machine: Machine) -> None:
 
 
 def test_a_socket_that_is_closed_competes_with_the_one_in_the_tables_now(
-    machine: Machine,
+    machine: FakeMachine,
 ) -> None:
     machine.socket(5, created_ns=100, released_ns=200)
     machine.socket(6, created_ns=300)
@@ -273,7 +207,7 @@ def test_a_socket_that_is_closed_competes_with_the_one_in_the_tables_now(
 
 
 def test_a_socket_closed_before_the_queue_was_seen_empty_has_no_packet_left(
-    machine: Machine,
+    machine: FakeMachine,
 ) -> None:
     machine.socket(5, created_ns=100, released_ns=200)
     machine.socket(6, created_ns=300)
@@ -283,7 +217,22 @@ def test_a_socket_closed_before_the_queue_was_seen_empty_has_no_packet_left(
     assert pids(machine.attributor().find(UDP)) == (6,)
 
 
-def test_data_held_back_may_still_come_a_millisecond_after_the_close(machine: Machine) -> None:
+def test_a_tuple_taken_over_before_the_queue_was_seen_empty_is_the_later_ones_alone(
+    machine: FakeMachine,
+) -> None:
+    machine.socket(5, created_ns=100)  # still open: both share the port
+    machine.socket(6, created_ns=200)
+    machine.claim(UDP, 6, 5, since_ns=300)
+    attributor = machine.attributor()
+    machine.queue_empty_ns = 299 + MS
+    before = pids(attributor.find(UDP))
+    machine.queue_empty_ns = 300 + MS
+
+    assert before == (5, 6)
+    assert pids(attributor.find(UDP)) == (6,)
+
+
+def test_data_held_back_may_still_come_a_millisecond_after_the_close(machine: FakeMachine) -> None:
     machine.socket(5, created_ns=100, released_ns=200)
     machine.socket(6, created_ns=300)
     machine.claim(UDP, 6, 5, since_ns=300)
@@ -293,7 +242,7 @@ def test_data_held_back_may_still_come_a_millisecond_after_the_close(machine: Ma
 
 
 def test_a_lone_closed_socket_is_no_candidate_once_the_queue_was_seen_empty(
-    machine: Machine,
+    machine: FakeMachine,
 ) -> None:
     machine.socket(5, released_ns=200)
     machine.claim(UDP, 5)
@@ -306,7 +255,7 @@ def test_a_lone_closed_socket_is_no_candidate_once_the_queue_was_seen_empty(
 
 
 def test_a_packet_of_a_later_socket_shows_that_the_packets_of_earlier_ones_are_through(
-    machine: Machine,
+    machine: FakeMachine,
 ) -> None:
     machine.socket(5, created_ns=100, released_ns=200)
     machine.socket(6, created_ns=300)
@@ -321,7 +270,7 @@ def test_a_packet_of_a_later_socket_shows_that_the_packets_of_earlier_ones_are_t
 
 
 def test_a_packet_that_may_be_an_earlier_sockets_shows_no_more_than_that_one_would(
-    machine: Machine,
+    machine: FakeMachine,
 ) -> None:
     late = NS_PER_S
     machine.socket(5, created_ns=100, released_ns=late)
@@ -338,7 +287,7 @@ def test_a_packet_that_may_be_an_earlier_sockets_shows_no_more_than_that_one_wou
 
 
 def test_other_packets_of_a_flow_are_not_counted_as_turns_of_another_flow(
-    machine: Machine,
+    machine: FakeMachine,
 ) -> None:
     for of, first in ((UDP, 5), (TCP, 7)):
         machine.socket(first, created_ns=100, released_ns=200)
@@ -350,7 +299,7 @@ def test_other_packets_of_a_flow_are_not_counted_as_turns_of_another_flow(
 
 
 def test_a_socket_older_than_ebpf_is_found_in_proc(
-    machine: Machine, own_socket: SocketEntry
+    machine: FakeMachine, own_socket: SocketEntry
 ) -> None:
     machine.proc_lookups = 1
     machine.tables.looks = [own_socket]
@@ -362,7 +311,7 @@ def test_a_socket_older_than_ebpf_is_found_in_proc(
 
 
 def test_a_socket_that_no_process_holds_is_the_kernels(
-    machine: Machine, own_socket: SocketEntry, monkeypatch: pytest.MonkeyPatch
+    machine: FakeMachine, own_socket: SocketEntry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine.proc_lookups = 1
     machine.tables.looks = [own_socket]
@@ -375,7 +324,7 @@ def test_a_socket_that_no_process_holds_is_the_kernels(
 
 
 def test_a_socket_that_went_while_proc_was_searched_is_not_the_kernels(
-    machine: Machine, own_socket: SocketEntry, monkeypatch: pytest.MonkeyPatch
+    machine: FakeMachine, own_socket: SocketEntry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine.proc_lookups = 1
     machine.tables.looks = [own_socket, None]
@@ -388,7 +337,7 @@ def test_a_socket_that_went_while_proc_was_searched_is_not_the_kernels(
     assert "its socket is closed" in found.owner.reason
 
 
-def test_a_socket_without_a_file_is_closed(machine: Machine) -> None:
+def test_a_socket_without_a_file_is_closed(machine: FakeMachine) -> None:
     machine.proc_lookups = 1
     machine.tables.looks = [entry(5, inode=0)]
 
@@ -399,7 +348,7 @@ def test_a_socket_without_a_file_is_closed(machine: Machine) -> None:
 
 
 def test_a_socket_that_several_processes_hold_is_nobodys_in_particular(
-    machine: Machine, own_socket: SocketEntry, monkeypatch: pytest.MonkeyPatch
+    machine: FakeMachine, own_socket: SocketEntry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine.proc_lookups = 1
     machine.tables.looks = [own_socket]
@@ -412,7 +361,7 @@ def test_a_socket_that_several_processes_hold_is_nobodys_in_particular(
 
 
 def test_what_no_socket_could_have_sent_is_the_kernels_own(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch
+    machine: FakeMachine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine.proc_lookups = 1
     monkeypatch.setattr(procfs, "raw_socket_inodes", lambda *_: [])
@@ -424,7 +373,7 @@ def test_what_no_socket_could_have_sent_is_the_kernels_own(
 
 
 def test_proc_is_not_searched_more_often_than_allowed(
-    machine: Machine, own_socket: SocketEntry
+    machine: FakeMachine, own_socket: SocketEntry
 ) -> None:
     machine.proc_lookups = 2
     machine.tables.looks = [own_socket]
@@ -436,7 +385,9 @@ def test_proc_is_not_searched_more_often_than_allowed(
     assert machine.counters == {Counter.PROC_LIMITED: 2}
 
 
-def test_tables_that_cannot_be_asked_are_counted_and_the_rest_is_tried(machine: Machine) -> None:
+def test_tables_that_cannot_be_asked_are_counted_and_the_rest_is_tried(
+    machine: FakeMachine,
+) -> None:
     machine.tables.looks = [TimeoutError("for the test")]
     machine.socket(5)
     machine.port(layout.port_key(NETNS_COOKIE, Protocol.UDP, 40_000), 5)

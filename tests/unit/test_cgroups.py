@@ -56,9 +56,7 @@ def test_where_a_fresh_sys_hides_it_the_way_leads_through_the_first_process(
         (r"/back\134040", "/back\\040"),
     ],
 )
-def test_the_escapes_of_mountinfo_are_undone_once(
-    tmp_path: Path, written: str, meant: str
-) -> None:
+def test_the_escapes_of_mountinfo_are_undone_once(tmp_path: Path, written: str, meant: str) -> None:
     assert v2_root(proc(tmp_path, v2_at(written))) == Path(meant)
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import cast
 
 import pytest
 
 from builders import COMPLETE, NS_PER_S, KernelImage, KernelOwner, flow, image_key
-from fakes import FakePrograms
+from fakes import FakeClock, FakePrograms
 from nfsnitch.adapters import procfs
 from nfsnitch.adapters.bpf import layout
 from nfsnitch.adapters.bpf.core_loader import LoadedPrograms
@@ -23,23 +23,12 @@ COOKIE = 8_001
 CURL, SHELL, INIT = image_key(300), image_key(200), image_key(1)
 
 
-@dataclass
-class Clock:
-    """Stands still unless moved; far ahead of any real one."""
-
-    now_ns: int = 2**62
-
-    def __call__(self) -> int:
-        """Return the time."""
-        return self.now_ns
-
-
 class Kernel:
     """The maps as the eBPF programs would have written them, and the store that reads them."""
 
     def __init__(self) -> None:
         self.programs = FakePrograms()
-        self.clock = Clock()
+        self.clock = FakeClock(2**62)  # far ahead of any real one
         self.closed: list[int] = []
         programs = cast("LoadedPrograms", self.programs)
         self.store = OwnerStore(programs, self.closed.append, self.clock)
@@ -198,9 +187,6 @@ def test_an_ancestor_that_was_read_without_arguments_has_them_as_an_owner(
     assert found.args == ("sh",)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="owners.py caches a chain of parents while an ancestor is being filled in"
-)
 def test_an_ancestor_that_was_being_filled_in_is_seen_once_it_has_been(kernel: Kernel) -> None:
     kernel.has_image(SHELL, KernelImage(flags=ImageFlag(0)))
     kernel.socket_of(CURL, KernelImage(parent=SHELL))
@@ -227,6 +213,7 @@ def test_an_owner_whose_image_is_missing_keeps_what_the_socket_says(kernel: Kern
     ("flags", "lacking"),
     [
         (COMPLETE & ~ImageFlag.ARGS_KNOWN, "args"),
+        (COMPLETE | ImageFlag.ARGS_TRUNCATED, "args"),
         (COMPLETE | ImageFlag.EXE_TRUNCATED, "exe"),
         (COMPLETE | ImageFlag.TORN, "exe"),
         (COMPLETE & ~(ImageFlag.ARGS_KNOWN | ImageFlag.CGROUP_KNOWN), "cgroup"),
@@ -241,6 +228,18 @@ def test_what_the_kernel_could_not_tell_comes_from_proc_if_it_is_the_same_proces
     assert isinstance(there, Process)
     assert getattr(found, lacking) == getattr(there, lacking)
     assert found.uid == 1_000  # what the kernel did tell is not replaced
+
+
+def test_proc_is_asked_once_for_all_sockets_of_such_a_process(
+    kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flags = COMPLETE & ~ImageFlag.ARGS_KNOWN
+    first = kernel.socket_of(own_key(), KernelImage(flags=flags, exe_inode=own_inode()))
+    monkeypatch.setattr(procfs, "process", lambda _pid: Unknown("asked again"))
+    kernel.has_socket(COOKIE + 1, KernelOwner(own_key()))
+
+    assert kernel.owner(COOKIE + 1) == first
+    assert isinstance(first.args, tuple)
 
 
 def test_what_the_kernel_did_tell_is_not_replaced_by_what_proc_says(kernel: Kernel) -> None:
@@ -359,12 +358,6 @@ def test_a_sweep_keeps_what_was_used_a_moment_ago_though_no_socket_needs_it(
     assert set(kernel.programs.images.keys()) == {CURL}
 
 
-WRONG_CLOCK = pytest.mark.xfail(
-    strict=True, reason="owners.py: sweep_images reads time.monotonic_ns, not the clock it was given"
-)
-
-
-@WRONG_CLOCK
 def test_a_sweep_removes_what_nothing_needs_and_nobody_used_for_long(kernel: Kernel) -> None:
     idle = kernel.clock.now_ns - IMAGE_IDLE_NS - 1
     kernel.has_image(SHELL, KernelImage(last_used_ns=idle))
@@ -375,7 +368,6 @@ def test_a_sweep_removes_what_nothing_needs_and_nobody_used_for_long(kernel: Ker
     assert set(kernel.programs.images.keys()) == {CURL}
 
 
-@WRONG_CLOCK
 def test_an_image_that_was_swept_away_is_not_remembered(kernel: Kernel) -> None:
     kernel.socket_of(CURL, KernelImage())
     kernel.programs.owners.remove(layout.COOKIE.pack(COOKIE))

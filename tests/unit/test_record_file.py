@@ -34,9 +34,12 @@ LONG_NAME = "x" * 10_000
 
 def record(number: int, iface: str = "eth0") -> Record:
     """Return a record that can be told from others by its number of packets."""
-    return Record(
-        WALL_NS, ALLOWED, 0, number, flow(), process(), Attribution.FLOW_MAP, 1, iface
-    )
+    return Record(WALL_NS, ALLOWED, 0, number, flow(), process(), Attribution.FLOW_MAP, 1, iface)
+
+
+def is_pending(file: RecordFile) -> bool:
+    """Ask anew each time: a type checker takes a property for a value that stays."""
+    return file.pending
 
 
 def numbers(text: bytes) -> list[int]:
@@ -113,11 +116,11 @@ def test_a_new_file_is_for_its_owners_eyes_alone(tmp_path: Path) -> None:
 
 def test_nothing_is_written_before_the_flush(tmp_path: Path) -> None:
     file = RecordFile(str(tmp_path / "records"))
-    assert not file.pending
+    assert not is_pending(file)
 
     file.add(record(1))
 
-    assert file.pending
+    assert is_pending(file)
     assert (tmp_path / "records").read_bytes() == b""
     file.close()
     assert numbers((tmp_path / "records").read_bytes()) == [1]
@@ -150,9 +153,9 @@ def test_a_reader_that_reads_nothing_makes_nobody_wait(pipe: Pipe) -> None:
 
     file.flush()  # would not return
 
-    assert file.pending
+    assert is_pending(file)
     assert file.dropped == 0
-    while file.pending:
+    while is_pending(file):
         assert pipe.read(1 << 16)
         file.flush()
     file.close()
@@ -210,13 +213,10 @@ def test_a_terminal_that_says_no_is_counted_and_raises_nothing() -> None:
     assert file.dropped == 1
     assert not file.pending
     file.close()
+    file.close()
     assert file.dropped == 1
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="record_file.py: after a write that took part of a line, the next record is glued to it",
-)
 def test_a_line_that_was_cut_by_a_full_disk_spoils_no_other(tmp_path: Path) -> None:
     place = tmp_path / "records"
     file = RecordFile(str(place))

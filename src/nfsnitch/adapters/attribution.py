@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from nfsnitch.adapters import procfs
 from nfsnitch.adapters.bpf import layout
@@ -22,6 +22,7 @@ _LATE_NS = 1_000_000
 """How long after its close a socket's last packet may still enter the queue (data held back)."""
 _REMEMBERED_SENDERS = 4_096
 _CLOSED = Unknown("its socket is closed, and was opened before nfsnitch")
+_FORGOTTEN = Unknown("its socket is closed, and whose it was is not known any more")
 _NO_SOCKET = Unknown("which socket sent it is not known")
 
 
@@ -79,6 +80,10 @@ class Attributor:
         users = self._users_by_flow(flow)
         if users:
             return self._chosen(flow, users, Attribution.FLOW_MAP)
+        if any(self._claims(flow)):
+            # Some socket had the tuple, and no longer says whose it was. To go on looking would
+            # find somebody's raw socket at best.
+            return Finding(_FORGOTTEN, Attribution.NONE, _NO_SOCKET)
         for key in self._port_keys(flow):
             cookie = self._owners.cookie_of_port(key)
             user = None if cookie is None else self._possible_user(cookie)
@@ -88,15 +93,21 @@ class Attributor:
 
     def _users_by_flow(self, flow: Flow) -> list[SocketUser]:
         """Return who may have sent it by the flow map, the earlier one first."""
-        if isinstance(flow.sport, Unknown) or isinstance(flow.dport, Unknown):
-            return []
-        for any_saddr in (False, True):
-            key = layout.flow_key(self._netns_cookie, flow, any_saddr=any_saddr)
-            claim = self._owners.claim_on_flow(key)
-            users = [] if claim is None else self._users_by_claim(claim)
+        for claim in self._claims(flow):
+            users = self._users_by_claim(claim)
             if users:
                 return users
         return []
+
+    def _claims(self, flow: Flow) -> Iterator[FlowClaim]:
+        """Yield the claims on the tuple, with its source address and without it."""
+        if isinstance(flow.sport, Unknown) or isinstance(flow.dport, Unknown):
+            return
+        for any_saddr in (False, True):
+            key = layout.flow_key(self._netns_cookie, flow, any_saddr=any_saddr)
+            claim = self._owners.claim_on_flow(key)
+            if claim is not None:
+                yield claim
 
     def _users_by_claim(self, claim: FlowClaim) -> list[SocketUser]:
         cookies = [claim.cookie]
@@ -173,9 +184,15 @@ class Attributor:
         pids = sorted({pid for inode in inodes for pid in procfs.holders(inode)})
         if pids:
             return _one_of(pids)
-        if entry is None or self._entry(flow) == entry:
-            return Kernel("no process holds its socket")
-        return _CLOSED  # while /proc was being searched
+        return self._held_by_nobody(flow, entry)
+
+    def _held_by_nobody(self, flow: Flow, entry: SocketEntry | None) -> Owner:
+        if entry is not None and self._entry(flow) != entry:
+            return _CLOSED  # while /proc was being searched
+        if entry is not None and entry.uid != 0:
+            # In flight between two processes, or used through io_uring alone.
+            return Unknown("no process holds its socket, and it is not the kernel's")
+        return Kernel("no process holds its socket")
 
 
 def _one_of(pids: list[int]) -> Owner:

@@ -28,6 +28,15 @@ _CTA_PROTO_NUM, _CTA_PROTO_SRC_PORT, _CTA_PROTO_DST_PORT = 1, 2, 3
 _ICMP_ATTRIBUTES = {Protocol.ICMP: (4, 5, 6), Protocol.ICMPV6: (7, 8, 9)}
 """CTA_PROTO_ICMP_ID, _TYPE, _CODE; the same for ICMPv6."""
 
+_ICMP_ANSWERS = {
+    (Protocol.ICMP.value, 8): 0,
+    (Protocol.ICMP.value, 13): 14,
+    (Protocol.ICMP.value, 15): 16,
+    (Protocol.ICMP.value, 17): 18,
+    (Protocol.ICMPV6.value, 128): 129,
+}
+"""Protocol and type of a request → the type of its answer (nf_conntrack_proto_icmp.c)."""
+
 _HEADER = Struct("=IHHII BBH")
 """struct nlmsghdr, struct nfgenmsg."""
 _ATTRIBUTE = Struct("=HH")
@@ -97,8 +106,11 @@ class Conntrack:
 
 
 def _reply(flow: Flow) -> Flow:
+    icmp = flow.icmp
+    if icmp is not None:
+        icmp = icmp._replace(type=_ICMP_ANSWERS.get((flow.proto, icmp.type), icmp.type))
     return flow._replace(
-        saddr=flow.daddr, daddr=flow.saddr, sport=flow.dport, dport=flow.sport, icmp=None
+        saddr=flow.daddr, daddr=flow.saddr, sport=flow.dport, dport=flow.sport, icmp=icmp
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import subprocess
+from itertools import pairwise
 
 from nfsnitch.adapters.nft import remove_if_empty
 
@@ -59,7 +60,7 @@ class QueueRule:
     def _present(self, command: str) -> list[list[str]]:
         """Return the rules of ours, whatever queue they name, as the arguments behind ``-A``."""
         rules = map(shlex.split, self._run(command, "-S").splitlines())
-        return [rule[1:] for rule in rules if rule[0] == "-A" and _COMMENT in rule]
+        return [rule[1:] for rule in rules if rule[0] == "-A" and _has_comment(rule)]
 
     def _drop_empty_chains(self, command: str) -> None:
         listed = self._run(command, "-S")
@@ -73,6 +74,10 @@ class QueueRule:
         if finished.returncode != 0:
             raise IptablesError(f"{command} {' '.join(arguments)}: {finished.stderr.strip()}")
         return finished.stdout
+
+
+def _has_comment(rule: list[str]) -> bool:
+    return ("--comment", _COMMENT) in pairwise(rule)
 
 
 def _output(command: str, *arguments: str) -> subprocess.CompletedProcess[str]:

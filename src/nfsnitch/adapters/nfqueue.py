@@ -21,7 +21,7 @@ PACKETS_AT_ONCE = 256
 _NETLINK_NETFILTER = 12
 """linux/netlink.h"""
 _SOCKET_BYTES = 16 << 20
-_COUNTERS = Path("/proc/net/netfilter/nfnetlink_queue")
+_COUNTERS = Path("/proc/thread-self/net/netfilter/nfnetlink_queue")
 
 
 class QueueError(Exception):

@@ -61,18 +61,27 @@ def executable(pid: int) -> Executable:
     except OSError as problem:
         unknown = Unknown(f"/proc/{pid}/exe: {problem.strerror}")
         return Executable(unknown, unknown, unknown)
-    deleted = target.endswith(_DELETED) and file.st_nlink == 0
+    deleted = target.endswith(_DELETED) and not _is_file(target, file)
     path = decoded(target.removesuffix(_DELETED) if deleted else target)
     return Executable(path, file.st_dev, file.st_ino, deleted)
 
 
+def _is_file(path: bytes, file: os.stat_result) -> bool:
+    with suppress(OSError):
+        return os.path.samestat(os.stat(path), file)  # noqa: PTH116  bytes
+    return False
+
+
 def arguments(pid: int) -> tuple[str, ...] | Unknown:
-    """Return a process's arguments, at most 64 KiB of them."""
+    """Return a process's arguments, all of them or none."""
     try:
         with (PROC / str(pid) / "cmdline").open("rb") as file:
-            return split_args(file.read(_ARGS_BYTES))
+            raw = file.read(_ARGS_BYTES + 1)
     except OSError as problem:
         return Unknown(f"/proc/{pid}/cmdline: {problem.strerror}")
+    if len(raw) > _ARGS_BYTES:
+        return Unknown(f"the arguments are longer than {_ARGS_BYTES} bytes")
+    return split_args(raw)
 
 
 def process(pid: int) -> Process | Unknown:
@@ -82,7 +91,7 @@ def process(pid: int) -> Process | Unknown:
         return Unknown(f"process {pid} is gone")
     try:
         status = _status(pid)
-        comm = decoded((PROC / str(pid) / "comm").read_bytes().rstrip(b"\n"))
+        comm = decoded((PROC / str(pid) / "comm").read_bytes().removesuffix(b"\n"))
         netns = (PROC / str(pid) / "ns" / "net").stat().st_ino
     except (OSError, LookupError, ValueError):
         return Unknown(f"process {pid} went while it was looked at")
@@ -120,7 +129,8 @@ def ancestors(pid: int) -> tuple[Ancestor, ...]:
 def cgroup(pid: int) -> str | Unknown:
     """Return the process's place in the cgroup v2 hierarchy."""
     with suppress(OSError):
-        for line in (PROC / str(pid) / "cgroup").read_bytes().splitlines():
+        # Not splitlines: a cgroup's name may have a carriage return.
+        for line in (PROC / str(pid) / "cgroup").read_bytes().split(b"\n"):
             if line.startswith(b"0::"):
                 return decoded(line[3:])
     return Unknown("the process is in no cgroup v2, or gone")
@@ -146,13 +156,26 @@ def holders(inode: int) -> list[int]:
 
 
 def _holds(pid: int, wanted: str) -> bool:
-    directory = f"{PROC}/{pid}/fd"
-    with suppress(OSError):
-        for name in os.listdir(directory):  # noqa: PTH208  a Path for each of 10,000s of names is dear
-            with suppress(OSError):
-                if os.readlink(f"{directory}/{name}") == wanted:  # noqa: PTH115
-                    return True
+    names = _names(f"{PROC}/{pid}/fd")
+    if names:
+        return _has_link(f"{PROC}/{pid}/fd", names, wanted)
+    # The first thread may have ended; then it has no files any more, but the others have.
+    folders = [f"{PROC}/{pid}/task/{tid}/fd" for tid in _names(f"{PROC}/{pid}/task")]
+    return any(_has_link(folder, _names(folder), wanted) for folder in folders)
+
+
+def _has_link(folder: str, names: list[str], wanted: str) -> bool:
+    for name in names:
+        with suppress(OSError):
+            if os.readlink(f"{folder}/{name}") == wanted:  # noqa: PTH115  see `_names`
+                return True
     return False
+
+
+def _names(folder: str) -> list[str]:
+    with suppress(OSError):
+        return os.listdir(folder)  # noqa: PTH208  a Path for each of 10,000s of names is dear
+    return []
 
 
 def _pids() -> Iterator[int]:
@@ -162,7 +185,7 @@ def _pids() -> Iterator[int]:
 
 
 def _status(pid: int) -> dict[bytes, list[bytes]]:
-    lines = (PROC / str(pid) / "status").read_bytes().splitlines()
+    lines = (PROC / str(pid) / "status").read_bytes().split(b"\n")
     pairs = (line.partition(b":") for line in lines)
     return {key: value.split() for key, _, value in pairs}
 

@@ -38,6 +38,8 @@ class RecordFile:
         self._unwritten = b""
         self._poll = select.poll()
         self._poll.register(self._fd, select.POLLOUT)
+        self._line_open = False
+        """What was written last does not end a line."""
         self._closed = False
         self.dropped = 0
 
@@ -64,6 +66,7 @@ class RecordFile:
                 self._drop_unwritten()
                 return
             self._unwritten = self._unwritten[written:]
+            self._line_open = chunk[written - 1 : written] != b"\n"
 
     def close(self) -> None:
         """Write what can be written, count the rest as dropped, close the file; once is enough."""
@@ -92,4 +95,5 @@ class RecordFile:
 
     def _drop_unwritten(self) -> None:
         self.dropped += self._unwritten.count(b"\n")
-        self._unwritten = b""
+        # Whatever comes next must not be glued to half a line.
+        self._unwritten = b"\n" if self._line_open and not self._closed else b""

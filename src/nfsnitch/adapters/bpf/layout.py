@@ -117,7 +117,7 @@ class Image(NamedTuple):
     def complete(self) -> bool:
         """Whether the kernel could fill in everything that it is asked for."""
         wanted = ImageFlag.READY | ImageFlag.EXE_KNOWN | ImageFlag.ARGS_KNOWN
-        spoilt = ImageFlag.TORN | ImageFlag.EXE_TRUNCATED
+        spoilt = ImageFlag.TORN | ImageFlag.EXE_TRUNCATED | ImageFlag.ARGS_TRUNCATED
         return wanted in self.flags and not self.flags & spoilt
 
 
@@ -201,6 +201,9 @@ def _cgroup_text(flags: ImageFlag, raw: bytes) -> str | Unknown:
 def _args_texts(flags: ImageFlag, raw: bytes) -> tuple[str, ...] | Unknown:
     if ImageFlag.ARGS_KNOWN not in flags:
         return Unknown("the arguments could not be read in the kernel")
+    if ImageFlag.ARGS_TRUNCATED in flags:
+        # A rule on their first part alone could be evaded by padding.
+        return Unknown(f"the arguments are longer than {ARGS_BYTES} bytes")
     return split_args(raw)
 
 

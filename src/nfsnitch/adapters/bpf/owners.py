@@ -63,6 +63,8 @@ class OwnerStore:
         self._clock_ns = clock_ns
         self._images: dict[bytes, Image] = {}
         """Settled images only."""
+        self._seen_in_proc: dict[bytes, Process] = {}
+        """By image key: what /proc said where the kernel could not tell everything."""
         self._parents: dict[bytes, tuple[Ancestor, ...]] = {}
         """By the key of the process whose parents they are; as many as there are images."""
         self._released: deque[tuple[int, bytes]] = deque()
@@ -160,13 +162,33 @@ class OwnerStore:
             cgroup=image.cgroup if image else _NO_IMAGE,
             netns=entry.netns,
         )
-        return found if image and image.complete else _completed(found)
+        if image is not None and image.complete:
+            return found
+        return self._completed(entry.image_key, found)
+
+    def _completed(self, key: bytes, found: Process) -> Process:
+        """Fill in from /proc what the kernel could not; it is dear, and done once for an image."""
+        seen = self._seen_in_proc.get(key) or _same_in_proc(found)
+        if seen is None:
+            return found
+        if len(self._seen_in_proc) >= _CACHED_IMAGES:
+            del self._seen_in_proc[next(iter(self._seen_in_proc))]
+        self._seen_in_proc[key] = seen
+        return replace(
+            found,
+            exe=seen.exe if isinstance(found.exe.path, Unknown) else found.exe,
+            args=seen.args if isinstance(found.args, Unknown) else found.args,
+            cgroup=seen.cgroup if isinstance(found.cgroup, Unknown) else found.cgroup,
+            parents=found.parents or seen.parents,
+        )
 
     def _ancestors(self, key: bytes, image: Image | None) -> tuple[Ancestor, ...]:
         parents = self._parents.get(key)
         if parents is None:
-            parents = tuple(_ancestor(key, above) for key, above in self._chain(image))
-            if key in self._images:
+            chain = list(self._chain(image))
+            parents = tuple(_ancestor(each, above) for each, above in chain)
+            # An ancestor may be in the middle of being filled in: then the chain is not done yet.
+            if all(each in self._images for each in (key, *(each for each, _ in chain))):
                 self._parents[key] = parents
         return parents
 
@@ -218,19 +240,12 @@ def _ancestor(packed_key: bytes, image: Image | None) -> Ancestor:
     return Ancestor(key.pid, key.start_ns, _executable(image))
 
 
-def _completed(found: Process) -> Process:
-    """Fill in from /proc what the kernel could not, if the process still runs the same file."""
+def _same_in_proc(found: Process) -> Process | None:
+    """Return what /proc says of a process, if that is still the same one and runs the same file."""
     seen = procfs.process(found.pid)
     if isinstance(seen, Unknown):
-        return found
+        return None
     if not procfs.is_same_start(found.start_time_ns, seen.start_time_ns):
-        return found
-    if not isinstance(found.exe.inode, Unknown) and found.exe.inode != seen.exe.inode:
-        return found
-    return replace(
-        found,
-        exe=seen.exe if isinstance(found.exe.path, Unknown) else found.exe,
-        args=seen.args if isinstance(found.args, Unknown) else found.args,
-        cgroup=seen.cgroup if isinstance(found.cgroup, Unknown) else found.cgroup,
-        parents=found.parents or seen.parents,
-    )
+        return None
+    # Without knowing which file it ran, it may have become another program since.
+    return seen if found.exe.inode == seen.exe.inode else None
