@@ -51,14 +51,14 @@ static __always_inline __u32 write_exe(struct image *image, struct file *file)
 		struct dentry *parent = BPF_CORE_READ(dentry, d_parent);
 
 		if (dentry == BPF_CORE_READ(vfsmount, mnt_root) || dentry == parent) {
+			if (step_out_of_mount(&vfsmount, &dentry))
+				continue;
 			/* A memfd has no name but its own, at the root of a mount nobody sees. */
 			if (i == 0)
 				prepend_name(image->exe, EXE_BYTES, &start,
 					     BPF_CORE_READ(dentry, d_name.name),
 					     BPF_CORE_READ(dentry, d_name.len));
-			if (!step_out_of_mount(&vfsmount, &dentry))
-				goto done;
-			continue;
+			goto done;
 		}
 		if (!prepend_name(image->exe, EXE_BYTES, &start, BPF_CORE_READ(dentry, d_name.name),
 				  BPF_CORE_READ(dentry, d_name.len)))
@@ -156,12 +156,12 @@ static __always_inline struct image *find_or_add_image(const struct image_key *k
  * call: the walks up the directories times the walk up the ancestors would be too much for it. That
  * is why the task comes as a number (only such functions' plain arguments are not tracked).
  */
-__noinline int fill_image(struct image *image, __u64 task)
+__noinline int fill_image(struct image *image, __u64 address)
 {
-	struct task_struct *leader = (void *)task;
-	struct file *file = BPF_CORE_READ(leader, mm, exe_file);
-	struct kernfs_node *node = BPF_CORE_READ(leader, cgroups, dfl_cgrp, kn);
-	__u64 exec_id = BPF_CORE_READ(leader, self_exec_id);
+	struct task_struct *task = (void *)address;
+	struct file *file = BPF_CORE_READ(task, mm, exe_file);
+	struct kernfs_node *node = BPF_CORE_READ(task, cgroups, dfl_cgrp, kn);
+	__u64 exec_id = BPF_CORE_READ(task, self_exec_id);
 	__u32 flags = 0;
 
 	if (!image)
@@ -173,7 +173,8 @@ __noinline int fill_image(struct image *image, __u64 task)
 	}
 	if (node)
 		flags |= write_cgroup(image, node);
-	if (exec_id != BPF_CORE_READ(leader, self_exec_id))
+	image->mntns = BPF_CORE_READ(task, nsproxy, mnt_ns, ns.inum);
+	if (exec_id != BPF_CORE_READ(task, self_exec_id))
 		flags |= IMAGE_TORN;
 	__sync_fetch_and_or(&image->flags, flags);
 	return 0;
@@ -217,7 +218,8 @@ static __always_inline void remember_image(struct image_key *key, struct task_st
 		return;
 	image->last_used_ns = bpf_ktime_get_ns();
 	if (!(image->flags & IMAGE_READY)) {
-		fill_image(image, (__u64)leader);
+		/* Not the leader: it may have ended before its threads, and has nothing then. */
+		fill_image(image, (__u64)task);
 		link_ancestors(image, leader);
 	}
 	if (!(image->flags & IMAGE_ARGS_KNOWN))

@@ -20,6 +20,7 @@ enum {
 	MAX_IMAGES = 16384,  /* processes with such sockets, and their ancestors */
 	MAX_FLOWS = 65536,
 	MAX_PORTS = 65536,
+	MAX_RAW_PROTOCOLS = 4096,
 	RELEASES_BYTES = 1 << 20, /* 65,536 closed sockets that user space has yet to hear of */
 	MAX_ANCESTORS = 16,
 	MAX_PREVIOUS = 4,    /* how many earlier users of a tuple are kept */
@@ -59,6 +60,8 @@ struct image {
 	__u64 exe_inode;
 	__u32 exe_device;        /* kernel encoding: major << 20 | minor */
 	__u32 flags;             /* enum image_flag */
+	__u32 mntns;             /* inode number of the mount namespace that the path is of */
+	__u32 padding_mntns;
 	__u16 exe_start;         /* the path is exe[exe_start .. EXE_BYTES) */
 	__u16 cgroup_start;      /* the path is cgroup[cgroup_start .. CGROUP_BYTES) */
 	__u16 args_bytes;        /* the arguments are args[0 .. args_bytes), each ended by a NUL */
@@ -66,6 +69,11 @@ struct image {
 	char exe[EXE_BYTES + NAME_BYTES];
 	char cgroup[CGROUP_BYTES + NAME_BYTES];
 	char args[ARGS_BYTES];
+};
+
+enum owner_flag {
+	OWNER_USED = 1 << 0,        /* connected or sent through; else it was only made */
+	OWNER_SHARES_PORT = 1 << 1, /* SO_REUSEADDR or SO_REUSEPORT: others may have its port, too */
 };
 
 /* Who uses a socket: the process that last connected it or sent through it, else its creator. */
@@ -77,6 +85,8 @@ struct owner {
 	__u32 uid;         /* file-system uid, as the kernel stamps it on the socket */
 	__u32 gid;
 	__u32 netns;       /* inode number of the process's network namespace */
+	__u32 flags;       /* enum owner_flag */
+	__u32 padding;
 	char comm[COMM_BYTES];
 };
 
@@ -100,18 +110,29 @@ struct flow_value {
 	__u64 previous[MAX_PREVIOUS];  /* latest first; 0: nobody */
 };
 
-/* A local port, or, for a raw socket, the protocol alone. */
+/* A local port. */
 struct port_key {
 	__u64 netns_cookie;
-	__u16 sport; /* 0 for a raw socket */
+	__u16 sport;
 	__u16 proto;
-	__u16 raw;   /* 1 for a raw socket */
-	__u16 padding;
+	__u32 padding;
 };
 
 struct port_value {
 	__u64 cookie;
 	__u64 shared; /* 1: another open socket had the same key, so this answers nothing */
+};
+
+/* The protocol of raw sockets, whose packets say nothing else of them. */
+struct raw_key {
+	__u64 netns_cookie;
+	__u32 proto;
+	__u32 padding;
+};
+
+struct raw_value {
+	__u64 cookie; /* of the one that was made last */
+	__s64 open;   /* how many are open; of one alone it is known whose packets they are */
 };
 
 /* Told through the ring buffer when a socket has been closed. */
@@ -127,11 +148,13 @@ enum counter {
 };
 
 _Static_assert(sizeof(struct image_key) == 32, "layout.py: IMAGE_KEY");
-_Static_assert(sizeof(struct image) == 3136, "layout.py: IMAGE");
-_Static_assert(sizeof(struct owner) == 80, "layout.py: OWNER");
+_Static_assert(sizeof(struct image) == 3144, "layout.py: IMAGE");
+_Static_assert(sizeof(struct owner) == 88, "layout.py: OWNER");
 _Static_assert(sizeof(struct flow_key) == 48, "layout.py: FLOW_KEY");
 _Static_assert(sizeof(struct flow_value) == 48, "layout.py: FLOW_VALUE");
 _Static_assert(sizeof(struct port_key) == 16, "layout.py: PORT_KEY");
+_Static_assert(sizeof(struct raw_key) == 16, "layout.py: RAW_KEY");
+_Static_assert(sizeof(struct raw_value) == 16, "layout.py: RAW_VALUE");
 _Static_assert(sizeof(struct port_value) == 16, "layout.py: PORT_VALUE");
 
 #endif

@@ -4,8 +4,8 @@
 #define NFSNITCH_MAPS_H
 
 /* Socket cookie -> who uses the socket. Written in process context. When the socket is closed, its
- * entry stays for a while (its last packet may still wait in the queue); user space hears of it
- * through `releases` and removes it. A full map refuses the newcomer: nobody can push another
+ * entry stays for a while if it was ever used (its last packet may still wait in the queue); user
+ * space hears of it through `releases` and removes it. A full map refuses the newcomer: nobody can push another
  * process's socket out. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -43,7 +43,7 @@ struct {
 	__type(value, struct flow_value);
 } flows SEC(".maps");
 
-/* Local port (or raw protocol) -> socket cookie, for sockets whose packets no tuple leads to. As
+/* Local port -> socket cookie, for sockets whose packets no tuple leads to. As
  * with `flows`, what has outlived its socket leads nowhere. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -51,6 +51,16 @@ struct {
 	__type(key, struct port_key);
 	__type(value, struct port_value);
 } ports SEC(".maps");
+
+/* Protocol -> raw sockets. Not to be pushed out: the count must be right. Nobody removes entries; there
+ * are as many as protocols times namespaces with raw sockets. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_RAW_PROTOCOLS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct raw_key);
+	__type(value, struct raw_value);
+} raw_sockets SEC(".maps");
 
 /* Closed sockets, for user space to remove their owners. */
 struct {

@@ -46,13 +46,13 @@ int nfsnitch_sock_release(struct bpf_sock *ctx)
 SEC("cgroup/connect4")
 int nfsnitch_connect4(struct bpf_sock_addr *ctx)
 {
-	return socket_used(bpf_get_socket_cookie(ctx));
+	return socket_connecting4(ctx, bpf_get_socket_cookie(ctx));
 }
 
 SEC("cgroup/connect6")
 int nfsnitch_connect6(struct bpf_sock_addr *ctx)
 {
-	return socket_used(bpf_get_socket_cookie(ctx));
+	return socket_connecting6(ctx, bpf_get_socket_cookie(ctx));
 }
 
 SEC("cgroup/sendmsg4")

@@ -82,6 +82,14 @@ static __always_inline void remember_flow(struct sock *sk, __u64 cookie)
 	claim_flow(&key, cookie);
 }
 
+static __always_inline bool shares_port(struct sock *sk)
+{
+	struct sock_common *common = (void *)sk + bpf_core_field_offset(struct sock, __sk_common);
+
+	return BPF_CORE_READ_BITFIELD_PROBED(common, skc_reuse) ||
+	       BPF_CORE_READ_BITFIELD_PROBED(common, skc_reuseport);
+}
+
 /* Whether another socket than `cookie` answers to this key and is still open. */
 static __always_inline bool is_shared(const struct port_value *present, __u64 cookie)
 {
@@ -95,20 +103,37 @@ static __always_inline bool is_shared(const struct port_value *present, __u64 co
 	return owner && !owner->released_ns;
 }
 
-/* Writes local port (or raw protocol) -> cookie. */
+/* Writes local port -> cookie. */
 static __always_inline void remember_port(struct sock *sk, __u64 cookie)
 {
 	struct port_key key = {
 		.netns_cookie = netns_cookie_of(sk),
+		.sport = BPF_CORE_READ(sk, __sk_common.skc_num),
 		.proto = BPF_CORE_READ(sk, sk_protocol),
-		.raw = BPF_CORE_READ(sk, sk_type) == SOCK_RAW,
 	};
 	struct port_value value = { .cookie = cookie };
 
-	if (!key.raw)
-		key.sport = BPF_CORE_READ(sk, __sk_common.skc_num);
 	value.shared = is_shared(bpf_map_lookup_elem(&ports, &key), cookie);
 	bpf_map_update_elem(&ports, &key, &value, BPF_ANY);
+}
+
+/* Counts one raw socket more (change 1) or less (-1) of its protocol. */
+static __always_inline void count_raw_socket(struct sock *sk, __u64 cookie, __s64 change)
+{
+	struct raw_key key = {
+		.netns_cookie = netns_cookie_of(sk),
+		.proto = BPF_CORE_READ(sk, sk_protocol),
+	};
+	struct raw_value first = {};
+	struct raw_value *value;
+
+	bpf_map_update_elem(&raw_sockets, &key, &first, BPF_NOEXIST);
+	value = bpf_map_lookup_elem(&raw_sockets, &key);
+	if (!value)
+		return; /* full: user space looks in /proc */
+	if (change > 0)
+		value->cookie = cookie;
+	__sync_fetch_and_add(&value->open, change);
 }
 
 static __always_inline bool is_raw(struct sock *sk)

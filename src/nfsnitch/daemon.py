@@ -14,11 +14,11 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from itertools import islice
 from typing import Any, TextIO
 
-from nfsnitch.adapters import cgroups, interfaces, netns, rulefile
+from nfsnitch.adapters import cgroups, netns, rulefile
 from nfsnitch.adapters.attribution import Attributor
 from nfsnitch.adapters.bpf.core_loader import attached
 from nfsnitch.adapters.bpf.libbpf import BpfError
@@ -26,6 +26,7 @@ from nfsnitch.adapters.bpf.owners import OwnerStore
 from nfsnitch.adapters.conntrack import Conntrack
 from nfsnitch.adapters.enforcement import Enforcement, EnforcementError
 from nfsnitch.adapters.instance import AlreadyRunningError, InstanceLock
+from nfsnitch.adapters.interfaces import Interfaces
 from nfsnitch.adapters.nfqueue import PacketQueue, QueueError
 from nfsnitch.adapters.nft import ACCEPTED_LABEL, REJECT_MARK
 from nfsnitch.adapters.rate_limit import RateLimit
@@ -41,8 +42,8 @@ from nfsnitch.resources import bpf_object
 from nfsnitch.worker import Ports, Worker, system_clock
 
 _TICK_S = 1.0
-_RECORDS_RETRY_S = 0.02
-_SWEEP_STEPS_PER_TICK = 500
+_RECORDS_DELAY_S = 0.02
+_SWEEP_STEPS_PER_TICK = 4_000
 _PROC_LOOKUPS_PER_S, _PROC_LOOKUPS_AT_ONCE = 20, 40
 
 _START_PROBLEMS = (
@@ -62,10 +63,10 @@ def run(options: RunOptions) -> int:
         try:
             daemon = Daemon(options, stack)
             daemon.enforce()
+            _say("ready", sys.stdout)
         except _START_PROBLEMS as problem:
             _say(f"nfsnitch: cannot run: {problem}", sys.stderr)
             return 1
-        _say("ready", sys.stdout)
         notify("READY=1")
         daemon.serve()
         notify("STOPPING=1")
@@ -89,34 +90,35 @@ class Daemon:
         self._loop = stack.enter_context(closing(asyncio.new_event_loop()))
         self._failure: BaseException | None = None
         self._loop.set_exception_handler(self._failed)
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             self._loop.add_signal_handler(number, self._loop.stop)
+        self._proc_limit = RateLimit(_PROC_LOOKUPS_PER_S, _PROC_LOOKUPS_AT_ONCE)
         self._owners = self._recorded_owners(options, stack)
         self._records = RecordFile(options.records) if options.records else None
         if self._records:
             stack.callback(self._records.close)
+        self._interfaces = Interfaces()
         self._queue = stack.enter_context(closing(PacketQueue(options.queue_num, REJECT_MARK)))
         self._worker = self._wired(ruleset, namespace, stack)
         self._enforcement = Enforcement(options.queue_num)
         self._sweep: Iterator[None] = iter(())
-        self._flush_planned = False
+        self._records_planned = False
 
     def _wired(self, ruleset: Ruleset, namespace: int, stack: ExitStack) -> Worker:
         conntrack = stack.enter_context(closing(Conntrack(ACCEPTED_LABEL)))
         sock_diag = stack.enter_context(closing(SockDiag()))
-        limit = RateLimit(_PROC_LOOKUPS_PER_S, _PROC_LOOKUPS_AT_ONCE)
         attributor = Attributor(
             self._owners,
             sock_diag,
             netns.cookie(),
             lambda: self._queue.empty_ns,
-            limit,
+            self._proc_limit,
             self._counters,
         )
         ports = Ports(
             give_verdict=self._queue.give_verdict,
             find_owner=attributor.find,
-            iface_name=interfaces.name_of,
+            iface_name=self._interfaces.name_of,
             write_record=self._records.add if self._records else _nowhere,
             trust=conntrack.trust,
             distrust=conntrack.distrust,
@@ -128,7 +130,7 @@ class Daemon:
     def _recorded_owners(self, options: RunOptions, stack: ExitStack) -> OwnerStore:
         cgroup = options.cgroup or cgroups.v2_root()
         programs = stack.enter_context(attached(bpf_object(), cgroup))
-        store = OwnerStore(programs, self._socket_closed)
+        store = OwnerStore(programs, self._socket_closed, self._proc_limit)
         return stack.enter_context(closing(store))
 
     def _socket_closed(self, sock_cookie: int) -> None:
@@ -137,7 +139,7 @@ class Daemon:
     def enforce(self) -> None:
         """Put the ruleset in force; from here on new flows wait for our verdict."""
         self._loop.add_reader(self._queue, self._packets)
-        self._loop.add_reader(self._owners, self._owners.tidy)
+        self._loop.add_reader(self._owners, self._sockets_closed)
         self._enforcement.install()
         self._tick()
 
@@ -154,13 +156,19 @@ class Daemon:
     def stop(self) -> None:
         """Decide what is held or still queued, and remove the ruleset."""
         self._worker.stop()
+        # What is queued when a chain goes away, the kernel drops; so before that, and for what
+        # came in between, after it.
+        self._drain()
         self._enforcement.remove()
-        while self._queue.drain(self._worker.packet_arrived):
-            pass
+        self._drain()
         self._counters[Counter.ERRORS] += self._queue.drop_all()
         if self._records:
             self._records.close()
         self._collect_counters()
+
+    def _drain(self) -> None:
+        while self._queue.drain(self._worker.packet_arrived):
+            pass
 
     def counted(self) -> str:
         """Return every counter that is not zero, as people read it."""
@@ -179,25 +187,32 @@ class Daemon:
 
     def _packets(self) -> None:
         self._queue.drain(self._worker.packet_arrived)
-        self._flush_records()
+        self._plan_records()
 
-    def _flush_records(self) -> None:
-        if not self._records:
+    def _plan_records(self) -> None:
+        """See to it that records are written soon, but not between a packet and the next one."""
+        if self._records and self._records.pending and not self._records_planned:
+            self._records_planned = True
+            self._loop.call_later(_RECORDS_DELAY_S, self._write_records)
+
+    def _write_records(self) -> None:
+        if self._records and self._records.write_some() and self._records.pending:
+            self._loop.call_soon(self._write_records)
             return
-        self._records.flush()
-        if self._records.pending and not self._flush_planned:
-            self._flush_planned = True
-            self._loop.call_later(_RECORDS_RETRY_S, self._flush_again)
+        self._records_planned = False
+        self._plan_records()
 
-    def _flush_again(self) -> None:
-        self._flush_planned = False
-        self._flush_records()
+    def _sockets_closed(self) -> None:
+        # After a look at the queue: what it has shown to be empty need not be kept.
+        self._packets()
+        if self._owners.tidy(self._queue.empty_ns):
+            self._loop.call_soon(self._sockets_closed)
 
     def _tick(self) -> None:
-        self._owners.tidy()
+        self._sockets_closed()
         if not sum(1 for _ in islice(self._sweep, _SWEEP_STEPS_PER_TICK)):
             self._sweep = self._owners.sweep_images()
-        self._flush_records()
+        self._interfaces.forget()
         self._loop.call_later(_TICK_S, self._tick)
 
     def _call_at(self, when_ns: int, callback: Callable[[], None]) -> None:
@@ -211,7 +226,8 @@ class Daemon:
 
 
 def _say(text: str, stream: TextIO) -> None:
-    print(text, file=stream, flush=True)
+    with suppress(OSError):  # that nobody listens is no reason to do otherwise
+        print(text, file=stream, flush=True)
 
 
 def _nowhere(_record: Record) -> None:

@@ -13,6 +13,7 @@ import collections
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NamedTuple, Protocol
 
 from nfsnitch.core.commands import (
@@ -103,7 +104,8 @@ class Worker:
             # Whatever it was, the packet must not stay without a verdict.
             _log.exception("packet %d failed after it had been decided", packet.packet_id)
             self._counters[Counter.ERRORS] += 1
-            self._give_verdict(packet.packet_id, Verdict.DROP)
+            with suppress(KeyError):  # it may have failed after its verdict
+                self._ports.give_verdict(packet.packet_id, Verdict.DROP)
 
     def socket_closed(self, sock_cookie: int) -> None:
         """Take note of a closed socket."""

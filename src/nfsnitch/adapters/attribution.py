@@ -18,10 +18,14 @@ from nfsnitch.core.owner import Attribution, Finding, Kernel, Owner
 from nfsnitch.core.unknown import Unknown
 
 _IPPROTO_RAW = 255
+_ECHO_REQUESTS = frozenset({8, 42, 128, 160})
+"""What ping sockets send, in ICMP and ICMPv6; extended echo, too."""
+_PROTOCOLS_WITH_SOCKETS = ANSWERED_PROTOCOLS | {33, 115, 132}
+"""DCCP, L2TP and SCTP have sockets of their own, but no table that is asked here."""
+_MAX_HOLDERS = 8
 _LATE_NS = 1_000_000
 """How long after its close a socket's last packet may still enter the queue (data held back)."""
 _REMEMBERED_SENDERS = 4_096
-_CLOSED = Unknown("its socket is closed, and was opened before nfsnitch")
 _FORGOTTEN = Unknown("its socket is closed, and whose it was is not known any more")
 _NO_SOCKET = Unknown("which socket sent it is not known")
 
@@ -84,11 +88,10 @@ class Attributor:
             # Some socket had the tuple, and no longer says whose it was. To go on looking would
             # find somebody's raw socket at best.
             return Finding(_FORGOTTEN, Attribution.NONE, _NO_SOCKET)
-        for key in self._port_keys(flow):
-            cookie = self._owners.cookie_of_port(key)
+        for cookie in self._cookies_by_port(flow):
             user = None if cookie is None else self._possible_user(cookie)
             if user is not None:
-                return Finding(user.process, Attribution.PORT_MAP, user.cookie)
+                return _finding(user, Attribution.PORT_MAP)
         return self._by_proc(flow, None)
 
     def _users_by_flow(self, flow: Flow) -> list[SocketUser]:
@@ -110,10 +113,8 @@ class Attributor:
                 yield claim
 
     def _users_by_claim(self, claim: FlowClaim) -> list[SocketUser]:
-        cookies = [claim.cookie]
-        if claim.previous and claim.since_ns + _LATE_NS > self._horizon_ns():
-            cookies = [*reversed(claim.previous), claim.cookie]
-        users = map(self._possible_user, cookies)
+        # Those before are out once they are closed. One that is still open shares the port.
+        users = map(self._possible_user, [*reversed(claim.previous), claim.cookie])
         return [user for user in users if user is not None]
 
     def _possible_user(self, cookie: int) -> SocketUser | None:
@@ -141,19 +142,16 @@ class Attributor:
         if len(self._last_sender) > _REMEMBERED_SENDERS:
             self._last_sender.popitem(last=False)
         self._seen_ns = max(self._seen_ns, users[0].created_ns)
-        rivals = tuple(each.process for each in users if each is not user)
-        return Finding(user.process, attribution, user.cookie, rivals)
+        rivals = tuple(each.owner for each in users if each is not user)
+        return _finding(user, attribution, rivals)
 
-    def _port_keys(self, flow: Flow) -> list[bytes]:
-        netns_cookie = self._netns_cookie
+    def _cookies_by_port(self, flow: Flow) -> Iterator[int | None]:
         local = flow.icmp.identifier if flow.icmp else flow.sport
-        keys = [
-            layout.raw_key(netns_cookie, flow.proto),
-            layout.raw_key(netns_cookie, _IPPROTO_RAW),
-        ]
-        if isinstance(local, Unknown):
-            return keys
-        return [layout.port_key(netns_cookie, flow.proto, local), *keys]
+        if not isinstance(local, Unknown):
+            key = layout.port_key(self._netns_cookie, flow.proto, local)
+            yield self._owners.cookie_of_port(key)
+        for proto in (flow.proto, _IPPROTO_RAW):
+            yield self._owners.cookie_of_raw(layout.raw_key(self._netns_cookie, proto))
 
     def _entry(self, flow: Flow) -> SocketEntry | None:
         try:
@@ -164,39 +162,50 @@ class Attributor:
 
     def _by_proc(self, flow: Flow, entry: SocketEntry | None) -> Finding:
         cookie = entry.cookie if entry else _NO_SOCKET
-        owner = self._owner_by_proc(flow, entry)
-        attribution = Attribution.NONE if isinstance(owner, Unknown) else Attribution.PROC
-        return Finding(owner, attribution, cookie)
+        owners = self._owners_by_proc(flow, entry)
+        known = [owner for owner in owners if not isinstance(owner, Unknown)]
+        if not known:
+            return Finding(owners[0], Attribution.NONE, cookie)
+        # Who may have it from another, or may as well have sent it: it must be allowed to all.
+        return Finding(known[0], Attribution.PROC, cookie, tuple(known[1:]), shares_port=True)
 
-    def _owner_by_proc(self, flow: Flow, entry: SocketEntry | None) -> Owner:
+    def _owners_by_proc(self, flow: Flow, entry: SocketEntry | None) -> list[Owner]:
+        """Return who holds the socket, or the raw sockets that could have sent it; never empty."""
         if not self._proc_limit.take():
             self._counters[Counter.PROC_LIMITED] += 1
-            return Unknown("too many look-ups in /proc at once")
+            return [Unknown("too many look-ups in /proc at once")]
         if entry is not None:
             inodes = [entry.inode] if entry.inode else []
         else:
             identifier = flow.icmp.identifier if flow.icmp else Unknown("not ICMP")
             inodes = procfs.raw_socket_inodes(flow.family, flow.proto, identifier)
-        if not inodes:
-            if entry is not None or flow.proto in ANSWERED_PROTOCOLS:
-                return _CLOSED
-            return Kernel("no socket could have sent it")
         pids = sorted({pid for inode in inodes for pid in procfs.holders(inode)})
+        if len(pids) > _MAX_HOLDERS:
+            return [Unknown(f"{len(pids)} processes could have sent it")]
         if pids:
-            return _one_of(pids)
-        return self._held_by_nobody(flow, entry)
+            return [procfs.process(pid) for pid in pids]
+        return [self._held_by_nobody(flow, entry)]
 
     def _held_by_nobody(self, flow: Flow, entry: SocketEntry | None) -> Owner:
-        if entry is not None and self._entry(flow) != entry:
-            return _CLOSED  # while /proc was being searched
-        if entry is not None and entry.uid != 0:
+        """Return the kernel only where nobody else can have been it."""
+        if entry is None:
+            if _takes_a_raw_socket(flow):
+                return Kernel("no open socket could have sent it")
+            return Unknown("no open socket has this tuple")
+        if not entry.inode or self._entry(flow) != entry:
+            return Unknown("its socket was closed before it could be looked up")
+        if entry.uid != 0:
             # In flight between two processes, or used through io_uring alone.
             return Unknown("no process holds its socket, and it is not the kernel's")
         return Kernel("no process holds its socket")
 
 
-def _one_of(pids: list[int]) -> Owner:
-    if len(pids) > 1:
-        several = ", ".join(map(str, pids[:8]))
-        return Unknown(f"several processes could have sent it: {several}")
-    return procfs.process(pids[0])
+def _finding(user: SocketUser, attribution: Attribution, rivals: tuple[Owner, ...] = ()) -> Finding:
+    return Finding(user.owner, attribution, user.cookie, rivals, user.shares_port)
+
+
+def _takes_a_raw_socket(flow: Flow) -> bool:
+    """Whether a program without privileges has no kind of socket that sends such packets."""
+    if flow.icmp is not None:
+        return flow.icmp.type not in _ECHO_REQUESTS
+    return flow.proto not in _PROTOCOLS_WITH_SOCKETS

@@ -9,8 +9,24 @@ from nfsnitch.core.unknown import Unknown
 _NONE = Unknown("the packet has no interface yet")
 
 
-def name_of(ifindex: int) -> str | Unknown:
-    """Return the name of an interface by its index; asked each time, since names change."""
+class Interfaces:
+    """Names by index, remembered until somebody says that they may have changed."""
+
+    def __init__(self) -> None:
+        self._names: dict[int, str | Unknown] = {}
+
+    def forget(self) -> None:
+        """Ask the kernel again from here on: interfaces come, go and are renamed."""
+        self._names.clear()
+
+    def name_of(self, ifindex: int) -> str | Unknown:
+        """Return the name of an interface by its index."""
+        if ifindex not in self._names:
+            self._names[ifindex] = _name_of(ifindex)
+        return self._names[ifindex]
+
+
+def _name_of(ifindex: int) -> str | Unknown:
     if not ifindex:
         return _NONE
     try:

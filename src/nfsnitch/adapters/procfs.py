@@ -156,16 +156,13 @@ def holders(inode: int) -> list[int]:
 
 
 def _holds(pid: int, wanted: str) -> bool:
-    names = _names(f"{PROC}/{pid}/fd")
-    if names:
-        return _has_link(f"{PROC}/{pid}/fd", names, wanted)
-    # The first thread may have ended; then it has no files any more, but the others have.
-    folders = [f"{PROC}/{pid}/task/{tid}/fd" for tid in _names(f"{PROC}/{pid}/task")]
-    return any(_has_link(folder, _names(folder), wanted) for folder in folders)
+    # /proc/PID/fd is the first thread's alone: it may have ended, or a thread have its own files.
+    folders = (f"{PROC}/{pid}/task/{tid}/fd" for tid in _names(f"{PROC}/{pid}/task"))
+    return any(_has_link(folder, wanted) for folder in folders)
 
 
-def _has_link(folder: str, names: list[str], wanted: str) -> bool:
-    for name in names:
+def _has_link(folder: str, wanted: str) -> bool:
+    for name in _names(folder):
         with suppress(OSError):
             if os.readlink(f"{folder}/{name}") == wanted:  # noqa: PTH115  see `_names`
                 return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import stat
@@ -14,6 +15,7 @@ MAX_BUFFERED = 10_000
 """Records kept for a reader that is slow; further ones are dropped, and counted."""
 
 _FILE_CHUNK_BYTES = 1 << 16
+_RECORDS_AT_ONCE = 4
 
 
 class RecordFile:
@@ -27,8 +29,7 @@ class RecordFile:
 
         """
         self._own = target != "-"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOCTTY
-        self._fd = os.open(target, flags, 0o600) if self._own else sys.stdout.fileno()
+        self._fd = _opened(target) if self._own else sys.stdout.fileno()
         is_file = stat.S_ISREG(os.fstat(self._fd).st_mode)
         self._always_ready = is_file
         # A pipe that polls writable takes PIPE_BUF bytes without blocking, pipe(7). Setting
@@ -56,17 +57,26 @@ class RecordFile:
         return bool(self._records or self._unwritten)
 
     def flush(self) -> None:
-        """Write what can be written without waiting."""
-        while self.pending and self._ready():
-            self._fill()
-            chunk = self._unwritten[: self._chunk_bytes]
-            try:
-                written = os.write(self._fd, chunk)
-            except OSError:  # the disk is full, the reader is gone
-                self._drop_unwritten()
-                return
-            self._unwritten = self._unwritten[written:]
-            self._line_open = chunk[written - 1 : written] != b"\n"
+        """Write all that can be written without waiting."""
+        while self.pending and self.write_some():
+            pass
+
+    def write_some(self) -> bool:
+        """Write a few records, so that packets need not wait long; False if nothing could be."""
+        if not self._ready():
+            return False
+        self._fill()
+        chunk = self._unwritten[: self._chunk_bytes]
+        try:
+            written = os.write(self._fd, chunk)
+        except BlockingIOError:
+            return False
+        except OSError:  # the disk is full, the reader is gone
+            self._drop_unwritten()
+            return False
+        self._unwritten = self._unwritten[written:]
+        self._line_open = chunk[written - 1 : written] != b"\n"
+        return True
 
     def close(self) -> None:
         """Write what can be written, count the rest as dropped, close the file; once is enough."""
@@ -84,16 +94,26 @@ class RecordFile:
         return self._always_ready or bool(self._poll.poll(0))
 
     def _fill(self) -> None:
-        """Turn records into text, as much as one chunk takes: JSON is dear, verdicts come first."""
-        lines = [self._unwritten]
-        size = len(self._unwritten)
-        while self._records and size < self._chunk_bytes:
-            line = self._records.popleft().as_line().encode("ascii") + b"\n"
-            lines.append(line)
-            size += len(line)
-        self._unwritten = b"".join(lines)
+        """Turn a few records into text: JSON is dear, and verdicts come first."""
+        few = min(_RECORDS_AT_ONCE, len(self._records))
+        if len(self._unwritten) < self._chunk_bytes:
+            lines = [self._records.popleft().as_line() + "\n" for _ in range(few)]
+            self._unwritten += "".join(lines).encode("ascii")
 
     def _drop_unwritten(self) -> None:
         self.dropped += self._unwritten.count(b"\n")
         # Whatever comes next must not be glued to half a line.
         self._unwritten = b"\n" if self._line_open and not self._closed else b""
+
+
+def _opened(path: str) -> int:
+    # O_NONBLOCK: else opening a FIFO would wait for its reader, and for no signal.
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
+    try:
+        return os.open(path, flags, 0o600)
+    except OSError as problem:
+        if problem.errno != errno.ENXIO:
+            raise
+        raise OSError(
+            errno.ENXIO, "nobody reads from this FIFO; start its reader first", path
+        ) from (problem)

@@ -50,7 +50,7 @@ from nfsnitch.core.events import (
 )
 from nfsnitch.core.flow import Flow
 from nfsnitch.core.memory import FlowMemory
-from nfsnitch.core.owner import Attribution
+from nfsnitch.core.owner import Attribution, Finding
 from nfsnitch.core.record import Record
 from nfsnitch.core.rule import Ruleset, Ruling
 from nfsnitch.core.unknown import Unknown
@@ -238,7 +238,7 @@ class Engine:
         # What was asked about, or may be another's, is recorded each time.
         ordinary = decision.action is not Action.ASK and not arrival.found.rivals
         if ordinary and self._memory.is_repeated(flow, cookie, decision, now.monotonic_ns):
-            return commands + self._repeated(decision, flow, cookie, now)
+            return commands + self._repeated(decision, flow, arrival.found, now)
         record = Record(
             now.wall_ns,
             decision,
@@ -255,13 +255,14 @@ class Engine:
         return commands
 
     def _repeated(
-        self, decision: Decision, flow: Flow, sock_cookie: int | Unknown, now: Instant
+        self, decision: Decision, flow: Flow, found: Finding, now: Instant
     ) -> list[Command]:
         commands: list[Command] = [Count(Counter.REPEATED)]
         if (
             decision.verdict is Verdict.ACCEPT
-            and not isinstance(sock_cookie, Unknown)
-            and self._memory.trusts(flow, sock_cookie, now.monotonic_ns)
+            and not found.shares_port
+            and not isinstance(found.sock_cookie, Unknown)
+            and self._memory.trusts(flow, found.sock_cookie, now.monotonic_ns)
         ):
             commands += [TrustFlow(flow), Count(Counter.TRUSTED)]
         return commands

@@ -2,8 +2,8 @@
 
 A flow is known by its tuple, and a tuple does not belong to one program for ever: a port that one
 socket gives back is another's a moment later, while conntrack still knows the flow for minutes. So
-trust belongs to a flow *of a socket*. It begins with the second packet that the same socket sends
-(who sends but one is judged each time), and it ends when the socket is closed.
+trust belongs to a flow *of a socket*. It begins when the same socket has sent `TRUST_AFTER` packets
+(who sends but a few is judged each time), and it ends when the socket is closed.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from nfsnitch.core.flow import Flow, Protocol
 from nfsnitch.core.unknown import Unknown
 
 MAX_DECIDED = 8_192
-MAX_TRUSTED_SOCKETS = 16_384
-MAX_FLOWS_OF_SOCKET = 256
+MAX_TRUSTED = 16_384
+"""Flows."""
+TRUST_AFTER = 8
+"""Packets of a flow that are judged one by one."""
 TRUST_AGAIN_NS = 1_000_000_000
 RECORD_AGAIN_NS = 60_000_000_000
 """A flow that goes on being decided alike is recorded again after so long."""
@@ -29,6 +31,8 @@ class Decided(NamedTuple):
     sock_cookie: int
     decision: Decision
     recorded_ns: int
+    times: int
+    """How often in a row."""
 
 
 class FlowMemory:
@@ -38,6 +42,7 @@ class FlowMemory:
         self._decided: OrderedDict[Flow, Decided] = OrderedDict()
         self._trusted: dict[int, dict[Flow, int]] = {}
         """Socket cookie → its trusted flows, and when that was last said (ns)."""
+        self._trusted_flows = 0
 
     def is_repeated(
         self, flow: Flow, sock_cookie: int | Unknown, decision: Decision, now_ns: int
@@ -46,15 +51,16 @@ class FlowMemory:
         if isinstance(sock_cookie, Unknown):
             return False
         last = self._decided.get(flow)
+        times, recorded_ns, is_repeated = 1, now_ns, False
         if last is not None and last.sock_cookie == sock_cookie and last.decision == decision:
-            self._decided.move_to_end(flow)
-            if now_ns - last.recorded_ns < RECORD_AGAIN_NS:
-                return True
-        self._decided[flow] = Decided(sock_cookie, decision, now_ns)
+            times = last.times + 1
+            is_repeated = now_ns - last.recorded_ns < RECORD_AGAIN_NS
+            recorded_ns = last.recorded_ns if is_repeated else now_ns
+        self._decided[flow] = Decided(sock_cookie, decision, recorded_ns, times)
         self._decided.move_to_end(flow)
         if len(self._decided) > MAX_DECIDED:
             self._decided.popitem(last=False)
-        return False
+        return is_repeated
 
     def trusts(self, flow: Flow, sock_cookie: int, now_ns: int) -> bool:
         """Remember that *flow* is trusted; True if the kernel should be told so (again).
@@ -63,23 +69,23 @@ class FlowMemory:
         What was queued before the kernel heard of it still comes; and after a long silence
         conntrack has forgotten the flow. So it is told again, but not for each packet.
         """
-        if flow.proto == Protocol.TCP:
+        decided = self._decided.get(flow)
+        if flow.proto == Protocol.TCP or decided is None or decided.times < TRUST_AFTER:
             return False
         flows = self._trusted.get(sock_cookie, {})
-        if flow not in flows and not self._has_room(flows):
-            return False
-        if now_ns - flows.get(flow, now_ns - TRUST_AGAIN_NS) < TRUST_AGAIN_NS:
+        if flow in flows:
+            if now_ns - flows[flow] < TRUST_AGAIN_NS:
+                return False
+        elif self._trusted_flows < MAX_TRUSTED:
+            self._trusted_flows += 1
+        else:
             return False
         flows[flow] = now_ns
         self._trusted[sock_cookie] = flows
         return True
 
-    def _has_room(self, flows: dict[Flow, int]) -> bool:
-        """Whether a socket with these trusted flows may have one more."""
-        return len(flows) < MAX_FLOWS_OF_SOCKET and (
-            bool(flows) or len(self._trusted) < MAX_TRUSTED_SOCKETS
-        )
-
     def closed(self, sock_cookie: int) -> list[Flow]:
         """Forget a closed socket; returns the flows of it that were trusted."""
-        return list(self._trusted.pop(sock_cookie, {}))
+        flows = self._trusted.pop(sock_cookie, {})
+        self._trusted_flows -= len(flows)
+        return list(flows)

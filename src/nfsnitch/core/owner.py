@@ -89,3 +89,5 @@ class Finding(NamedTuple):
     """Which socket sends it; the kernel never gives two sockets the same cookie."""
     rivals: tuple[Owner, ...] = ()
     """Others who may have sent it instead: a tuple changed hands while the packet was queued."""
+    shares_port: bool = False
+    """Another socket may send with the same tuple: the flow cannot be trusted."""

@@ -33,6 +33,7 @@ class LoadedPrograms:
     images: BpfMap
     flows: BpfMap
     ports: BpfMap
+    raw_sockets: BpfMap
     counters: BpfMap
     library: Libbpf
     releases_fd: int
@@ -72,6 +73,8 @@ def _attach(library: Libbpf, pointer: int, name: str, cgroup: Path) -> Any:  # n
     program = library.checked(
         "bpf_object__find_program_by_name", pointer, name.encode(), doing=f"finding {name}"
     )
+    if not (cgroup / "cgroup.procs").exists():
+        raise BpfError(f"{cgroup} is not the directory of a cgroup v2")
     try:
         directory = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as problem:

@@ -16,13 +16,16 @@ EXE_BYTES, CGROUP_BYTES, ARGS_BYTES, NAME_BYTES = 1024, 512, 1024, 256
 COOKIE = Struct("=Q")
 IMAGE_KEY = Struct("=QQQII")
 IMAGE = Struct(
-    f"={IMAGE_KEY.size}sQQIIHHHH{EXE_BYTES + NAME_BYTES}s{CGROUP_BYTES + NAME_BYTES}s{ARGS_BYTES}s"
+    f"={IMAGE_KEY.size}sQQIIIIHHHH"
+    f"{EXE_BYTES + NAME_BYTES}s{CGROUP_BYTES + NAME_BYTES}s{ARGS_BYTES}s"
 )
-OWNER = Struct(f"={IMAGE_KEY.size}sQQIIII16s")
+OWNER = Struct(f"={IMAGE_KEY.size}sQQIIIIII16s")
 FLOW_KEY = Struct("=Q16s16sHHBBH")
 FLOW_VALUE = Struct("=QQ4Q")
-PORT_KEY = Struct("=QHHHH")
+PORT_KEY = Struct("=QHHI")
 PORT_VALUE = Struct("=QQ")
+RAW_KEY = Struct("=QII")
+RAW_VALUE = Struct("=Qq")
 COUNTER_KEY = Struct("=I")
 COUNTER_VALUE = Struct("=Q")
 
@@ -31,6 +34,7 @@ SIZES: dict[str, tuple[int, int]] = {
     "images": (IMAGE_KEY.size, IMAGE.size),
     "flows": (FLOW_KEY.size, FLOW_VALUE.size),
     "ports": (PORT_KEY.size, PORT_VALUE.size),
+    "raw_sockets": (RAW_KEY.size, RAW_VALUE.size),
     "counters": (COUNTER_KEY.size, COUNTER_VALUE.size),
 }
 """Map → bytes of a key and of a value."""
@@ -53,6 +57,17 @@ class ImageFlag(IntFlag):
     CGROUP_KNOWN = 1 << 6
     CGROUP_TRUNCATED = 1 << 7
     TORN = 1 << 8
+
+
+_WANTED = ImageFlag.READY | ImageFlag.EXE_KNOWN | ImageFlag.ARGS_KNOWN
+_SPOILT = ImageFlag.TORN | ImageFlag.EXE_TRUNCATED | ImageFlag.ARGS_TRUNCATED
+
+
+class OwnerFlag(IntFlag):
+    """``enum owner_flag``."""
+
+    USED = 1 << 0
+    SHARES_PORT = 1 << 1
 
 
 class ImageKey(NamedTuple):
@@ -83,11 +98,17 @@ class Image(NamedTuple):
     exe_inode: int | Unknown
     cgroup: str | Unknown
     args: tuple[str, ...] | Unknown
+    mntns: int
+    """Inode number of the mount namespace that `exe` is a path of."""
+    settled: bool
+    """It never changes again, but for arguments that may still come to be known."""
+    complete: bool
+    """The kernel could fill in everything that it is asked for."""
 
     @classmethod
     def unpacked(cls, raw: bytes) -> Image:
         """Read ``struct image``; what it lacks becomes `Unknown`."""
-        parent, used_ns, inode, device, bits, *texts = IMAGE.unpack(raw)
+        parent, used_ns, inode, device, bits, mntns, _, *texts = IMAGE.unpack(raw)
         exe_at, cgroup_at, args_bytes, _, exe, cgroup, args = texts
         flags = ImageFlag(bits)
         no_exe = Unknown("the process has no executable (a kernel thread, or it was exiting)")
@@ -101,24 +122,15 @@ class Image(NamedTuple):
             inode if has_exe else no_exe,
             _cgroup_text(flags, cgroup[cgroup_at:CGROUP_BYTES]),
             _args_texts(flags, args[:args_bytes]),
+            mntns,
+            ImageFlag.READY in flags,
+            _WANTED in flags and not flags & _SPOILT,
         )
 
     @property
     def exe_deleted(self) -> bool:
         """Whether no name leads to the executable any more."""
         return ImageFlag.EXE_DELETED in self.flags
-
-    @property
-    def settled(self) -> bool:
-        """Whether it never changes again, but for arguments that may still come to be known."""
-        return ImageFlag.READY in self.flags
-
-    @property
-    def complete(self) -> bool:
-        """Whether the kernel could fill in everything that it is asked for."""
-        wanted = ImageFlag.READY | ImageFlag.EXE_KNOWN | ImageFlag.ARGS_KNOWN
-        spoilt = ImageFlag.TORN | ImageFlag.EXE_TRUNCATED | ImageFlag.ARGS_TRUNCATED
-        return wanted in self.flags and not self.flags & spoilt
 
 
 class OwnerEntry(NamedTuple):
@@ -134,12 +146,15 @@ class OwnerEntry(NamedTuple):
     uid: int
     gid: int
     netns: int
+    flags: int
+    """Of `OwnerFlag`."""
     comm: bytes
 
     @classmethod
     def unpacked(cls, raw: bytes) -> OwnerEntry:
         """Read ``struct owner``."""
-        return cls(*OWNER.unpack(raw))
+        *fields, _, comm = OWNER.unpack(raw)
+        return cls._make([*fields, comm])
 
 
 class FlowClaim(NamedTuple):
@@ -174,12 +189,12 @@ def flow_key(netns_cookie: int, flow: Flow, *, any_saddr: bool = False) -> bytes
 
 def port_key(netns_cookie: int, proto: int, sport: int) -> bytes:
     """Return the key of a local port in the map ``ports``."""
-    return PORT_KEY.pack(netns_cookie, sport, proto, 0, 0)
+    return PORT_KEY.pack(netns_cookie, sport, proto, 0)
 
 
 def raw_key(netns_cookie: int, proto: int) -> bytes:
-    """Return the key of a raw socket in the map ``ports``."""
-    return PORT_KEY.pack(netns_cookie, 0, proto, 1, 0)
+    """Return the key of a protocol in the map ``raw_sockets``."""
+    return RAW_KEY.pack(netns_cookie, proto, 0)
 
 
 def _exe_text(flags: ImageFlag, raw: bytes) -> str | Unknown:

@@ -109,6 +109,9 @@ class Libbpf:
 SampleCallback = Callable[[int, int], None]
 """Takes the address and the size in bytes of one sample of a ring buffer."""
 
+SAMPLES_AT_ONCE = 1024
+_STOP = -1
+
 
 class RingBuffer:
     """The reading end of a ring buffer map."""
@@ -119,8 +122,11 @@ class RingBuffer:
 
         def sample(_context: int, address: int, size: int) -> int:
             on_sample(address, size)
-            return 0
+            self._left -= 1
+            # libbpf takes note of how far it got, and stops there.
+            return 0 if self._left else _STOP
 
+        self._left = 0
         self._callback = _SAMPLE(sample)
         self._pointer = library.checked(
             "ring_buffer__new", map_fd, self._callback, None, None, doing="opening the ring buffer"
@@ -131,10 +137,11 @@ class RingBuffer:
         descriptor: int = self._library.function("ring_buffer__epoll_fd")(self._pointer)
         return descriptor
 
-    def consume(self) -> int:
-        """Read everything there is; returns the number of samples."""
-        number: int = self._library.function("ring_buffer__consume")(self._pointer)
-        return number
+    def consume(self) -> bool:
+        """Read at most `SAMPLES_AT_ONCE` samples; returns whether there may be more."""
+        self._left = SAMPLES_AT_ONCE
+        self._library.function("ring_buffer__consume")(self._pointer)
+        return not self._left
 
     def close(self) -> None:
         """Let go of the ring buffer's memory."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from nfsnitch.adapters import procfs
 from nfsnitch.adapters.bpf.core_loader import LoadedPrograms
@@ -17,22 +20,31 @@ from nfsnitch.adapters.bpf.layout import (
     COUNTER_VALUE,
     COUNTERS,
     PORT_VALUE,
+    RAW_VALUE,
     FlowClaim,
     Image,
     ImageKey,
     OwnerEntry,
+    OwnerFlag,
 )
+from nfsnitch.adapters.rate_limit import RateLimit
 from nfsnitch.core.counters import Counter
-from nfsnitch.core.owner import Ancestor, Executable, Process
-from nfsnitch.core.text import decoded
+from nfsnitch.core.owner import Ancestor, Executable, Owner, Process
+from nfsnitch.core.text import decoded, encoded
 from nfsnitch.core.unknown import Unknown
 
 RELEASE_GRACE_NS = 10_000_000_000
-"""How long the owner of a closed socket stays: its last packets may still wait in the queue."""
-IMAGE_IDLE_NS = 60_000_000_000
+"""How long the owner of a closed socket stays at most: its packets may still wait in the queue."""
+MAX_RELEASED = 65_536
+"""How many of them stay at most."""
+IMAGE_IDLE_NS = 5_000_000_000
 """How long an image stays that no owner refers to."""
 
-_CACHED_IMAGES = 4096
+_LATE_NS = 1_000_000
+"""How long after its close a socket's last packet may still enter the queue (data held back)."""
+
+_CACHED = 4096
+"""Entries of each cache."""
 _MAX_ANCESTORS = 16
 _NO_IMAGE = Unknown("its entry is missing: the map of processes was full")
 
@@ -41,11 +53,14 @@ class SocketUser(NamedTuple):
     """A socket that eBPF has recorded."""
 
     cookie: int
-    process: Process
+    owner: Owner
+    """A process, or `Unknown` if nothing is known of the one whose pid it was."""
     created_ns: int
     """Monotonic; before its first packet."""
     released_ns: int
     """Monotonic; when the socket was closed. 0: it is open."""
+    shares_port: bool
+    """Another socket may have the same address and port while it is open."""
 
 
 class OwnerStore:
@@ -55,18 +70,23 @@ class OwnerStore:
         self,
         programs: LoadedPrograms,
         on_closed: Callable[[int], None],
+        proc_limit: RateLimit,
         clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         """Read *programs*' maps; *on_closed* hears, from within `tidy`, of each closed socket."""
+        self._proc_limit = proc_limit
         self._programs = programs
         self._on_closed = on_closed
         self._clock_ns = clock_ns
         self._images: dict[bytes, Image] = {}
         """Settled images only."""
-        self._seen_in_proc: dict[bytes, Process] = {}
+        self._seen_in_proc: dict[bytes, Process | None] = {}
         """By image key: what /proc said where the kernel could not tell everything."""
         self._parents: dict[bytes, tuple[Ancestor, ...]] = {}
         """By the key of the process whose parents they are; as many as there are images."""
+        self._processes: dict[OwnerEntry, Process] = {}
+        """By the entry without its times."""
+        self._mntns = Path("/proc/self/ns/mnt").stat().st_ino
         self._released: deque[tuple[int, bytes]] = deque()
         """(when heard of, packed cookie), oldest first; as many as `owners` can have."""
         self._ring = programs.releases(self._heard_of_release)
@@ -84,8 +104,16 @@ class OwnerStore:
         raw = self._programs.flows.get(key)
         return None if raw is None else FlowClaim.unpacked(raw)
 
+    def cookie_of_raw(self, key: bytes) -> int | None:
+        """Return the cookie under a key made by `layout.raw_key`; None if several are open."""
+        raw = self._programs.raw_sockets.get(key)
+        if raw is None:
+            return None
+        cookie, how_many = RAW_VALUE.unpack(raw)
+        return cookie if how_many <= 1 else None
+
     def cookie_of_port(self, key: bytes) -> int | None:
-        """Return the cookie under a key made by `layout.port_key` or `layout.raw_key`.
+        """Return the cookie under a key made by `layout.port_key`.
 
         None also when several open sockets share it: then it tells nothing.
         """
@@ -101,7 +129,13 @@ class OwnerStore:
         if raw is None:
             return None
         entry = OwnerEntry.unpacked(raw)
-        return SocketUser(cookie, self._process(entry), entry.created_ns, entry.released_ns)
+        return SocketUser(
+            cookie,
+            self._owner(entry),
+            entry.created_ns,
+            entry.released_ns,
+            bool(entry.flags & OwnerFlag.SHARES_PORT),
+        )
 
     def counters(self) -> dict[Counter, int]:
         """Return what the eBPF programs have counted."""
@@ -114,12 +148,19 @@ class OwnerStore:
             if raw is not None
         }
 
-    def tidy(self) -> None:
-        """Hear of closed sockets; remove the owners of those closed `RELEASE_GRACE_NS` ago."""
-        self._ring.consume()
-        until_ns = self._clock_ns() - RELEASE_GRACE_NS
+    def tidy(self, queue_empty_ns: int) -> bool:
+        """Hear of closed sockets, and remove the owners of those that nobody will ask for.
+
+        That is so once the queue has been seen empty after the close (*queue_empty_ns*, monotonic),
+        and in any case after `RELEASE_GRACE_NS`. Returns whether there may be more to hear of.
+        """
+        more = self._ring.consume()
+        until_ns = max(queue_empty_ns - _LATE_NS, self._clock_ns() - RELEASE_GRACE_NS)
         while self._released and self._released[0][0] <= until_ns:
             self._programs.owners.remove(self._released.popleft()[1])
+        while len(self._released) > MAX_RELEASED:
+            self._programs.owners.remove(self._released.popleft()[1])
+        return more
 
     def sweep_images(self) -> Iterator[None]:
         """Remove the images that nothing needs, in small steps: run one step at a time."""
@@ -145,35 +186,49 @@ class OwnerStore:
         self._released.append((self._clock_ns(), cookie))
         self._on_closed(*COOKIE.unpack(cookie))
 
-    def _process(self, entry: OwnerEntry) -> Process:
-        key = ImageKey.unpacked(entry.image_key)
+    def _owner(self, entry: OwnerEntry) -> Owner:
+        identity = entry._replace(created_ns=0, released_ns=0)
+        cached = self._processes.get(identity)
+        if cached is not None:
+            return cached
         image = self._own_image(entry.image_key)
-        found = Process(
+        if image is None:
+            return _NO_IMAGE
+        found = self._process(entry, image)
+        if not image.complete:
+            return self._completed(entry.image_key, found)
+        if entry.image_key in self._parents:  # else an ancestor is being filled in
+            _make_room(self._processes)
+            self._processes[identity] = found
+        return found
+
+    def _process(self, entry: OwnerEntry, image: Image) -> Process:
+        key = ImageKey.unpacked(entry.image_key)
+        return Process(
             pid=key.pid,
             tid=entry.tid,
             start_time_ns=key.start_ns,
             uid=entry.uid,
             gid=entry.gid,
-            exe=_executable(image),
-            args=image.args if image else _NO_IMAGE,
+            exe=self._executable(image),
+            args=image.args,
             comm=decoded(entry.comm.split(b"\0", 1)[0]),
             parents=self._ancestors(entry.image_key, image),
             cgroup_id=key.cgroup_id or Unknown("the process is in no cgroup v2"),
-            cgroup=image.cgroup if image else _NO_IMAGE,
+            cgroup=image.cgroup,
             netns=entry.netns,
         )
-        if image is not None and image.complete:
-            return found
-        return self._completed(entry.image_key, found)
 
     def _completed(self, key: bytes, found: Process) -> Process:
         """Fill in from /proc what the kernel could not; it is dear, and done once for an image."""
-        seen = self._seen_in_proc.get(key) or _same_in_proc(found)
+        if key not in self._seen_in_proc:
+            if not self._proc_limit.take():
+                return found
+            _make_room(self._seen_in_proc)
+            self._seen_in_proc[key] = _same_in_proc(found)
+        seen = self._seen_in_proc[key]
         if seen is None:
             return found
-        if len(self._seen_in_proc) >= _CACHED_IMAGES:
-            del self._seen_in_proc[next(iter(self._seen_in_proc))]
-        self._seen_in_proc[key] = seen
         return replace(
             found,
             exe=seen.exe if isinstance(found.exe.path, Unknown) else found.exe,
@@ -186,11 +241,27 @@ class OwnerStore:
         parents = self._parents.get(key)
         if parents is None:
             chain = list(self._chain(image))
-            parents = tuple(_ancestor(each, above) for each, above in chain)
+            parents = tuple(self._ancestor(each, above) for each, above in chain)
             # An ancestor may be in the middle of being filled in: then the chain is not done yet.
             if all(each in self._images for each in (key, *(each for each, _ in chain))):
                 self._parents[key] = parents
         return parents
+
+    def _ancestor(self, packed_key: bytes, image: Image | None) -> Ancestor:
+        key = ImageKey.unpacked(packed_key)
+        exe = Executable(_NO_IMAGE, _NO_IMAGE, _NO_IMAGE)
+        return Ancestor(key.pid, key.start_ns, self._executable(image) if image else exe)
+
+    def _executable(self, image: Image) -> Executable:
+        """Return the program, by a path that means the same file to whoever wrote the rules.
+
+        In a mount namespace of one's own, which needs no privilege, any file can be put under any
+        name. So a path from another namespace counts only if it leads to the same file in ours.
+        """
+        path = image.exe
+        if image.mntns != self._mntns and not isinstance(path, Unknown):
+            path = _same_file_here(path, image)
+        return Executable(path, image.exe_device, image.exe_inode, image.exe_deleted)
 
     def _own_image(self, key: bytes) -> Image | None:
         """Return a process's image; an ancestor's may have been read before it had arguments."""
@@ -206,7 +277,7 @@ class OwnerStore:
             return cached
         image = self._read_image(key)
         if image is not None and image.settled:
-            if len(self._images) >= _CACHED_IMAGES:
+            if len(self._images) >= _CACHED:
                 self._forget(next(iter(self._images)))
             self._images[key] = image
         return image
@@ -229,15 +300,17 @@ class OwnerStore:
             yield key, image
 
 
-def _executable(image: Image | None) -> Executable:
-    if image is None:
-        return Executable(_NO_IMAGE, _NO_IMAGE, _NO_IMAGE)
-    return Executable(image.exe, image.exe_device, image.exe_inode, image.exe_deleted)
+def _make_room(cache: dict[Any, Any]) -> None:
+    if len(cache) >= _CACHED:
+        del cache[next(iter(cache))]
 
 
-def _ancestor(packed_key: bytes, image: Image | None) -> Ancestor:
-    key = ImageKey.unpacked(packed_key)
-    return Ancestor(key.pid, key.start_ns, _executable(image))
+def _same_file_here(path: str, image: Image) -> str | Unknown:
+    with suppress(OSError):
+        here = os.stat(encoded(path))  # noqa: PTH116  bytes: any path must do
+        if (here.st_dev, here.st_ino) == (image.exe_device, image.exe_inode):
+            return path
+    return Unknown(f"in a mount namespace of its own it is {path}, which is another file here")
 
 
 def _same_in_proc(found: Process) -> Process | None:
