@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from nfsnitch.adapters import procfs
 from nfsnitch.adapters.bpf.layout import (
     ARGS_BYTES,
     CGROUP_BYTES,
@@ -19,9 +20,10 @@ from nfsnitch.adapters.bpf.layout import (
     NAME_BYTES,
     OWNER,
     ImageFlag,
+    OwnerFlag,
 )
 from nfsnitch.core.events import FlowArrived, Instant
-from nfsnitch.core.flow import Family, Flow, Protocol, packed_address
+from nfsnitch.core.flow import NO_PORTS, Family, Flow, Icmp, Protocol, packed_address
 from nfsnitch.core.owner import Ancestor, Attribution, Executable, Finding, Owner, Process
 from nfsnitch.core.unknown import Unknown
 
@@ -45,6 +47,17 @@ def flow(daddr: str = "192.0.2.1", dport: int = 80, sport: int = 40_000) -> Flow
     return Flow(
         family, Protocol.TCP, packed_address(saddr), packed_address(daddr), sport, dport, None
     )
+
+
+def datagrams(daddr: str = "192.0.2.1", dport: int = 53, sport: int = 40_000) -> Flow:
+    """Return a UDP flow from a documentation address."""
+    return flow(daddr, dport, sport)._replace(proto=Protocol.UDP)
+
+
+def ping(icmp_type: int = 8) -> Flow:
+    """Return a flow of ICMP messages with an identifier."""
+    without_ports = flow()._replace(proto=Protocol.ICMP, sport=NO_PORTS, dport=NO_PORTS)
+    return without_ports._replace(icmp=Icmp(icmp_type, 0, 4_660))
 
 
 def executable(path: str) -> Executable:
@@ -78,25 +91,49 @@ def arrival(
     owner: Owner | None = None,
     sock_cookie: int | Unknown = 1,
     rivals: tuple[Owner, ...] = (),
+    shares_port: bool = False,
 ) -> FlowArrived:
     """Return the event of a packet that was parsed and attributed."""
     return FlowArrived(
         instant(seconds),
         packet_id,
         of_flow or flow(),
-        Finding(owner or process(), Attribution.FLOW_MAP, sock_cookie, rivals),
+        Finding(owner or process(), Attribution.FLOW_MAP, sock_cookie, rivals, shares_port),
         "eth0",
     )
+
+
+def pids(found: Finding) -> tuple[int, ...]:
+    """Return whom a packet was attributed to, and the rivals; all must be processes."""
+    owners = (found.owner, *found.rivals)
+    processes = [owner for owner in owners if isinstance(owner, Process)]
+    assert len(processes) == len(owners)
+    return tuple(owner.pid for owner in processes)
 
 
 COMPLETE = ImageFlag.READY | ImageFlag.EXE_KNOWN | ImageFlag.ARGS_KNOWN | ImageFlag.CGROUP_KNOWN
 NO_PROCESS = bytes(IMAGE_KEY.size)
 _SLACK = bytes(NAME_BYTES)
+OWN_MNTNS = Path("/proc/self/ns/mnt").stat().st_ino
 
 
 def image_key(pid: int, start_ns: int = 5 * NS_PER_S, exec_id: int = 1) -> bytes:
     """Return a ``struct image_key``."""
     return IMAGE_KEY.pack(start_ns, exec_id, 77, pid, 0)
+
+
+def own_key(*, start_offset_ns: int = 0) -> bytes:
+    """Return the key of the image of this very process, or of one that had its pid before."""
+    stat = procfs.stat(os.getpid())
+    assert stat is not None
+    return image_key(os.getpid(), stat.start_time_ns + start_offset_ns)
+
+
+def own_inode() -> int:
+    """Return the inode of the program that runs the tests."""
+    inode = procfs.executable(os.getpid()).inode
+    assert isinstance(inode, int)
+    return inode
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +148,7 @@ class KernelImage:
     exe_inode: int = 1_234
     cgroup: bytes = b"/user.slice"
     args: bytes = b"curl\0-s\0"
+    mntns: int = OWN_MNTNS
 
     def packed(self) -> bytes:
         """Return a ``struct image``; what is not the text itself is filled with other bytes."""
@@ -120,6 +158,8 @@ class KernelImage:
             self.exe_inode,
             self.exe_device,
             self.flags,
+            self.mntns,
+            0,
             EXE_BYTES - len(self.exe),
             CGROUP_BYTES - len(self.cgroup),
             len(self.args),
@@ -140,12 +180,13 @@ class KernelOwner:
     uid: int = 1_000
     gid: int = 100
     comm: bytes = b"curl"
+    flags: OwnerFlag = OwnerFlag.USED
 
     def packed(self) -> bytes:
         """Return a ``struct owner``, of the process's second thread."""
         tid = IMAGE_KEY.unpack(self.image_key)[3] + 1
         numbers = (self.created_ns, self.released_ns, tid, self.uid, self.gid, 4_026_531_840)
-        return OWNER.pack(self.image_key, *numbers, self.comm)
+        return OWNER.pack(self.image_key, *numbers, self.flags, 0, self.comm)
 
 
 _CLONE_NEWNET = 0x40000000

@@ -6,20 +6,22 @@ import collections
 import ctypes
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, cast
 
 from builders import KernelImage, KernelOwner, image_key
 from nfsnitch.adapters.attribution import Attributor
 from nfsnitch.adapters.bpf import layout
 from nfsnitch.adapters.bpf.core_loader import LoadedPrograms
-from nfsnitch.adapters.bpf.layout import COOKIE, SIZES
+from nfsnitch.adapters.bpf.layout import COOKIE, SIZES, OwnerFlag
+from nfsnitch.adapters.bpf.libbpf import SAMPLES_AT_ONCE
 from nfsnitch.adapters.bpf.owners import OwnerStore
 from nfsnitch.adapters.rate_limit import RateLimit
 from nfsnitch.adapters.sock_diag import SockDiag, SocketEntry
 from nfsnitch.core.counters import Counter
 from nfsnitch.core.decision import Verdict
 from nfsnitch.core.flow import Flow
+from nfsnitch.core.owner import Owner, Process
 
 NETNS_COOKIE = 71
 """Of the namespace that a `FakeMachine` watches."""
@@ -126,14 +128,14 @@ class FakeRing:
         """Return a number that stands for a descriptor."""
         return 99
 
-    def consume(self) -> int:
-        """Hand out everything there is, by address and size."""
-        number = len(self._samples)
+    def consume(self) -> bool:
+        """Hand out some of what there is, by address and size; whether there may be more."""
+        number = min(len(self._samples), SAMPLES_AT_ONCE)
         for _ in range(number):
             sample = self._samples.popleft()
             buffer = ctypes.create_string_buffer(sample, len(sample))
             self._on_sample(ctypes.addressof(buffer), len(sample))
-        return number
+        return number == SAMPLES_AT_ONCE
 
     def close(self) -> None:
         """Take note."""
@@ -148,6 +150,7 @@ class FakePrograms:
         self.images = FakeMap(*SIZES["images"])
         self.flows = FakeMap(*SIZES["flows"])
         self.ports = FakeMap(*SIZES["ports"])
+        self.raw_sockets = FakeMap(*SIZES["raw_sockets"])
         self.counters = FakeMap(*SIZES["counters"])
         self.rings: list[FakeRing] = []
 
@@ -160,6 +163,58 @@ class FakePrograms:
         """Tell the readers of the ring buffer that a socket was closed."""
         for ring in self.rings:
             ring.tell(COOKIE.pack(sock_cookie))
+
+
+class FakeOwners:
+    """The maps as the eBPF programs would have written them, and the store that reads them."""
+
+    COOKIE = 8_001
+    """Of the socket that is meant where none is named."""
+
+    def __init__(self, proc_lookups: int = 1_000) -> None:
+        self.programs = FakePrograms()
+        self.clock = FakeClock(2**62)  # far ahead of any real one
+        self.closed: list[int] = []
+        programs = cast("LoadedPrograms", self.programs)
+        limit = RateLimit(0, proc_lookups)
+        self.store = OwnerStore(programs, self.closed.append, limit, self.clock)
+
+    def has_image(self, key: bytes, image: KernelImage) -> None:
+        """Write a process's image, in use just now if it does not say when."""
+        used = image.last_used_ns or self.clock.now_ns
+        self.programs.images.put(key, replace(image, last_used_ns=used).packed())
+
+    def has_socket(self, cookie: int, owner: KernelOwner) -> None:
+        """Write a socket's owner."""
+        self.programs.owners.put(layout.COOKIE.pack(cookie), owner.packed())
+
+    def socket_of(self, key: bytes, image: KernelImage) -> Process:
+        """Write a process with a socket, and return the socket's owner as the store has it."""
+        self.has_image(key, image)
+        self.has_socket(self.COOKIE, KernelOwner(key))
+        return self.process()
+
+    def owner(self, cookie: int = COOKIE) -> Owner:
+        """Return a socket's owner; the socket must be there."""
+        user = self.store.socket_user(cookie)
+        assert user is not None
+        return user.owner
+
+    def process(self, cookie: int = COOKIE) -> Process:
+        """Return a socket's owner, which must be a process."""
+        owner = self.owner(cookie)
+        assert isinstance(owner, Process)
+        return owner
+
+    @property
+    def sockets(self) -> list[int]:
+        """The cookies of the sockets that have an owner."""
+        return [layout.COOKIE.unpack(key)[0] for key in self.programs.owners.keys()]  # noqa: SIM118
+
+    def sweep(self) -> None:
+        """Let the store sweep to the end."""
+        for _ in self.store.sweep_images():
+            pass
 
 
 @dataclass
@@ -188,11 +243,14 @@ class FakeMachine:
     proc_lookups: int = 0
     queue_empty_ns: int = 0
 
-    def socket(self, cookie: int, *, created_ns: int = 0, released_ns: int = 0) -> None:
+    def socket(
+        self, cookie: int, *, created_ns: int = 0, released_ns: int = 0, shares_port: bool = False
+    ) -> None:
         """Have a socket of a process whose pid is its cookie."""
         key = image_key(cookie)
         self.programs.images.put(key, KernelImage().packed())
-        owner = KernelOwner(key, created_ns, released_ns)
+        flags = OwnerFlag.USED | (OwnerFlag.SHARES_PORT if shares_port else OwnerFlag(0))
+        owner = KernelOwner(key, created_ns, released_ns, flags=flags)
         self.programs.owners.put(layout.COOKIE.pack(cookie), owner.packed())
 
     def claim(
@@ -207,14 +265,20 @@ class FakeMachine:
         """Write whose a local port is."""
         self.programs.ports.put(key, layout.PORT_VALUE.pack(cookie, shared))
 
+    def raw_socket(self, proto: int, cookie: int, *, how_many: int) -> None:
+        """Write how many raw sockets of a protocol are open, and which was made last."""
+        key = layout.raw_key(NETNS_COOKIE, proto)
+        self.programs.raw_sockets.put(key, layout.RAW_VALUE.pack(cookie, how_many))
+
     def attributor(self) -> Attributor:
         """Return an attributor that may look into /proc `proc_lookups` times."""
         programs = cast("LoadedPrograms", self.programs)
+        proc_limit = RateLimit(0, self.proc_lookups)
         return Attributor(
-            OwnerStore(programs, lambda _cookie: None, lambda: 0),
+            OwnerStore(programs, lambda _cookie: None, proc_limit, lambda: 0),
             cast("SockDiag", self.tables),
             NETNS_COOKIE,
             lambda: self.queue_empty_ns,
-            RateLimit(0, self.proc_lookups),
+            proc_limit,
             self.counters,
         )

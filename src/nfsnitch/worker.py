@@ -13,7 +13,6 @@ import collections
 import logging
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from typing import NamedTuple, Protocol
 
 from nfsnitch.core.commands import (
@@ -104,8 +103,7 @@ class Worker:
             # Whatever it was, the packet must not stay without a verdict.
             _log.exception("packet %d failed after it had been decided", packet.packet_id)
             self._counters[Counter.ERRORS] += 1
-            with suppress(KeyError):  # it may have failed after its verdict
-                self._ports.give_verdict(packet.packet_id, Verdict.DROP)
+            self._drop_after_failure(packet.packet_id)
 
     def socket_closed(self, sock_cookie: int) -> None:
         """Take note of a closed socket."""
@@ -153,6 +151,14 @@ class Worker:
             self._ports.give_verdict(packet_id, verdict)
         except (KeyError, OSError, RuntimeError) as problem:
             _log.warning("no verdict for packet %d: %r", packet_id, problem)
+            self._counters[Counter.VERDICT_ERRORS] += 1
+
+    def _drop_after_failure(self, packet_id: int) -> None:
+        try:
+            self._ports.give_verdict(packet_id, Verdict.DROP)
+        except KeyError:
+            return  # it had its verdict before something failed
+        except (OSError, RuntimeError):
             self._counters[Counter.VERDICT_ERRORS] += 1
 
     def _wake(self, command: WakeAt) -> None:

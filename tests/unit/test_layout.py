@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from enum import IntFlag
 from pathlib import Path
 from struct import Struct
 
@@ -12,7 +13,14 @@ from hypothesis import strategies as st
 
 from builders import COMPLETE, KernelImage, KernelOwner, flow, image_key
 from nfsnitch.adapters.bpf import layout
-from nfsnitch.adapters.bpf.layout import FlowClaim, Image, ImageFlag, ImageKey, OwnerEntry
+from nfsnitch.adapters.bpf.layout import (
+    FlowClaim,
+    Image,
+    ImageFlag,
+    ImageKey,
+    OwnerEntry,
+    OwnerFlag,
+)
 from nfsnitch.core.counters import Counter
 from nfsnitch.core.flow import packed_address
 from nfsnitch.core.text import decoded, encoded
@@ -39,6 +47,8 @@ def unpacked(image: KernelImage) -> Image:
         ("flow_value", layout.FLOW_VALUE),
         ("port_key", layout.PORT_KEY),
         ("port_value", layout.PORT_VALUE),
+        ("raw_key", layout.RAW_KEY),
+        ("raw_value", layout.RAW_VALUE),
     ],
 )
 def test_each_struct_has_the_size_that_the_compiler_asserts(struct: str, ours: Struct) -> None:
@@ -56,11 +66,12 @@ def test_each_length_is_the_headers(name: str) -> None:
     assert getattr(layout, name) == int(defined[1])
 
 
-def test_the_flags_are_the_headers() -> None:
-    defined = re.findall(r"\bIMAGE_(\w+) = 1 << (\d+),", HEADER)
+@pytest.mark.parametrize(("prefix", "ours"), [("IMAGE", ImageFlag), ("OWNER", OwnerFlag)])
+def test_the_flags_are_the_headers(prefix: str, ours: type[IntFlag]) -> None:
+    defined = re.findall(rf"\b{prefix}_(\w+) = 1 << (\d+),", HEADER)
 
     assert {name: 1 << int(bit) for name, bit in defined} == {
-        flag.name: flag.value for flag in ImageFlag
+        flag.name: flag.value for flag in ours
     }
 
 
@@ -75,10 +86,11 @@ def test_the_counters_are_the_headers_in_its_order_and_have_names_in_the_core() 
 
 def test_each_map_has_the_sizes_of_its_structs() -> None:
     assert layout.SIZES == {
-        "owners": (8, 80),
-        "images": (32, 3136),
+        "owners": (8, 88),
+        "images": (32, 3144),
         "flows": (48, 48),
         "ports": (16, 16),
+        "raw_sockets": (16, 16),
         "counters": (4, 8),
     }
 
@@ -111,10 +123,9 @@ def test_where_routing_chose_the_source_address_only_that_is_left_out(daddr: str
     assert whole != without
 
 
-def test_a_raw_socket_is_never_taken_for_a_port() -> None:
-    assert layout.PORT_KEY.unpack(layout.port_key(7, 17, 53)) == (7, 53, 17, 0, 0)
-    assert layout.PORT_KEY.unpack(layout.raw_key(7, 17)) == (7, 0, 17, 1, 0)
-    assert layout.port_key(7, 17, 0) != layout.raw_key(7, 17)
+def test_a_port_and_a_raw_protocol_are_looked_up_with_zeros_for_padding() -> None:
+    assert layout.PORT_KEY.unpack(layout.port_key(7, 17, 53)) == (7, 53, 17, 0)
+    assert layout.RAW_KEY.unpack(layout.raw_key(7, 17)) == (7, 17, 0)
 
 
 @given(U64, U64, U64, U32)
@@ -144,9 +155,9 @@ def test_every_byte_of_an_images_texts_is_read_and_none_beside_them(
     assert [encoded(each) for each in image.args] == args
 
 
-@given(U64, U64, U64, st.integers(0, 2**12 - 1), st.integers(0, 2**20 - 1))
+@given(U64, U64, U64, U32, st.integers(0, 2**12 - 1), st.integers(0, 2**20 - 1))
 def test_an_images_numbers_are_read_as_they_were_written(
-    start_ns: int, used_ns: int, inode: int, major: int, minor: int
+    start_ns: int, used_ns: int, inode: int, mntns: int, major: int, minor: int
 ) -> None:
     parent = image_key(5, start_ns)
 
@@ -156,10 +167,12 @@ def test_an_images_numbers_are_read_as_they_were_written(
             last_used_ns=used_ns,
             exe_inode=inode,
             exe_device=major << 20 | minor,
+            mntns=mntns,
         )
     )
 
     assert (image.parent, image.last_used_ns, image.exe_inode) == (parent, used_ns, inode)
+    assert image.mntns == mntns
     # makedev(3): 8 bits of the minor number, 12 of the major, then the rest of the minor one.
     assert image.exe_device == minor & 0xFF | major << 8 | (minor >> 8) << 20
 
@@ -233,9 +246,10 @@ def test_an_owner_is_read_as_it_was_written(
 ) -> None:
     key = image_key(41)
 
-    entry = OwnerEntry.unpacked(KernelOwner(key, created_ns, released_ns, uid, gid, comm).packed())
+    owner = KernelOwner(key, created_ns, released_ns, uid, gid, comm, OwnerFlag.SHARES_PORT)
+    entry = OwnerEntry.unpacked(owner.packed())
 
-    assert entry[:-1] == (key, created_ns, released_ns, 42, uid, gid, 4_026_531_840)
+    assert entry[:-1] == (key, created_ns, released_ns, 42, uid, gid, 4_026_531_840, 2)
     assert entry.comm == comm.ljust(16, b"\0")
 
 

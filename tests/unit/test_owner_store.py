@@ -1,92 +1,34 @@
-"""Owners read from eBPF's maps: put together, kept, completed, and removed in time."""
+"""Owners read from eBPF's maps: put together, kept, and what else those maps answer."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import replace
-from typing import cast
 
 import pytest
 
-from builders import COMPLETE, NS_PER_S, KernelImage, KernelOwner, flow, image_key
-from fakes import FakeClock, FakePrograms
-from nfsnitch.adapters import procfs
+from builders import COMPLETE, NS_PER_S, KernelImage, KernelOwner, flow, image_key, own_key
+from fakes import FakeOwners
 from nfsnitch.adapters.bpf import layout
-from nfsnitch.adapters.bpf.core_loader import LoadedPrograms
-from nfsnitch.adapters.bpf.layout import ImageFlag
-from nfsnitch.adapters.bpf.owners import IMAGE_IDLE_NS, RELEASE_GRACE_NS, OwnerStore
+from nfsnitch.adapters.bpf.layout import ImageFlag, OwnerFlag
 from nfsnitch.core.counters import Counter
 from nfsnitch.core.owner import Ancestor, Executable, Process
 from nfsnitch.core.unknown import Unknown
 
-COOKIE = 8_001
+COOKIE = FakeOwners.COOKIE
 CURL, SHELL, INIT = image_key(300), image_key(200), image_key(1)
 
 
-class Kernel:
-    """The maps as the eBPF programs would have written them, and the store that reads them."""
-
-    def __init__(self) -> None:
-        self.programs = FakePrograms()
-        self.clock = FakeClock(2**62)  # far ahead of any real one
-        self.closed: list[int] = []
-        programs = cast("LoadedPrograms", self.programs)
-        self.store = OwnerStore(programs, self.closed.append, self.clock)
-
-    def has_image(self, key: bytes, image: KernelImage) -> None:
-        """Write a process's image, in use just now if it does not say when."""
-        used = image.last_used_ns or self.clock.now_ns
-        self.programs.images.put(key, replace(image, last_used_ns=used).packed())
-
-    def has_socket(self, cookie: int, owner: KernelOwner) -> None:
-        """Write a socket's owner."""
-        self.programs.owners.put(layout.COOKIE.pack(cookie), owner.packed())
-
-    def socket_of(self, key: bytes, image: KernelImage) -> Process:
-        """Write a process with a socket, and return the socket's owner as the store has it."""
-        self.has_image(key, image)
-        self.has_socket(COOKIE, KernelOwner(key))
-        return self.owner()
-
-    def owner(self, cookie: int = COOKIE) -> Process:
-        """Return a socket's owner, which must be there."""
-        user = self.store.socket_user(cookie)
-        assert user is not None
-        return user.process
-
-    def close_socket(self, cookie: int) -> None:
-        """Close a socket; the store has not heard of it yet."""
-        self.programs.close_socket(cookie)
-
-    def sweep(self) -> None:
-        """Let the store sweep to the end."""
-        for _ in self.store.sweep_images():
-            pass
-
-
 @pytest.fixture(name="kernel")
-def fixture_kernel() -> Kernel:
-    return Kernel()
+def fixture_kernel() -> FakeOwners:
+    return FakeOwners()
 
 
-def own_key(*, start_offset_ns: int = 0) -> bytes:
-    """Return the key of the image of this very process, or of one that had its pid before."""
-    stat = procfs.stat(os.getpid())
-    assert stat is not None
-    return image_key(os.getpid(), stat.start_time_ns + start_offset_ns)
-
-
-def own_inode() -> int:
-    inode = procfs.executable(os.getpid()).inode
-    assert isinstance(inode, int)
-    return inode
-
-
-def test_a_socket_that_was_not_seen_has_no_owner(kernel: Kernel) -> None:
+def test_a_socket_that_was_not_seen_has_no_owner(kernel: FakeOwners) -> None:
     assert kernel.store.socket_user(COOKIE) is None
 
 
-def test_a_socket_comes_with_its_process_and_times(kernel: Kernel) -> None:
+def test_a_socket_comes_with_its_process_and_times(kernel: FakeOwners) -> None:
     kernel.has_image(CURL, KernelImage())
     kernel.has_socket(COOKIE, KernelOwner(CURL, created_ns=3, released_ns=4))
 
@@ -94,7 +36,8 @@ def test_a_socket_comes_with_its_process_and_times(kernel: Kernel) -> None:
 
     assert user is not None
     assert (user.cookie, user.created_ns, user.released_ns) == (COOKIE, 3, 4)
-    assert user.process == Process(
+    assert not user.shares_port
+    assert user.owner == Process(
         pid=300,
         tid=301,
         start_time_ns=5 * NS_PER_S,
@@ -110,15 +53,15 @@ def test_a_socket_comes_with_its_process_and_times(kernel: Kernel) -> None:
     )
 
 
-def test_a_name_ends_at_its_nul_and_need_not_have_one(kernel: Kernel) -> None:
+def test_a_name_ends_at_its_nul_and_need_not_have_one(kernel: FakeOwners) -> None:
     kernel.has_image(CURL, KernelImage())
     kernel.has_socket(1, KernelOwner(CURL, comm=b"ab\0left over"))
     kernel.has_socket(2, KernelOwner(CURL, comm=b"sixteen bytes!!!"))
 
-    assert (kernel.owner(1).comm, kernel.owner(2).comm) == ("ab", "sixteen bytes!!!")
+    assert (kernel.process(1).comm, kernel.process(2).comm) == ("ab", "sixteen bytes!!!")
 
 
-def test_the_chain_of_parents_is_followed_nearest_first(kernel: Kernel) -> None:
+def test_the_chain_of_parents_is_followed_nearest_first(kernel: FakeOwners) -> None:
     kernel.has_image(INIT, KernelImage(exe=b"/sbin/init"))
     kernel.has_image(SHELL, KernelImage(parent=INIT, exe=b"/bin/sh", exe_inode=7))
 
@@ -131,7 +74,7 @@ def test_the_chain_of_parents_is_followed_nearest_first(kernel: Kernel) -> None:
     )
 
 
-def test_a_chain_ends_where_an_ancestors_image_is_missing_and_says_so(kernel: Kernel) -> None:
+def test_a_chain_ends_where_an_ancestors_image_is_missing_and_says_so(kernel: FakeOwners) -> None:
     found = kernel.socket_of(CURL, KernelImage(parent=SHELL))
 
     (shell,) = found.parents
@@ -140,7 +83,7 @@ def test_a_chain_ends_where_an_ancestors_image_is_missing_and_says_so(kernel: Ke
     assert "the map of processes was full" in shell.exe.path.reason
 
 
-def test_a_chain_is_followed_so_far_and_no_further(kernel: Kernel) -> None:
+def test_a_chain_is_followed_so_far_and_no_further(kernel: FakeOwners) -> None:
     kernel.has_image(SHELL, KernelImage(parent=SHELL))
 
     found = kernel.socket_of(CURL, KernelImage(parent=SHELL))
@@ -148,17 +91,17 @@ def test_a_chain_is_followed_so_far_and_no_further(kernel: Kernel) -> None:
     assert [parent.pid for parent in found.parents] == [200] * 16
 
 
-def test_an_image_is_read_once_for_all_sockets_of_a_process(kernel: Kernel) -> None:
+def test_an_image_is_read_once_for_all_sockets_of_a_process(kernel: FakeOwners) -> None:
     kernel.has_image(SHELL, KernelImage(exe=b"/bin/sh"))
     first = kernel.socket_of(CURL, KernelImage(parent=SHELL))
     for key in (CURL, SHELL):
         kernel.has_image(key, KernelImage(exe=b"/changed"))
     kernel.has_socket(COOKIE + 1, KernelOwner(CURL))
 
-    assert kernel.owner(COOKIE + 1) == first
+    assert kernel.process(COOKIE + 1) == first
 
 
-def test_another_exec_of_a_process_has_another_image(kernel: Kernel) -> None:
+def test_another_exec_of_a_process_has_another_image(kernel: FakeOwners) -> None:
     before = kernel.socket_of(CURL, KernelImage())
 
     after = kernel.socket_of(image_key(300, exec_id=2), KernelImage(exe=b"/usr/bin/wget"))
@@ -167,7 +110,7 @@ def test_another_exec_of_a_process_has_another_image(kernel: Kernel) -> None:
     assert (before.pid, before.start_time_ns) == (after.pid, after.start_time_ns)
 
 
-def test_arguments_that_come_later_are_seen(kernel: Kernel) -> None:
+def test_arguments_that_come_later_are_seen(kernel: FakeOwners) -> None:
     early = kernel.socket_of(CURL, KernelImage(flags=COMPLETE & ~ImageFlag.ARGS_KNOWN))
 
     late = kernel.socket_of(CURL, KernelImage())
@@ -177,7 +120,7 @@ def test_arguments_that_come_later_are_seen(kernel: Kernel) -> None:
 
 
 def test_an_ancestor_that_was_read_without_arguments_has_them_as_an_owner(
-    kernel: Kernel,
+    kernel: FakeOwners,
 ) -> None:
     kernel.has_image(SHELL, KernelImage(flags=COMPLETE & ~ImageFlag.ARGS_KNOWN))
     kernel.socket_of(CURL, KernelImage(parent=SHELL))
@@ -187,87 +130,79 @@ def test_an_ancestor_that_was_read_without_arguments_has_them_as_an_owner(
     assert found.args == ("sh",)
 
 
-def test_an_ancestor_that_was_being_filled_in_is_seen_once_it_has_been(kernel: Kernel) -> None:
+def test_an_ancestor_that_was_being_filled_in_is_seen_once_it_has_been(kernel: FakeOwners) -> None:
     kernel.has_image(SHELL, KernelImage(flags=ImageFlag(0)))
     kernel.socket_of(CURL, KernelImage(parent=SHELL))
     kernel.has_image(SHELL, KernelImage(exe=b"/bin/sh"))
 
-    found = kernel.owner()
+    found = kernel.process()
 
     assert found.parents[0].exe.path == "/bin/sh"
 
 
-def test_an_owner_whose_image_is_missing_keeps_what_the_socket_says(kernel: Kernel) -> None:
-    nobody = image_key(2**22 + 1)  # PID_MAX_LIMIT and one
-    kernel.has_socket(COOKIE, KernelOwner(nobody))
-
-    found = kernel.owner()
-
-    assert (found.pid, found.uid, found.comm, found.parents) == (2**22 + 1, 1_000, "curl", ())
-    for value in (found.exe.path, found.exe.inode, found.args, found.cgroup):
-        assert isinstance(value, Unknown)
-        assert "the map of processes was full" in value.reason
-
-
-@pytest.mark.parametrize(
-    ("flags", "lacking"),
-    [
-        (COMPLETE & ~ImageFlag.ARGS_KNOWN, "args"),
-        (COMPLETE | ImageFlag.ARGS_TRUNCATED, "args"),
-        (COMPLETE | ImageFlag.EXE_TRUNCATED, "exe"),
-        (COMPLETE | ImageFlag.TORN, "exe"),
-        (COMPLETE & ~(ImageFlag.ARGS_KNOWN | ImageFlag.CGROUP_KNOWN), "cgroup"),
-    ],
-)
-def test_what_the_kernel_could_not_tell_comes_from_proc_if_it_is_the_same_process(
-    kernel: Kernel, flags: ImageFlag, lacking: str
+def test_an_owner_whose_image_is_missing_is_unknown_and_the_socket_is_not(
+    kernel: FakeOwners,
 ) -> None:
-    found = kernel.socket_of(own_key(), KernelImage(flags=flags, exe_inode=own_inode()))
+    kernel.has_socket(COOKIE, KernelOwner(own_key(), created_ns=3))
 
-    there = procfs.process(os.getpid())
-    assert isinstance(there, Process)
-    assert getattr(found, lacking) == getattr(there, lacking)
-    assert found.uid == 1_000  # what the kernel did tell is not replaced
+    user = kernel.store.socket_user(COOKIE)
+
+    assert user is not None
+    assert (user.cookie, user.created_ns) == (COOKIE, 3)
+    # Its pid alone, looked up in /proc, may by now be another's.
+    assert isinstance(user.owner, Unknown)
+    assert "the map of processes was full" in user.owner.reason
 
 
-def test_proc_is_asked_once_for_all_sockets_of_such_a_process(
-    kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+def test_an_owner_whose_image_came_late_is_known_from_then_on(kernel: FakeOwners) -> None:
+    kernel.has_socket(COOKIE, KernelOwner(CURL))
+    early = kernel.owner()
+    kernel.has_image(CURL, KernelImage())
+
+    assert isinstance(early, Unknown)
+    assert kernel.process().exe.path == "/usr/bin/curl"
+
+
+def test_two_threads_and_two_users_of_one_process_are_told_apart(kernel: FakeOwners) -> None:
+    kernel.socket_of(CURL, KernelImage())
+    kernel.has_socket(1, KernelOwner(CURL, uid=1_001))
+    kernel.has_socket(2, KernelOwner(CURL, comm=b"worker"))
+
+    assert kernel.process() == replace(kernel.process(1), uid=1_000)
+    assert kernel.process(2).comm == "worker"
+
+
+def test_what_is_remembered_of_a_process_is_not_its_sockets_times(kernel: FakeOwners) -> None:
+    kernel.has_image(CURL, KernelImage())
+    kernel.has_socket(COOKIE, KernelOwner(CURL, created_ns=3))
+    before = kernel.store.socket_user(COOKIE)
+    kernel.has_socket(COOKIE, KernelOwner(CURL, created_ns=3, released_ns=4))
+    after = kernel.store.socket_user(COOKIE)
+
+    assert before is not None
+    assert after is not None
+    assert (before.released_ns, after.released_ns) == (0, 4)
+    assert before.owner == after.owner
+
+
+@pytest.mark.parametrize("known_already", [False, True])
+def test_a_socket_says_whether_another_may_have_its_port(
+    kernel: FakeOwners,
+    known_already: bool,  # noqa: FBT001  a parameter of the test
 ) -> None:
-    flags = COMPLETE & ~ImageFlag.ARGS_KNOWN
-    first = kernel.socket_of(own_key(), KernelImage(flags=flags, exe_inode=own_inode()))
-    monkeypatch.setattr(procfs, "process", lambda _pid: Unknown("asked again"))
-    kernel.has_socket(COOKIE + 1, KernelOwner(own_key()))
+    kernel.has_image(CURL, KernelImage())
+    if known_already:
+        kernel.has_socket(COOKIE, KernelOwner(CURL))
+        kernel.owner()
+    kernel.has_socket(COOKIE, KernelOwner(CURL, flags=OwnerFlag.USED | OwnerFlag.SHARES_PORT))
 
-    assert kernel.owner(COOKIE + 1) == first
-    assert isinstance(first.args, tuple)
+    user = kernel.store.socket_user(COOKIE)
 
-
-def test_what_the_kernel_did_tell_is_not_replaced_by_what_proc_says(kernel: Kernel) -> None:
-    flags = COMPLETE & ~ImageFlag.ARGS_KNOWN
-
-    found = kernel.socket_of(own_key(), KernelImage(flags=flags, exe_inode=own_inode()))
-
-    assert (found.exe.path, found.cgroup) == ("/usr/bin/curl", "/user.slice")
+    assert user is not None
+    assert user.shares_port
 
 
-def test_a_process_that_only_has_the_same_pid_lends_nothing(kernel: Kernel) -> None:
-    flags = COMPLETE & ~ImageFlag.ARGS_KNOWN
-    earlier = own_key(start_offset_ns=-10 * NS_PER_S)
-
-    found = kernel.socket_of(earlier, KernelImage(flags=flags, exe_inode=own_inode()))
-
-    assert isinstance(found.args, Unknown)
-
-
-def test_a_process_that_runs_another_file_by_now_lends_nothing(kernel: Kernel) -> None:
-    flags = COMPLETE & ~ImageFlag.ARGS_KNOWN
-
-    found = kernel.socket_of(own_key(), KernelImage(flags=flags, exe_inode=own_inode() + 1))
-
-    assert isinstance(found.args, Unknown)
-
-
-def test_claims_and_ports_are_read_by_their_keys(kernel: Kernel) -> None:
+def test_claims_and_ports_are_read_by_their_keys(kernel: FakeOwners) -> None:
     flow_key, port_key = layout.flow_key(1, flow()), layout.port_key(1, 17, 53)
     assert kernel.store.claim_on_flow(flow_key) is None
     assert kernel.store.cookie_of_port(port_key) is None
@@ -279,14 +214,23 @@ def test_claims_and_ports_are_read_by_their_keys(kernel: Kernel) -> None:
     assert kernel.store.cookie_of_port(port_key) == 9
 
 
-def test_a_port_that_several_share_tells_nothing(kernel: Kernel) -> None:
+def test_a_port_that_several_share_tells_nothing(kernel: FakeOwners) -> None:
     key = layout.port_key(1, 17, 53)
     kernel.programs.ports.put(key, layout.PORT_VALUE.pack(9, 1))
 
     assert kernel.store.cookie_of_port(key) is None
 
 
-def test_the_kernels_counters_have_names(kernel: Kernel) -> None:
+def test_a_raw_protocol_names_its_latest_socket_and_how_many_are_open(kernel: FakeOwners) -> None:
+    key = layout.raw_key(1, 255)
+    assert kernel.store.raw_sockets(key) is None
+
+    kernel.programs.raw_sockets.put(key, layout.RAW_VALUE.pack(9, 2))
+
+    assert kernel.store.raw_sockets(key) == (9, 2)
+
+
+def test_the_kernels_counters_have_names(kernel: FakeOwners) -> None:
     for number in (0, 2):
         kernel.programs.counters.put(
             layout.COUNTER_KEY.pack(number), layout.COUNTER_VALUE.pack(number + 5)
@@ -295,101 +239,7 @@ def test_the_kernels_counters_have_names(kernel: Kernel) -> None:
     assert kernel.store.counters() == {Counter.OWNERS_FULL: 5, Counter.RELEASES_LOST: 7}
 
 
-def test_a_closed_socket_is_told_of_at_once_and_its_owner_stays_for_its_last_packets(
-    kernel: Kernel,
-) -> None:
-    kernel.socket_of(CURL, KernelImage())
-    kernel.close_socket(COOKIE)
-
-    kernel.store.tidy()
-    kernel.clock.now_ns += RELEASE_GRACE_NS - 1
-    kernel.store.tidy()
-
-    assert kernel.closed == [COOKIE]
-    assert kernel.store.socket_user(COOKIE) is not None
-
-
-def test_the_owner_of_a_socket_that_has_been_closed_for_long_is_removed(kernel: Kernel) -> None:
-    for cookie in (COOKIE, COOKIE + 1, COOKIE + 2):
-        kernel.has_socket(cookie, KernelOwner(CURL))
-    kernel.close_socket(COOKIE)
-    kernel.store.tidy()
-    kernel.clock.now_ns += NS_PER_S
-    kernel.close_socket(COOKIE + 1)
-    kernel.store.tidy()
-
-    kernel.clock.now_ns += RELEASE_GRACE_NS - NS_PER_S
-    kernel.store.tidy()
-
-    left = [layout.COOKIE.unpack(key)[0] for key in kernel.programs.owners.keys()]  # noqa: SIM118
-    assert left == [COOKIE + 1, COOKIE + 2]
-
-
-def test_a_closed_socket_that_has_no_entry_any_more_stops_nothing(kernel: Kernel) -> None:
-    kernel.has_socket(COOKIE, KernelOwner(CURL))
-    for cookie in (1, COOKIE):
-        kernel.close_socket(cookie)
-    kernel.store.tidy()
-
-    kernel.clock.now_ns += RELEASE_GRACE_NS
-    kernel.store.tidy()
-
-    assert kernel.closed == [1, COOKIE]
-    assert kernel.store.socket_user(COOKIE) is None
-
-
-def test_a_sweep_keeps_what_a_socket_needs_however_long_ago_it_was_used(kernel: Kernel) -> None:
-    kernel.has_image(INIT, KernelImage(last_used_ns=1))
-    kernel.has_image(SHELL, KernelImage(last_used_ns=1, parent=INIT))
-    kernel.socket_of(CURL, KernelImage(last_used_ns=1, parent=SHELL))
-
-    kernel.sweep()
-
-    assert set(kernel.programs.images.keys()) == {CURL, SHELL, INIT}
-
-
-def test_a_sweep_keeps_what_was_used_a_moment_ago_though_no_socket_needs_it(
-    kernel: Kernel,
-) -> None:
-    kernel.has_image(CURL, KernelImage(last_used_ns=kernel.clock.now_ns - IMAGE_IDLE_NS))
-
-    kernel.sweep()
-
-    assert set(kernel.programs.images.keys()) == {CURL}
-
-
-def test_a_sweep_removes_what_nothing_needs_and_nobody_used_for_long(kernel: Kernel) -> None:
-    idle = kernel.clock.now_ns - IMAGE_IDLE_NS - 1
-    kernel.has_image(SHELL, KernelImage(last_used_ns=idle))
-    kernel.socket_of(CURL, KernelImage(last_used_ns=idle))
-
-    kernel.sweep()
-
-    assert set(kernel.programs.images.keys()) == {CURL}
-
-
-def test_an_image_that_was_swept_away_is_not_remembered(kernel: Kernel) -> None:
-    kernel.socket_of(CURL, KernelImage())
-    kernel.programs.owners.remove(layout.COOKIE.pack(COOKIE))
-    kernel.clock.now_ns += IMAGE_IDLE_NS + 1
-    kernel.sweep()
-
-    found = kernel.socket_of(CURL, KernelImage(exe=b"/usr/bin/wget"))
-
-    assert found.exe.path == "/usr/bin/wget"
-
-
-def test_a_sweep_goes_in_small_steps(kernel: Kernel) -> None:
-    for pid in range(1, 21):
-        kernel.has_image(image_key(pid), KernelImage())
-        kernel.has_socket(pid, KernelOwner(image_key(pid)))
-
-    steps = sum(1 for _ in kernel.store.sweep_images())
-
-    assert steps == 60  # each owner, each image that one needs, each image
-
-
-def test_the_ring_buffer_is_the_one_that_is_polled_and_closed(kernel: Kernel) -> None:
+def test_the_ring_buffer_is_the_one_that_is_polled_and_closed(kernel: FakeOwners) -> None:
     (ring,) = kernel.programs.rings
     assert kernel.store.fileno() == ring.fileno()
 

@@ -42,6 +42,18 @@ SYS_exit = {"x86_64": 60, "aarch64": 93}[platform.machine()]
 ctypes.CDLL(None).syscall(SYS_exit, 0)  # this thread alone
 """
 
+HAS_FILES_OF_ITS_OWN = """
+import ctypes, os, socket, sys, threading
+CLONE_FILES = 0x400
+def stay():
+    if ctypes.CDLL(None).unshare(CLONE_FILES):
+        return
+    held = socket.socket()
+    print(os.fstat(held.fileno()).st_ino, flush=True)
+    sys.stdin.read()
+threading.Thread(target=stay).start()
+"""
+
 
 @contextmanager
 def running(program: Path, *args: str) -> Iterator[subprocess.Popen[bytes]]:
@@ -201,6 +213,23 @@ def test_an_executable_that_only_calls_itself_deleted_is_not(cat: Path) -> None:
     assert (found.path, found.deleted) == (str(liar), False)
 
 
+@pytest.mark.root
+def test_a_path_that_is_another_file_in_our_mount_namespace_is_not_given_out(
+    cat: Path, tmp_path: Path
+) -> None:
+    # Whom eBPF has not seen, and who has more arguments than it keeps, is told by this path.
+    other = tmp_path / "other"
+    other.touch()
+    script = 'mount --bind "$1" "$2" && exec "$2"'
+    with running_cat(
+        Path("/usr/bin/unshare"), *("-m", "sh", "-c", script, "sh", str(cat), str(other))
+    ) as pid:
+        found = procfs.executable(pid)
+
+    assert found.inode == cat.stat().st_ino
+    assert found.path != str(other)
+
+
 def test_arguments_may_be_empty_and_need_not_be_text(cat: Path) -> None:
     with running_cat(cat, "-", "", os.fsdecode(b"\xff")) as pid:
         assert procfs.arguments(pid) == (str(cat), "-", "", "\udcff")
@@ -283,6 +312,15 @@ def test_who_holds_a_socket_is_found_by_its_inode(cat: Path) -> None:
 
 def test_a_process_whose_first_thread_has_ended_still_holds_its_sockets() -> None:
     script = ("-I", "-S", "-c", LEAVES_A_THREAD_BEHIND)
+    with running(Path(sys.executable), *script) as popen:
+        assert popen.stdout is not None
+        inode = int(popen.stdout.readline())
+
+        assert procfs.holders(inode) == [popen.pid]
+
+
+def test_a_thread_with_files_of_its_own_does_not_hide_its_sockets() -> None:
+    script = ("-I", "-S", "-c", HAS_FILES_OF_ITS_OWN)
     with running(Path(sys.executable), *script) as popen:
         assert popen.stdout is not None
         inode = int(popen.stdout.readline())

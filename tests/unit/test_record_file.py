@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -129,6 +130,37 @@ def test_nothing_is_written_before_the_flush(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_opened_is_an_error_at_once(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         RecordFile(str(tmp_path / "missing" / "records"))
+
+
+def test_a_fifo_that_nobody_reads_is_an_error_that_says_so_and_makes_nobody_wait(
+    tmp_path: Path,
+) -> None:
+    place = tmp_path / "pipe"
+    os.mkfifo(place)
+
+    with pytest.raises(OSError, match="start its reader first") as problem:
+        RecordFile(str(place))
+
+    assert (problem.value.errno, problem.value.filename) == (errno.ENXIO, str(place))
+
+
+def test_a_reader_that_took_the_room_away_between_the_look_and_the_write_loses_nothing(
+    pipe: Pipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = RecordFile(str(pipe.place))
+    for number in range(50):
+        file.add(record(number))
+    monkeypatch.setattr(file, "_ready", lambda: True)
+
+    file.flush()  # the pipe is full before all is written
+
+    assert is_pending(file)
+    assert file.dropped == 0
+    while is_pending(file):
+        assert pipe.read(1 << 16)
+        file.flush()
+    file.close()
+    assert numbers(pipe.read_all()) == list(range(50))
 
 
 def test_a_dash_is_standard_output_which_stays_open(

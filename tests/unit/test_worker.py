@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 import pytest
 
 from builders import instant, process
-from fakes import FakePacket, FakeQueue
+from fakes import FakeQueue
 from nfsnitch.core.counters import Counter
 from nfsnitch.core.decision import Action, Reason, Verdict
 from nfsnitch.core.engine import Engine
 from nfsnitch.core.events import Instant
 from nfsnitch.core.flow import Flow, Protocol
+from nfsnitch.core.memory import TRUST_AFTER
 from nfsnitch.core.owner import Attribution, Finding
 from nfsnitch.core.record import Record
 from nfsnitch.core.rule import Ruleset
@@ -41,6 +42,7 @@ class Outside:
     timers: list[tuple[int, Callable[[], None]]] = field(default_factory=list)
     counters: collections.Counter[Counter] = field(default_factory=collections.Counter)
     distrusted: list[Flow] = field(default_factory=list)
+    write_record: Callable[[Record], None] | None = None
 
     def distrust(self, flow: Flow) -> bool:
         """Take note."""
@@ -53,7 +55,7 @@ class Outside:
             give_verdict=self.queue.give_verdict,
             find_owner=self.find_owner,
             iface_name=lambda _ifindex: "eth0",
-            write_record=self.records.append,
+            write_record=self.write_record or self.records.append,
             trust=self.trust,
             distrust=self.distrust,
             wake_at=lambda when, callback: self.timers.append((when, callback)),
@@ -120,20 +122,70 @@ def test_a_packet_on_which_the_rules_fail_is_dropped_and_the_next_one_decided(
 
     assert outside.queue.verdicts == {1: Verdict.DROP, 2: Verdict.ACCEPT}
     assert outside.counters[Counter.ERRORS] == 1
+    assert outside.counters[Counter.VERDICT_ERRORS] == 0
 
 
-def test_a_verdict_that_the_kernel_does_not_take_is_counted_and_stops_nothing() -> None:
-    outside = Outside()
-    worker = outside.worker(ALLOW)
+def test_a_packet_that_fails_after_its_verdict_has_one_verdict_and_counts_one_error() -> None:
+    def fails(_record: Record) -> None:
+        raise ValueError("for the test")
+
+    outside = Outside(write_record=fails)
     outside.queue.send(UDP_PACKET)
 
-    def taken_away(packet: FakePacket) -> None:
-        outside.queue.drop_all()
-        worker.packet_arrived(packet)
+    outside.queue.drain(outside.worker(ALLOW).packet_arrived)
 
-    outside.queue.drain(taken_away)
+    assert outside.queue.verdicts == {1: Verdict.ACCEPT}
+    assert outside.counters[Counter.ERRORS] == 1
+    assert outside.counters[Counter.VERDICT_ERRORS] == 0
+
+
+@pytest.mark.parametrize("problem", [OSError("for the test"), RuntimeError("for the test")])
+def test_a_drop_that_the_kernel_does_not_take_stops_nothing(
+    monkeypatch: pytest.MonkeyPatch, problem: Exception
+) -> None:
+    def refused(_packet_id: int, _verdict: Verdict) -> None:
+        raise problem
+
+    outside = Outside()
+    monkeypatch.setattr(outside.queue, "give_verdict", refused)
+    monkeypatch.setattr(Ruleset, "rule_on", lambda *_: 1 / 0)
+    outside.queue.send(UDP_PACKET)
+
+    outside.queue.drain(outside.worker(ALLOW).packet_arrived)  # does not raise
+
+    assert outside.counters[Counter.ERRORS] == 1
+
+
+@pytest.mark.parametrize("problem", [OSError("for the test"), RuntimeError("for the test")])
+def test_a_verdict_that_the_kernel_does_not_take_is_counted_and_stops_nothing(
+    monkeypatch: pytest.MonkeyPatch, problem: Exception
+) -> None:
+    def refused(_packet_id: int, _verdict: Verdict) -> None:
+        raise problem
+
+    outside = Outside()
+    monkeypatch.setattr(outside.queue, "give_verdict", refused)
+    outside.queue.send(UDP_PACKET)
+
+    outside.queue.drain(outside.worker(ALLOW).packet_arrived)
 
     assert outside.counters[Counter.VERDICT_ERRORS] == 1
+    assert outside.counters[Counter.ERRORS] == 0
+    assert len(outside.records) == 1
+
+
+def test_a_held_packet_that_has_had_its_verdict_keeps_no_other_from_its_own() -> None:
+    outside = Outside()
+    worker = outside.worker(ASK)
+    outside.queue.send(UDP_PACKET)
+    outside.queue.drain(worker.packet_arrived)
+    outside.queue.drop_all()
+    outside.queue.send(UDP_PACKET)
+    outside.queue.drain(worker.packet_arrived)
+
+    worker.stop()
+
+    assert outside.queue.waiting == 0
 
 
 def test_a_held_packet_gets_its_verdict_when_its_timer_comes() -> None:
@@ -181,7 +233,7 @@ def test_a_stop_gives_every_held_packet_its_verdict() -> None:
 def test_trust_that_cannot_be_had_is_counted() -> None:
     outside = Outside(trust=lambda _flow: False)
     worker = outside.worker(ALLOW)
-    for _ in range(2):
+    for _ in range(TRUST_AFTER):
         outside.queue.send(UDP_PACKET)
     outside.queue.drain(worker.packet_arrived)
 
@@ -191,7 +243,7 @@ def test_trust_that_cannot_be_had_is_counted() -> None:
 def test_trust_is_taken_back_when_the_socket_closes() -> None:
     outside = Outside()
     worker = outside.worker(ALLOW)
-    for _ in range(2):
+    for _ in range(TRUST_AFTER):
         outside.queue.send(UDP_PACKET)
     outside.queue.drain(worker.packet_arrived)
 

@@ -13,7 +13,7 @@ from nfsnitch.adapters.bpf.owners import OwnerStore, SocketUser
 from nfsnitch.adapters.rate_limit import RateLimit
 from nfsnitch.adapters.sock_diag import ANSWERED_PROTOCOLS, SockDiag, SocketEntry
 from nfsnitch.core.counters import Counter
-from nfsnitch.core.flow import Flow
+from nfsnitch.core.flow import Flow, Protocol
 from nfsnitch.core.owner import Attribution, Finding, Kernel, Owner
 from nfsnitch.core.unknown import Unknown
 
@@ -96,17 +96,19 @@ class Attributor:
 
     def _users_by_flow(self, flow: Flow) -> list[SocketUser]:
         """Return who may have sent it by the flow map, the earlier one first."""
-        for claim in self._claims(flow):
-            users = self._users_by_claim(claim)
-            if users:
-                return users
-        return []
+        users = {
+            user.cookie: user
+            for claim in self._claims(flow)
+            for user in self._users_by_claim(claim)
+        }
+        return sorted(users.values(), key=lambda user: user.created_ns)
 
     def _claims(self, flow: Flow) -> Iterator[FlowClaim]:
         """Yield the claims on the tuple, with its source address and without it."""
         if isinstance(flow.sport, Unknown) or isinstance(flow.dport, Unknown):
             return
-        for any_saddr in (False, True):
+        # TCP has always had its source address when it came to write its tuple.
+        for any_saddr in (False,) if flow.proto == Protocol.TCP else (False, True):
             key = layout.flow_key(self._netns_cookie, flow, any_saddr=any_saddr)
             claim = self._owners.claim_on_flow(key)
             if claim is not None:
@@ -151,7 +153,17 @@ class Attributor:
             key = layout.port_key(self._netns_cookie, flow.proto, local)
             yield self._owners.cookie_of_port(key)
         for proto in (flow.proto, _IPPROTO_RAW):
-            yield self._owners.cookie_of_raw(layout.raw_key(self._netns_cookie, proto))
+            yield self._cookie_of_raw(layout.raw_key(self._netns_cookie, proto))
+
+    def _cookie_of_raw(self, key: bytes) -> int | None:
+        """Return whose packets of a protocol these are, where that is only one."""
+        claim = self._owners.raw_sockets(key)
+        if claim is None or claim.open > 1:
+            return None
+        user = self._owners.socket_user(claim.cookie)
+        # The one that was made last may be closed, and the open one another.
+        is_open = user is not None and not user.released_ns
+        return claim.cookie if claim.open == is_open else None
 
     def _entry(self, flow: Flow) -> SocketEntry | None:
         try:

@@ -12,8 +12,8 @@ with `GiveVerdict`; in between it is either being decided (inside one call of `r
     further packets of  └────┘  (a SYN sent again, a repeated datagram: they join)
     a held flow
 
-A flow that was accepted is judged again with each packet that is queued, until a second packet of
-the same socket shows that it goes on: then the kernel is told to let it pass (`TrustFlow`), and to
+A flow that was accepted is judged again with each packet that is queued, until the same socket has
+sent so many that it seems to go on: then the kernel is told to let it pass (`TrustFlow`), and to
 stop doing so when the socket is closed (`core.memory` says why).
 
 What may be held is bounded twice, in flows and in packets of one flow; what is over a bound gets

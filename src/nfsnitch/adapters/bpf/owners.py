@@ -63,6 +63,15 @@ class SocketUser(NamedTuple):
     """Another socket may have the same address and port while it is open."""
 
 
+class RawSockets(NamedTuple):
+    """The raw sockets of one protocol (``struct raw_value``)."""
+
+    cookie: int
+    """Of the one that was made last."""
+    open: int
+    """How many are open."""
+
+
 class OwnerStore:
     """Reads owners by socket cookie; removes what belongs to sockets closed for a while."""
 
@@ -104,13 +113,10 @@ class OwnerStore:
         raw = self._programs.flows.get(key)
         return None if raw is None else FlowClaim.unpacked(raw)
 
-    def cookie_of_raw(self, key: bytes) -> int | None:
-        """Return the cookie under a key made by `layout.raw_key`; None if several are open."""
+    def raw_sockets(self, key: bytes) -> RawSockets | None:
+        """Return the raw sockets under a key made by `layout.raw_key`."""
         raw = self._programs.raw_sockets.get(key)
-        if raw is None:
-            return None
-        cookie, how_many = RAW_VALUE.unpack(raw)
-        return cookie if how_many <= 1 else None
+        return None if raw is None else RawSockets._make(RAW_VALUE.unpack(raw))
 
     def cookie_of_port(self, key: bytes) -> int | None:
         """Return the cookie under a key made by `layout.port_key`.
