@@ -26,7 +26,7 @@ from nfsnitch.lab.world import PROGRAM_ENV, World
 RULES = Path(__file__).parents[3] / "rules.example.yaml"
 UNANSWERED_S = 5.0
 """How long the example's rules hold what nobody answers."""
-AT_ONCE_S = 1.0
+AT_ONCE_S = 2.0
 """A program that is told "no" aloud, or "yes", is done within this; silence costs it seconds."""
 TOOLS = {
     "curl": "curl",
