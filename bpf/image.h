@@ -37,6 +37,18 @@ static __always_inline bool step_out_of_mount(struct vfsmount **vfsmount, struct
 	return true;
 }
 
+/*
+ * The namespace of the mount that a file was opened through. Not the process's: it can run a file of
+ * another namespace. 0: of none, as with a memfd or a mount that was taken out of its tree.
+ */
+static __always_inline __u32 mount_namespace_of(struct file *file)
+{
+	struct mount *mount = (void *)BPF_CORE_READ(file, f_path.mnt) -
+			      bpf_core_field_offset(struct mount, mnt);
+
+	return BPF_CORE_READ(mount, mnt_ns, ns.inum);
+}
+
 /* Writes the path of a file, as seen from the root of its mount namespace. Returns image flags. */
 static __always_inline __u32 write_exe(struct image *image, struct file *file)
 {
@@ -169,11 +181,11 @@ __noinline int fill_image(struct image *image, __u64 address)
 	if (file) {
 		image->exe_inode = BPF_CORE_READ(file, f_inode, i_ino);
 		image->exe_device = BPF_CORE_READ(file, f_inode, i_sb, s_dev);
+		image->mntns = mount_namespace_of(file);
 		flags |= write_exe(image, file);
 	}
 	if (node)
 		flags |= write_cgroup(image, node);
-	image->mntns = BPF_CORE_READ(task, nsproxy, mnt_ns, ns.inum);
 	if (exec_id != BPF_CORE_READ(task, self_exec_id))
 		flags |= IMAGE_TORN;
 	__sync_fetch_and_or(&image->flags, flags);

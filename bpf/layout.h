@@ -60,7 +60,7 @@ struct image {
 	__u64 exe_inode;
 	__u32 exe_device;        /* kernel encoding: major << 20 | minor */
 	__u32 flags;             /* enum image_flag */
-	__u32 mntns;             /* inode number of the mount namespace that the path is of */
+	__u32 mntns;             /* inode number of the mount namespace that the path is of; 0: none */
 	__u32 padding_mntns;
 	__u16 exe_start;         /* the path is exe[exe_start .. EXE_BYTES) */
 	__u16 cgroup_start;      /* the path is cgroup[cgroup_start .. CGROUP_BYTES) */
@@ -133,6 +133,7 @@ struct raw_key {
 struct raw_value {
 	__u64 cookie; /* of the one that was made last */
 	__s64 open;   /* how many are open; of one alone it is known whose packets they are */
+	__u64 closed_ns; /* monotonic; when one was closed last */
 };
 
 /* Told through the ring buffer when a socket has been closed. */
@@ -154,7 +155,7 @@ _Static_assert(sizeof(struct flow_key) == 48, "layout.py: FLOW_KEY");
 _Static_assert(sizeof(struct flow_value) == 48, "layout.py: FLOW_VALUE");
 _Static_assert(sizeof(struct port_key) == 16, "layout.py: PORT_KEY");
 _Static_assert(sizeof(struct raw_key) == 16, "layout.py: RAW_KEY");
-_Static_assert(sizeof(struct raw_value) == 16, "layout.py: RAW_VALUE");
+_Static_assert(sizeof(struct raw_value) == 24, "layout.py: RAW_VALUE");
 _Static_assert(sizeof(struct port_value) == 16, "layout.py: PORT_VALUE");
 
 #endif

@@ -133,6 +133,8 @@ static __always_inline void count_raw_socket(struct sock *sk, __u64 cookie, __s6
 		return; /* full: user space looks in /proc */
 	if (change > 0)
 		value->cookie = cookie;
+	else
+		value->closed_ns = bpf_ktime_get_ns();
 	__sync_fetch_and_add(&value->open, change);
 }
 

@@ -265,10 +265,10 @@ class FakeMachine:
         """Write whose a local port is."""
         self.programs.ports.put(key, layout.PORT_VALUE.pack(cookie, shared))
 
-    def raw_socket(self, proto: int, cookie: int, *, how_many: int) -> None:
+    def raw_socket(self, proto: int, cookie: int, *, how_many: int, closed_ns: int = 0) -> None:
         """Write how many raw sockets of a protocol are open, and which was made last."""
         key = layout.raw_key(NETNS_COOKIE, proto)
-        self.programs.raw_sockets.put(key, layout.RAW_VALUE.pack(cookie, how_many))
+        self.programs.raw_sockets.put(key, layout.RAW_VALUE.pack(cookie, how_many, closed_ns))
 
     def attributor(self) -> Attributor:
         """Return an attributor that may look into /proc `proc_lookups` times."""

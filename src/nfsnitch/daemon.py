@@ -43,6 +43,7 @@ from nfsnitch.worker import Ports, Worker, system_clock
 
 _TICK_S = 1.0
 _RECORDS_DELAY_S = 0.02
+_LOOK_AGAIN_S = 0.002
 _SWEEP_STEPS_PER_TICK = 4_000
 _PROC_LOOKUPS_PER_S, _PROC_LOOKUPS_AT_ONCE = 20, 40
 
@@ -103,6 +104,7 @@ class Daemon:
         self._enforcement = Enforcement(options.queue_num)
         self._sweep: Iterator[None] = iter(())
         self._records_planned = False
+        self._look_planned = False
 
     def _wired(self, ruleset: Ruleset, namespace: int, stack: ExitStack) -> Worker:
         conntrack = stack.enter_context(closing(Conntrack(ACCEPTED_LABEL)))
@@ -207,6 +209,15 @@ class Daemon:
         self._packets()
         if self._owners.tidy(self._queue.empty_ns):
             self._loop.call_soon(self._sockets_closed)
+        if not self._look_planned:
+            # Once more, when nothing of theirs can come any longer: whoever has their tuple next
+            # must not be taken for them.
+            self._look_planned = True
+            self._loop.call_later(_LOOK_AGAIN_S, self._look_again)
+
+    def _look_again(self) -> None:
+        self._look_planned = False
+        self._packets()
 
     def _tick(self) -> None:
         self._sockets_closed()

@@ -6,6 +6,7 @@ import pytest
 
 from builders import datagrams, flow, pids, ping
 from fakes import NETNS_COOKIE, FakeMachine
+from nfsnitch.adapters import procfs
 from nfsnitch.adapters.bpf import layout
 from nfsnitch.adapters.sock_diag import SocketEntry
 from nfsnitch.core.counters import Counter
@@ -130,14 +131,55 @@ def test_a_ping_is_found_by_its_identifier(machine: FakeMachine) -> None:
 @pytest.mark.parametrize("proto", [Protocol.ICMP, 255])
 @pytest.mark.parametrize(("how_many", "released_ns"), [(1, 0), (0, 100)])
 def test_the_only_raw_socket_is_found_by_its_protocol_or_as_one_that_sends_any(
-    machine: FakeMachine, proto: int, how_many: int, released_ns: int
+    machine: FakeMachine,
+    monkeypatch: pytest.MonkeyPatch,
+    proto: int,
+    how_many: int,
+    released_ns: int,
 ) -> None:
+    monkeypatch.setattr(procfs, "raw_socket_inodes", lambda *_: [77] * how_many)
     machine.socket(5, released_ns=released_ns)
-    machine.raw_socket(proto, 5, how_many=how_many)
+    machine.raw_socket(proto, 5, how_many=how_many, closed_ns=released_ns)
 
     found = machine.attributor().find(ECHO)
 
     assert (pids(found), found.attribution) == ((5,), Attribution.PORT_MAP)
+
+
+def test_a_raw_socket_is_not_charged_while_an_older_one_than_the_programs_is_open(
+    machine: FakeMachine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(procfs, "raw_socket_inodes", lambda *_: [77, 78])
+    machine.socket(5)
+    machine.raw_socket(Protocol.ICMP, 5, how_many=1)
+
+    found = machine.attributor().find(ECHO)
+
+    assert found.attribution is not Attribution.PORT_MAP
+
+
+def test_a_raw_socket_that_is_open_is_not_charged_while_another_was_closed_just_now(
+    machine: FakeMachine,
+) -> None:
+    machine.socket(5)
+    machine.raw_socket(Protocol.ICMP, 5, how_many=1, closed_ns=100)
+
+    found = machine.attributor().find(ECHO)
+
+    assert found.attribution is Attribution.NONE
+
+
+def test_raw_sockets_of_a_protocol_and_those_that_send_any_are_counted_together(
+    machine: FakeMachine,
+) -> None:
+    machine.socket(5)
+    machine.socket(6)
+    machine.raw_socket(Protocol.ICMP, 5, how_many=1)
+    machine.raw_socket(255, 6, how_many=1)
+
+    found = machine.attributor().find(ECHO)
+
+    assert found.attribution is Attribution.NONE
 
 
 def test_a_port_that_several_share_gives_nobody(machine: FakeMachine) -> None:

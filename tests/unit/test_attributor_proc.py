@@ -15,7 +15,7 @@ from nfsnitch.adapters import procfs
 from nfsnitch.adapters.sock_diag import SocketEntry
 from nfsnitch.core.counters import Counter
 from nfsnitch.core.flow import NO_PORTS, Flow, Protocol
-from nfsnitch.core.owner import Attribution, Kernel
+from nfsnitch.core.owner import Attribution, Kernel, Process
 from nfsnitch.core.unknown import Unknown
 
 TCP = flow()
@@ -114,7 +114,7 @@ def test_a_socket_that_one_process_holds_is_not_trusted_either(
     assert machine.attributor().find(TCP).shares_port
 
 
-def test_a_holder_that_went_meanwhile_is_left_out_if_another_is_left(
+def test_a_holder_that_went_meanwhile_is_a_rival_nobody_knows_if_another_is_left(
     machine: FakeMachine, own_socket: SocketEntry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine.proc_lookups = 2
@@ -126,7 +126,9 @@ def test_a_holder_that_went_meanwhile_is_left_out_if_another_is_left(
     monkeypatch.setattr(procfs, "holders", lambda _inode: [gone])
     none_left = attributor.find(TCP)
 
-    assert pids(one_left) == (os.getpid(),)
+    assert isinstance(one_left.owner, Process)
+    assert one_left.owner.pid == os.getpid()
+    assert one_left.rivals == (Unknown(f"process {gone} is gone"),)
     assert none_left.owner == Unknown(f"process {gone} is gone")
     assert none_left.attribution is Attribution.NONE
 

@@ -225,9 +225,9 @@ def test_a_raw_protocol_names_its_latest_socket_and_how_many_are_open(kernel: Fa
     key = layout.raw_key(1, 255)
     assert kernel.store.raw_sockets(key) is None
 
-    kernel.programs.raw_sockets.put(key, layout.RAW_VALUE.pack(9, 2))
+    kernel.programs.raw_sockets.put(key, layout.RAW_VALUE.pack(9, 2, 0))
 
-    assert kernel.store.raw_sockets(key) == (9, 2)
+    assert kernel.store.raw_sockets(key) == (9, 2, 0)
 
 
 def test_the_kernels_counters_have_names(kernel: FakeOwners) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from nfsnitch.adapters import procfs
 from nfsnitch.adapters.bpf import layout
 from nfsnitch.adapters.bpf.layout import FlowClaim
-from nfsnitch.adapters.bpf.owners import OwnerStore, SocketUser
+from nfsnitch.adapters.bpf.owners import OwnerStore, RawSockets, SocketUser
 from nfsnitch.adapters.rate_limit import RateLimit
 from nfsnitch.adapters.sock_diag import ANSWERED_PROTOCOLS, SockDiag, SocketEntry
 from nfsnitch.core.counters import Counter
@@ -152,18 +152,33 @@ class Attributor:
         if not isinstance(local, Unknown):
             key = layout.port_key(self._netns_cookie, flow.proto, local)
             yield self._owners.cookie_of_port(key)
-        for proto in (flow.proto, _IPPROTO_RAW):
-            yield self._cookie_of_raw(layout.raw_key(self._netns_cookie, proto))
+        yield self._cookie_of_raw(flow)
 
-    def _cookie_of_raw(self, key: bytes) -> int | None:
-        """Return whose packets of a protocol these are, where that is only one."""
-        claim = self._owners.raw_sockets(key)
-        if claim is None or claim.open > 1:
-            return None
-        user = self._owners.socket_user(claim.cookie)
+    def _cookie_of_raw(self, flow: Flow) -> int | None:
+        """Return the one raw socket that can have sent it; None if there is none, or several."""
+        open_ones = [claim for claim in self._raw_claims(flow) if claim.open]
+        lately = self._raw_closed_lately(flow)
+        if sum(claim.open for claim in open_ones) == 1 and not lately:
+            # eBPF has not counted those that are older than its programs.
+            return self._if_open(open_ones[0].cookie) if len(_raw_inodes(flow)) == 1 else None
+        # Of several that were closed lately, the one that was made last is as good as any: who may
+        # open raw sockets may send past us altogether (AF_PACKET).
+        return lately[0].cookie if lately and not open_ones else None
+
+    def _raw_closed_lately(self, flow: Flow) -> list[RawSockets]:
+        """Return the protocols with a raw socket that is closed, and may have sent it before."""
+        until_ns = self._horizon_ns() - _LATE_NS
+        return [each for each in self._raw_claims(flow) if each.closed_ns > max(until_ns, 0)]
+
+    def _raw_claims(self, flow: Flow) -> list[RawSockets]:
+        """Return the raw sockets of its protocol, and those of IPPROTO_RAW, which send any."""
+        keys = (layout.raw_key(self._netns_cookie, proto) for proto in (flow.proto, _IPPROTO_RAW))
+        return [claim for claim in map(self._owners.raw_sockets, keys) if claim is not None]
+
+    def _if_open(self, cookie: int) -> int | None:
+        user = self._owners.socket_user(cookie)
         # The one that was made last may be closed, and the open one another.
-        is_open = user is not None and not user.released_ns
-        return claim.cookie if claim.open == is_open else None
+        return None if user is None or user.released_ns else cookie
 
     def _entry(self, flow: Flow) -> SocketEntry | None:
         try:
@@ -179,7 +194,8 @@ class Attributor:
         if not known:
             return Finding(owners[0], Attribution.NONE, cookie)
         # Who may have it from another, or may as well have sent it: it must be allowed to all.
-        return Finding(known[0], Attribution.PROC, cookie, tuple(known[1:]), shares_port=True)
+        rivals = tuple(owner for owner in owners if owner is not known[0])
+        return Finding(known[0], Attribution.PROC, cookie, rivals, shares_port=True)
 
     def _owners_by_proc(self, flow: Flow, entry: SocketEntry | None) -> list[Owner]:
         """Return who holds the socket, or the raw sockets that could have sent it; never empty."""
@@ -189,13 +205,16 @@ class Attributor:
         if entry is not None:
             inodes = [entry.inode] if entry.inode else []
         else:
-            identifier = flow.icmp.identifier if flow.icmp else Unknown("not ICMP")
-            inodes = procfs.raw_socket_inodes(flow.family, flow.proto, identifier)
+            inodes = _raw_inodes(flow)
+            if self._raw_closed_lately(flow):
+                return [Unknown("a raw socket that may have sent it was closed a moment ago")]
         pids = sorted({pid for inode in inodes for pid in procfs.holders(inode)})
         if len(pids) > _MAX_HOLDERS:
             return [Unknown(f"{len(pids)} processes could have sent it")]
         if pids:
-            return [procfs.process(pid) for pid in pids]
+            gone = [Unknown("the process of another such socket is gone")]
+            missing = gone if len(pids) < len(inodes) else []
+            return [*(procfs.process(pid) for pid in pids), *missing]
         return [self._held_by_nobody(flow, entry)]
 
     def _held_by_nobody(self, flow: Flow, entry: SocketEntry | None) -> Owner:
@@ -214,6 +233,11 @@ class Attributor:
 
 def _finding(user: SocketUser, attribution: Attribution, rivals: tuple[Owner, ...] = ()) -> Finding:
     return Finding(user.owner, attribution, user.cookie, rivals, user.shares_port)
+
+
+def _raw_inodes(flow: Flow) -> list[int]:
+    identifier = flow.icmp.identifier if flow.icmp else Unknown("not ICMP")
+    return procfs.raw_socket_inodes(flow.family, flow.proto, identifier)
 
 
 def _takes_a_raw_socket(flow: Flow) -> bool:

@@ -64,18 +64,11 @@ def executable(pid: int) -> Executable:
     here = _is_file(target, file)
     deleted = target.endswith(_DELETED) and not here
     path = decoded(target.removesuffix(_DELETED) if deleted else target)
-    if here or _in_our_mount_namespace(pid):
-        return Executable(path, file.st_dev, file.st_ino, deleted)
-    # In a namespace of one's own, which takes no privilege, any file can have any name.
-    other = Unknown(f"in a mount namespace of its own it is {path}, which is another file here")
+    if here:
+        return Executable(path, file.st_dev, file.st_ino)
+    # In a mount namespace of one's own, which takes no privilege, any file can have any name.
+    other = Unknown(f"it is {path}, which is {'deleted' if deleted else 'another file here'}")
     return Executable(other, file.st_dev, file.st_ino, deleted)
-
-
-def _in_our_mount_namespace(pid: int) -> bool:
-    with suppress(OSError):
-        ours = (PROC / "self" / "ns" / "mnt").stat().st_ino
-        return (PROC / str(pid) / "ns" / "mnt").stat().st_ino == ours
-    return False
 
 
 def _is_file(path: bytes, file: os.stat_result) -> bool:

@@ -25,7 +25,7 @@ FLOW_VALUE = Struct("=QQ4Q")
 PORT_KEY = Struct("=QHHI")
 PORT_VALUE = Struct("=QQ")
 RAW_KEY = Struct("=QII")
-RAW_VALUE = Struct("=Qq")
+RAW_VALUE = Struct("=QqQ")
 COUNTER_KEY = Struct("=I")
 COUNTER_VALUE = Struct("=Q")
 
@@ -99,7 +99,7 @@ class Image(NamedTuple):
     cgroup: str | Unknown
     args: tuple[str, ...] | Unknown
     mntns: int
-    """Inode number of the mount namespace that `exe` is a path of."""
+    """Inode number of the mount namespace that `exe` is a path of; 0: of none."""
     settled: bool
     """It never changes again, but for arguments that may still come to be known."""
     complete: bool

@@ -70,6 +70,8 @@ class RawSockets(NamedTuple):
     """Of the one that was made last."""
     open: int
     """How many are open."""
+    closed_ns: int
+    """Monotonic; when one was closed last."""
 
 
 class OwnerStore:
@@ -316,6 +318,8 @@ def _same_file_here(path: str, image: Image) -> str | Unknown:
         here = os.stat(encoded(path))  # noqa: PTH116  bytes: any path must do
         if (here.st_dev, here.st_ino) == (image.exe_device, image.exe_inode):
             return path
+    if not image.mntns:
+        return Unknown(f"it is {path}, which is in no directory of any mount namespace")
     return Unknown(f"in a mount namespace of its own it is {path}, which is another file here")
 
 
