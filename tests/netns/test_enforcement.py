@@ -160,7 +160,8 @@ def test_a_conversation_over_udp_goes_on_in_the_kernel(world: World, rules: Writ
         counters = counted(firewall.stop())
 
     assert done.returncode == 0, done.stderr
-    assert counters[Counter.PACKETS] == TRUST_AFTER
+    # Perhaps one more: the next request may be quicker than the label.
+    assert TRUST_AFTER <= counters[Counter.PACKETS] <= TRUST_AFTER + 1
     assert counters[Counter.TRUSTED] == 1
 
 
