@@ -65,9 +65,10 @@ def enter(wish: dict[str, Any], status: int) -> None:
     os.chdir(wish["cwd"])
     if wish["uid"] is not None:
         become_user(wish["uid"], wish["gid"])
-    # The interpreter ignores these two, and what is ignored stays so across exec.
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+    # What is ignored stays so across exec: the interpreter ignores two, the caller's shell others.
+    for number in signal.valid_signals():
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
     os.write(status, b"+")
     os.execve(wish["exe"], wish["argv"], wish["env"])  # noqa: S606  no shell is wanted
 
