@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-BPF_ANY, BPF_NOEXIST = 0, 1
+BPF_ANY = 0
 
 _LOG_LINE_BYTES = 4096
 _LOG_LINES = 400
