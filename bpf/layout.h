@@ -17,7 +17,7 @@ enum {
 	NAME_BYTES = 256,    /* longest single file name (NAME_MAX + 1) */
 	COMM_BYTES = 16,     /* TASK_COMM_LEN */
 	MAX_OWNERS = 262144, /* sockets alive at once */
-	MAX_IMAGES = 16384,  /* processes with such sockets, and their ancestors */
+	MAX_IMAGES = 32768,  /* processes with such sockets, and their ancestors */
 	MAX_FLOWS = 65536,
 	MAX_PORTS = 65536,
 	MAX_RAW_PROTOCOLS = 4096,

@@ -111,6 +111,13 @@ class FakeMap:
         """Yield the keys."""
         yield from list(self._entries)
 
+    def batches(self, size: int) -> Iterator[list[tuple[bytes, bytes]]]:
+        """Yield the entries, *size* at a time."""
+        keys = list(self._entries)
+        for at in range(0, len(keys), size):
+            some = keys[at : at + size]
+            yield [(key, self._entries[key]) for key in some if key in self._entries]
+
 
 class FakeRing:
     """The reading end of a ring buffer in memory; `tell` is the kernel's end."""

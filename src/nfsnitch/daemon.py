@@ -44,7 +44,7 @@ from nfsnitch.worker import Ports, Worker, system_clock
 _TICK_S = 1.0
 _RECORDS_DELAY_S = 0.02
 _LOOK_AGAIN_S = 0.002
-_SWEEP_STEPS_PER_TICK = 4_000
+_SWEEP_STEPS, _SWEEP_AGAIN_S = 200, 0.02
 _PROC_LOOKUPS_PER_S, _PROC_LOOKUPS_AT_ONCE = 20, 40
 
 _START_PROBLEMS = (
@@ -103,6 +103,7 @@ class Daemon:
         self._worker = self._wired(ruleset, namespace, stack)
         self._enforcement = Enforcement(options.queue_num)
         self._sweep: Iterator[None] = iter(())
+        self._sweep_planned = False
         self._records_planned = False
         self._look_planned = False
 
@@ -221,10 +222,20 @@ class Daemon:
 
     def _tick(self) -> None:
         self._sockets_closed()
-        if not sum(1 for _ in islice(self._sweep, _SWEEP_STEPS_PER_TICK)):
-            self._sweep = self._owners.sweep_images()
+        if not self._sweep_planned:
+            self._sweep_on()
         self._interfaces.forget()
         self._loop.call_later(_TICK_S, self._tick)
+
+    def _sweep_on(self) -> None:
+        """Sweep a little; the next time comes with the tick, or soon where there is a crowd."""
+        self._sweep_planned = False
+        done = sum(1 for _ in islice(self._sweep, _SWEEP_STEPS)) < _SWEEP_STEPS
+        if done:
+            self._sweep = self._owners.sweep_images()
+        if not done or self._owners.crowded:
+            self._sweep_planned = True
+            self._loop.call_later(_SWEEP_AGAIN_S, self._sweep_on)
 
     def _call_at(self, when_ns: int, callback: Callable[[], None]) -> None:
         # asyncio's clock is the monotonic one, in seconds. A float of it is good to a microsecond;

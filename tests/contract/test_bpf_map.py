@@ -25,6 +25,7 @@ class SomeMap(Protocol):
     def put(self, key: bytes, value: bytes) -> None: ...
     def remove(self, key: bytes) -> bool: ...
     def keys(self) -> Iterator[bytes]: ...
+    def batches(self, size: int) -> Iterator[list[tuple[bytes, bytes]]]: ...
 
 
 @pytest.fixture(params=["fake", pytest.param("kernel", marks=[pytest.mark.root, pytest.mark.bpf])])
@@ -68,6 +69,30 @@ def test_keys_are_all_there_and_may_be_removed_on_the_way(some_map: SomeMap) -> 
     for key in list(some_map.keys()):
         some_map.remove(key)
     assert list(some_map.keys()) == []
+
+
+@pytest.mark.parametrize("size", [1, 32, 1_000])
+def test_what_stays_is_in_exactly_one_batch_though_others_go_meanwhile(
+    some_map: SomeMap, size: int
+) -> None:
+    stay = {number.to_bytes(KEY_BYTES, "big") for number in range(1, 401)}
+    go = {number.to_bytes(KEY_BYTES, "big") for number in range(401, 801)}
+    for key in stay | go:
+        some_map.put(key, VALUE)
+
+    seen: list[bytes] = []
+    for batch in some_map.batches(size):
+        assert all(value == VALUE for _, value in batch)
+        seen += [key for key, _ in batch]
+        for key, _ in batch:
+            if key in go:
+                some_map.remove(key)
+
+    assert sorted(key for key in seen if key in stay) == sorted(stay)
+
+
+def test_an_empty_map_has_no_entries_in_its_batches(some_map: SomeMap) -> None:
+    assert [entry for batch in some_map.batches(8) for entry in batch] == []
 
 
 def test_a_key_or_value_of_another_size_is_refused(some_map: SomeMap) -> None:

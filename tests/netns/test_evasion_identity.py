@@ -420,6 +420,7 @@ def test_of_three_swarms_of_6000_short_lived_processes_each_one_is_attributed(
         counters = counted(firewall.stop())
 
     assert {record["exe"] for record in records if record["owner"] == "process"} == {str(own)}
-    assert sorted(Sent(record["pid"], record["sport"]) for record in records) == sorted(sent)
+    attributed = [(str(record["pid"]), record["sport"]) for record in records]
+    assert sorted(attributed) == sorted((str(each.pid), each.sport) for each in sent)
     assert counters[Counter.IMAGES_FULL] == 0
     assert counters[Counter.UNATTRIBUTED] == 0

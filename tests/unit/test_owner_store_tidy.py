@@ -8,7 +8,7 @@ from builders import NS_PER_S, KernelImage, KernelOwner, image_key
 from fakes import FakeOwners
 from nfsnitch.adapters.bpf import layout, owners
 from nfsnitch.adapters.bpf.libbpf import SAMPLES_AT_ONCE
-from nfsnitch.adapters.bpf.owners import IMAGE_IDLE_NS, RELEASE_GRACE_NS
+from nfsnitch.adapters.bpf.owners import CROWDED_IDLE_NS, IMAGE_IDLE_NS, RELEASE_GRACE_NS
 
 COOKIE = FakeOwners.COOKIE
 CURL, SHELL, INIT = image_key(300), image_key(200), image_key(1)
@@ -166,10 +166,38 @@ def test_an_image_that_was_swept_away_is_read_anew(kernel: FakeOwners) -> None:
 
 
 def test_a_sweep_goes_in_small_steps(kernel: FakeOwners) -> None:
-    for pid in range(1, 21):
+    for pid in range(1, 1_001):
         kernel.has_image(image_key(pid), KernelImage())
         kernel.has_socket(pid, KernelOwner(image_key(pid)))
 
     steps = sum(1 for _ in kernel.store.sweep_images())
 
-    assert steps == 60  # each owner, each image that one needs, each image
+    assert steps == 4 + 16 + 1_000  # batches of owners, batches of images, each that is needed
+
+
+def test_a_sweep_keeps_the_ancestors_of_what_was_used_a_moment_ago(kernel: FakeOwners) -> None:
+    kernel.has_image(SHELL, KernelImage(last_used_ns=1))
+    kernel.has_image(CURL, KernelImage(last_used_ns=kernel.clock.now_ns, parent=SHELL))
+
+    kernel.sweep()
+
+    assert set(kernel.programs.images.keys()) == {CURL, SHELL}
+
+
+def test_after_many_closed_sockets_what_their_processes_left_goes_sooner(
+    kernel: FakeOwners, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(owners, "CROWD", 2)
+    for number in range(3):
+        kernel.has_image(image_key(number + 1), KernelImage(last_used_ns=kernel.clock.now_ns))
+        kernel.has_socket(number, KernelOwner(image_key(number + 1)))
+        kernel.programs.close_socket(number)
+    kernel.clock.now_ns += CROWDED_IDLE_NS + 1
+    kernel.store.tidy(queue_empty_ns=kernel.clock.now_ns + LATE_NS)
+
+    crowded = kernel.store.crowded
+    kernel.sweep()
+
+    assert crowded
+    assert not kernel.store.crowded
+    assert set(kernel.programs.images.keys()) == set()

@@ -45,6 +45,10 @@ COUNTERS = ("owners-full", "images-full", "releases-lost")
 _ANY_ADDRESS = bytes(16)
 
 
+_USED_NS = Struct("=Q")
+"""The part of it that is behind its parent's key."""
+
+
 class ImageFlag(IntFlag):
     """``enum image_flag``."""
 
@@ -131,6 +135,12 @@ class Image(NamedTuple):
     def exe_deleted(self) -> bool:
         """Whether no name leads to the executable any more."""
         return ImageFlag.EXE_DELETED in self.flags
+
+
+def last_used_ns(raw: bytes) -> int:
+    """Return when an image was last used (monotonic), without reading the rest of it."""
+    (used_ns,) = _USED_NS.unpack_from(raw, IMAGE_KEY.size)
+    return int(used_ns)
 
 
 class OwnerEntry(NamedTuple):

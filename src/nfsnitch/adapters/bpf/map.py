@@ -23,6 +23,7 @@ class BpfMap:
         self._update = library.function("bpf_map_update_elem")
         self._delete = library.function("bpf_map_delete_elem")
         self._next_key = library.function("bpf_map_get_next_key")
+        self._lookup_batch = library.function("bpf_map_lookup_batch")
 
     def get(self, key: bytes) -> bytes | None:
         """Return the value under *key*, None if there is none."""
@@ -48,10 +49,9 @@ class BpfMap:
         return bool(self._delete(self._fd, key) == 0)
 
     def keys(self) -> Iterator[bytes]:
-        """Yield the keys. Entries that come and go meanwhile may be missed or seen twice.
+        """Yield the keys, for maps that do not change meanwhile.
 
-        When the entry under the last key has been removed, the kernel starts from the beginning:
-        the walk ends after as many keys as a full map can have.
+        When the entry under the last key has been removed, the kernel starts from the beginning.
         """
         following = ctypes.create_string_buffer(self._key_bytes)
         key: bytes | None = None
@@ -61,3 +61,43 @@ class BpfMap:
         if ctypes.get_errno() not in (0, errno.ENOENT):
             number = ctypes.get_errno()
             raise OSError(number, os.strerror(number))
+
+    def batches(self, size: int) -> Iterator[list[tuple[bytes, bytes]]]:
+        """Yield the entries of a hash map, about *size* at a time.
+
+        By BPF_MAP_LOOKUP_BATCH (Linux 5.6). The kernel goes from bucket to bucket: what is there
+        all the while is seen exactly once, whatever else comes and goes between two batches.
+
+        Raises:
+            OSError: the kernel refused.
+
+        """
+        position: ctypes.c_uint32 | None = None
+        more = True
+        while more:
+            following, count = ctypes.c_uint32(), ctypes.c_uint32(size)
+            keys = ctypes.create_string_buffer(size * self._key_bytes)
+            values = ctypes.create_string_buffer(size * self._value_bytes)
+            where = None if position is None else ctypes.byref(position)
+            buffers = (ctypes.byref(following), keys, values, ctypes.byref(count), None)
+            more = self._lookup_batch(self._fd, where, *buffers) == 0
+            problem = 0 if more else ctypes.get_errno()
+            if problem == errno.ENOSPC:  # a bucket with more entries than that
+                size *= 2
+                more = True
+                continue
+            if problem not in (0, errno.ENOENT):
+                raise OSError(problem, os.strerror(problem))
+            position = following
+            yield list(
+                zip(
+                    _pieces(keys, count.value, self._key_bytes),
+                    _pieces(values, count.value, self._value_bytes),
+                    strict=True,
+                )
+            )
+
+
+def _pieces(buffer: ctypes.Array[ctypes.c_char], count: int, size: int) -> list[bytes]:
+    used = ctypes.string_at(buffer, count * size)
+    return [used[at : at + size] for at in range(0, len(used), size)]

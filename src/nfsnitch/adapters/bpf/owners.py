@@ -26,6 +26,7 @@ from nfsnitch.adapters.bpf.layout import (
     ImageKey,
     OwnerEntry,
     OwnerFlag,
+    last_used_ns,
 )
 from nfsnitch.adapters.rate_limit import RateLimit
 from nfsnitch.core.counters import Counter
@@ -39,10 +40,16 @@ MAX_RELEASED = 65_536
 """How many of them stay at most."""
 IMAGE_IDLE_NS = 5_000_000_000
 """How long an image stays that no owner refers to."""
+CROWD = 2_000
+"""After so many sockets have gone, their processes may be about to fill the map of images."""
+CROWDED_IDLE_NS = 500_000_000
+"""How long such an image stays then."""
 
 _LATE_NS = 1_000_000
 """How long after its close a socket's last packet may still enter the queue (data held back)."""
 
+_OWNERS_AT_ONCE, _IMAGES_AT_ONCE = 256, 64
+"""In one step of a sweep."""
 _CACHED = 4096
 """Entries of each cache."""
 _MAX_ANCESTORS = 16
@@ -100,6 +107,8 @@ class OwnerStore:
         self._mntns = Path("/proc/self/ns/mnt").stat().st_ino
         self._released: deque[tuple[int, bytes]] = deque()
         """(when heard of, packed cookie), oldest first; as many as `owners` can have."""
+        self._gone = 0
+        """How many owners have been removed since the last sweep began."""
         self._ring = programs.releases(self._heard_of_release)
 
     def fileno(self) -> int:
@@ -165,29 +174,46 @@ class OwnerStore:
         more = self._ring.consume()
         until_ns = max(queue_empty_ns - _LATE_NS, self._clock_ns() - RELEASE_GRACE_NS)
         while self._released and self._released[0][0] <= until_ns:
-            self._programs.owners.remove(self._released.popleft()[1])
+            self._remove_owner(self._released.popleft()[1])
         while len(self._released) > MAX_RELEASED:
-            self._programs.owners.remove(self._released.popleft()[1])
+            self._remove_owner(self._released.popleft()[1])
         return more
+
+    @property
+    def crowded(self) -> bool:
+        """Whether so many sockets have gone that a sweep of the images should not wait."""
+        return self._gone >= CROWD
 
     def sweep_images(self) -> Iterator[None]:
         """Remove the images that nothing needs, in small steps: run one step at a time."""
-        idle_since_ns = self._clock_ns() - IMAGE_IDLE_NS
+        idle_since_ns = self._clock_ns() - (CROWDED_IDLE_NS if self.crowded else IMAGE_IDLE_NS)
+        self._gone = 0
         needed: set[bytes] = set()
-        for cookie in self._programs.owners.keys():  # noqa: SIM118  not a dict
-            raw = self._programs.owners.get(cookie)
-            if raw is not None:
-                needed.add(OwnerEntry.unpacked(raw).image_key)
+        idle: list[bytes] = []
+        for entries in self._programs.owners.batches(_OWNERS_AT_ONCE):
+            needed.update(OwnerEntry.unpacked(raw).image_key for _, raw in entries)
             yield
+        for entries in self._programs.images.batches(_IMAGES_AT_ONCE):
+            for key, raw in entries:
+                (idle.append if last_used_ns(raw) < idle_since_ns else needed.add)(key)
+            yield
+        # A new socket of a process that is known does not touch the images of its ancestors.
         for key in list(needed):
             needed.update(key for key, _ in self._chain(self._image(key)))
             yield
-        for key in list(self._programs.images.keys()):
-            yield
-            image = None if key in needed else self._read_image(key)
-            if image is not None and image.last_used_ns < idle_since_ns:
+        for key in idle:
+            if key not in needed and self._is_idle(key, idle_since_ns):
                 self._programs.images.remove(key)
                 self._forget(key)
+            yield
+
+    def _is_idle(self, key: bytes, since_ns: int) -> bool:
+        raw = self._programs.images.get(key)
+        return raw is not None and last_used_ns(raw) < since_ns
+
+    def _remove_owner(self, packed_cookie: bytes) -> None:
+        self._programs.owners.remove(packed_cookie)
+        self._gone += 1
 
     def _heard_of_release(self, address: int, size: int) -> None:
         cookie = ctypes.string_at(address, size)
