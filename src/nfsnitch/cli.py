@@ -18,6 +18,7 @@ from nfsnitch.commands.explain import NOT_GIVEN, Question, explain, explain_json
 from nfsnitch.core.flow import NO_PORTS, packed_address
 from nfsnitch.core.owner import Kernel, Owner
 from nfsnitch.core.text import shown
+from nfsnitch.lean import import_asyncio
 from nfsnitch.options import DEFAULT_QUEUE_NUM, DEFAULT_RULES, RunOptions
 
 T = TypeVar("T")
@@ -132,6 +133,7 @@ def _rules(options: argparse.Namespace) -> tuple[Path, ...]:
 
 
 def _run(options: argparse.Namespace) -> int:
+    import_asyncio()
     from nfsnitch import daemon  # noqa: PLC0415  it loads what check and explain can do without
 
     run_options = RunOptions(

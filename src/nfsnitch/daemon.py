@@ -37,11 +37,13 @@ from nfsnitch.core.counters import Counter
 from nfsnitch.core.engine import Engine
 from nfsnitch.core.record import Record
 from nfsnitch.core.rule import Ruleset
+from nfsnitch.lean import return_free_memory
 from nfsnitch.options import RunOptions
 from nfsnitch.resources import bpf_object
 from nfsnitch.worker import Ports, Worker, system_clock
 
 _TICK_S = 1.0
+_TRIM_S = 60.0
 _RECORDS_DELAY_S = 0.02
 _LOOK_AGAIN_S = 0.002
 _SWEEP_STEPS, _SWEEP_AGAIN_S = 200, 0.02
@@ -145,6 +147,7 @@ class Daemon:
         self._loop.add_reader(self._owners, self._sockets_closed)
         self._enforcement.install()
         self._tick()
+        self._trim()
 
     def serve(self) -> None:
         """Handle packets until a signal says stop.
@@ -226,6 +229,10 @@ class Daemon:
             self._sweep_on()
         self._interfaces.forget()
         self._loop.call_later(_TICK_S, self._tick)
+
+    def _trim(self) -> None:
+        return_free_memory()
+        self._loop.call_later(_TRIM_S, self._trim)
 
     def _sweep_on(self) -> None:
         """Sweep a little; the next time comes with the tick, or soon where there is a crowd."""

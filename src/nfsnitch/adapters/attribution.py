@@ -25,7 +25,7 @@ _PROTOCOLS_WITH_SOCKETS = ANSWERED_PROTOCOLS | {33, 115, 132}
 _MAX_HOLDERS = 8
 _LATE_NS = 1_000_000
 """How long after its close a socket's last packet may still enter the queue (data held back)."""
-_REMEMBERED_SENDERS = 4_096
+_REMEMBERED_SENDERS = 1_024
 _FORGOTTEN = Unknown("its socket is closed, and whose it was is not known any more")
 _NO_SOCKET = Unknown("which socket sent it is not known")
 

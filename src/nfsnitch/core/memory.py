@@ -15,7 +15,7 @@ from nfsnitch.core.decision import Decision
 from nfsnitch.core.flow import Flow, Protocol
 from nfsnitch.core.unknown import Unknown
 
-MAX_DECIDED = 8_192
+MAX_DECIDED = 2_048
 MAX_TRUSTED = 16_384
 """Flows."""
 TRUST_AFTER = 8

@@ -1,0 +1,62 @@
+"""What the daemon may cost: time to start, and memory."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from builders import WriteRules
+from nfsnitch.lab.firewall import Firewall, having
+from nfsnitch.lab.programs import build_program, swarm
+from nfsnitch.lab.services import SINK_PORT
+from nfsnitch.lab.world import World
+
+pytestmark = [pytest.mark.root, pytest.mark.netns, pytest.mark.bpf, pytest.mark.slow]
+
+ALLOW = "default: deny\nrules: [{name: everything, action: allow}]\n"
+START_S = 1.0
+MEMORY_KB = 40 * 1024
+STARTS = 5
+PROCESSES = 5_000
+
+
+def resident_kb(pid: int) -> int:
+    """Return how much memory a process has in use now (proc_pid_status(5), VmRSS)."""
+    lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
+    (found,) = (line.split()[1] for line in lines if line.startswith("VmRSS:"))
+    return int(found)
+
+
+def processor_s(pid: int) -> float:
+    """Return how long a process has kept the processor busy (proc_pid_stat(5), utime and stime)."""
+    stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    utime, stime = stat.rpartition(")")[2].split()[11:13]
+    return (int(utime) + int(stime)) / os.sysconf("SC_CLK_TCK")
+
+
+def test_from_its_start_until_it_enforces_takes_less_than_a_second(
+    world: World, rules: WriteRules
+) -> None:
+    file = rules(ALLOW)
+    used_s: list[float] = []
+    for _ in range(STARTS):
+        with Firewall(world, [file]) as firewall:
+            used_s.append(processor_s(firewall.child.pid))
+
+    # It waits for nothing, so that on an idle machine this is the time it takes.
+    assert min(used_s) < START_S, used_s
+
+
+@pytest.mark.usefixtures("services")
+def test_after_thousands_of_short_lived_processes_it_still_fits_into_40_mb(
+    world: World, rules: WriteRules
+) -> None:
+    own = world.own_copy(build_program("one_datagram"), "short-lived")
+    with Firewall(world, [rules(ALLOW)]) as firewall:
+        swarm(world, PROCESSES, own, "192.0.2.1", str(SINK_PORT))
+        firewall.wait_for_records(having(proto="udp"), PROCESSES, timeout_s=60)
+        used_kb = resident_kb(firewall.child.pid)
+
+    assert used_kb < MEMORY_KB
