@@ -1,41 +1,32 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What happens in each hook. All return ALLOW: refusing is the packet path's business. */
+/* What happens in the hooks of `cgroup` mode. All return ALLOW: refusing is the packet path's business. */
 #ifndef NFSNITCH_HOOKS_H
 #define NFSNITCH_HOOKS_H
 
 enum { ALLOW = 1 };
 
-/* Makes the current process the owner of a socket. `flags` are of enum owner_flag. */
-static __noinline int record_owner(__u64 cookie, __u32 flags)
-{
-	struct task_struct *task = (void *)bpf_get_current_task();
-	struct owner *present = bpf_map_lookup_elem(&owners, &cookie);
-	struct owner owner = {};
-
-	owner.created_ns = present ? present->created_ns : bpf_ktime_get_ns();
-	remember_image(&owner.image, task);
-	owner.flags = flags;
-	owner.tid = BPF_CORE_READ(task, pid);
-	owner.uid = BPF_CORE_READ(task, cred, fsuid.val);
-	owner.gid = BPF_CORE_READ(task, cred, fsgid.val);
-	owner.netns = BPF_CORE_READ(task, nsproxy, net_ns, ns.inum);
-	BPF_CORE_READ_STR_INTO(&owner.comm, task, comm);
-	if (bpf_map_update_elem(&owners, &cookie, &owner, BPF_ANY))
-		count(COUNT_OWNERS_FULL);
-	return ALLOW;
-}
-
+/* Of the kernel's own sockets no owner is kept: they are released without a hook being run. */
 static __always_inline int socket_used(struct sock *sk, __u64 cookie)
 {
-	return record_owner(cookie, OWNER_USED | (shares_port(sk) ? OWNER_SHARES_PORT : 0));
+	struct sock *held = held_by_program(sk);
+
+	if (held != sk)
+		cookie = present_cookie(held);
+	if (cookie && !is_kernels(held))
+		record_owner(cookie, OWNER_USED | (shares_port(sk) ? OWNER_SHARES_PORT : 0));
+	return ALLOW;
 }
 
 static __always_inline int socket_created(struct sock *sk, __u64 cookie)
 {
-	if (!is_raw(sk))
-		return record_owner(cookie, 0);
-	count_raw_socket(sk, cookie, 1);
-	return record_owner(cookie, OWNER_USED); /* it may send without any further hook being run */
+	__u32 flags = 0;
+
+	if (is_raw(sk)) {
+		count_raw_socket(sk, cookie, 1);
+		flags = OWNER_USED; /* it may send without any further hook being run */
+	}
+	record_owner(cookie, flags);
+	return ALLOW;
 }
 
 /* Sets what every datagram's key has; the source address is zero where routing will choose it. */
@@ -124,26 +115,11 @@ static __always_inline int tcp_connecting(struct bpf_sock_ops *ctx, __u64 cookie
 	if (!typed)
 		return ALLOW;
 	sk = plain_address(typed);
+	if (held_by_program(sk) != sk)
+		cookie = present_cookie(held_by_program(sk));
 	remember_flow(sk, cookie);
 	remember_port(sk, cookie); /* where netfilter changes the destination, the tuple leads nowhere */
 	return ALLOW;
-}
-
-/*
- * Tells user space to remove the owner; if it does not listen, removes it here and now. User space
- * looks once a second by itself, so it is woken only when the ring fills up faster than that, or
- * when it may have to take back its trust in the socket's flows.
- */
-static __always_inline void announce_release(__u64 cookie, bool at_once)
-{
-	struct release release = { .cookie = cookie };
-	bool filling = bpf_ringbuf_query(&releases, BPF_RB_AVAIL_DATA) > RELEASES_BYTES / 4;
-	__u64 wakeup = at_once || filling ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
-
-	if (bpf_ringbuf_output(&releases, &release, sizeof(release), wakeup)) {
-		bpf_map_delete_elem(&owners, &cookie);
-		count(COUNT_RELEASES_LOST);
-	}
 }
 
 /*
@@ -153,7 +129,7 @@ static __always_inline void announce_release(__u64 cookie, bool at_once)
 static __always_inline int socket_released(struct sock *sk, __u64 cookie)
 {
 	struct owner *owner = bpf_map_lookup_elem(&owners, &cookie);
-	bool is_tcp = BPF_CORE_READ(sk, sk_protocol) == IPPROTO_TCP;
+	bool tcp = is_tcp(sk);
 
 	if (owner && is_raw(sk))
 		count_raw_socket(sk, cookie, -1);
@@ -163,14 +139,14 @@ static __always_inline int socket_released(struct sock *sk, __u64 cookie)
 	}
 	if (owner)
 		owner->released_ns = bpf_ktime_get_ns();
-	if (owner && !is_tcp && !is_raw(sk)) {
+	if (owner && !tcp && !is_raw(sk)) {
 		if (BPF_CORE_READ(sk, __sk_common.skc_dport))
 			remember_flow(sk, cookie);
 		remember_port(sk, cookie);
 	}
 	/* Also of sockets older than these programs: their flows may be trusted, but for TCP's. */
-	if (owner || !is_tcp)
-		announce_release(cookie, !is_tcp);
+	if (owner || !tcp)
+		announce_release(cookie, !tcp);
 	return ALLOW;
 }
 

@@ -115,6 +115,7 @@ struct cred {
 };
 
 struct task_struct {
+	unsigned int flags;
 	int pid;
 	int tgid;
 	__u64 start_boottime;
@@ -139,28 +140,92 @@ struct in6_addr {
 	} in6_u;
 };
 
+typedef struct {
+	__s64 counter;
+} atomic64_t;
+
+struct sock;
+
 struct sock_common {
 	__u32 skc_daddr;
 	__u32 skc_rcv_saddr;
 	__u16 skc_dport;
 	__u16 skc_num;
 	unsigned short skc_family;
+	volatile unsigned char skc_state;
 	unsigned char skc_reuse : 4;
 	unsigned char skc_reuseport : 1;
 	possible_net_t skc_net;
 	struct in6_addr skc_v6_daddr;
 	struct in6_addr skc_v6_rcv_saddr;
+	atomic64_t skc_cookie;
+	struct sock *skc_listener; /* of a request: who listens */
 };
 
 struct sock {
 	struct sock_common __sk_common;
+	__u8 sk_kern_sock : 1;
 	__u16 sk_type;
 	__u16 sk_protocol;
+};
+
+struct socket {
+	struct sock *sk;
+};
+
+struct inet_connection_sock {
+	void *icsk_ulp_data;
+};
+
+struct tcp_sock {
+	bool is_mptcp;
+};
+
+struct mptcp_subflow_context { /* net/mptcp/protocol.h */
+	struct sock *conn;
+};
+
+struct sk_buff {
+	unsigned int len;
+	unsigned int data_len;
+	__u16 network_header;
+	unsigned char *head;
+	unsigned char *data;
+};
+
+struct nf_hook_state {
+	__u8 hook;
+	__u8 pf;
+	struct sock *sk;
+	struct net *net;
 };
 
 #pragma clang attribute pop
 
 /* Not in the kernel's UAPI headers. */
-enum { AF_INET6 = 10, SOCK_RAW = 3, IPPROTO_TCP = 6 };
+enum { AF_INET = 2, AF_INET6 = 10, SOCK_RAW = 3 };
+enum { TCP_TIME_WAIT = 6, TCP_CLOSE = 7, TCP_NEW_SYN_RECV = 12 }; /* skc_state */
+enum { PF_KTHREAD = 0x00200000 }; /* task_struct.flags */
+enum { NF_INET_LOCAL_OUT = 3 };
+
+/* IANA protocol numbers. */
+enum {
+	IPPROTO_HOPOPTS = 0,
+	IPPROTO_ICMP = 1,
+	IPPROTO_TCP = 6,
+	IPPROTO_UDP = 17,
+	IPPROTO_ROUTING = 43,
+	IPPROTO_FRAGMENT = 44,
+	IPPROTO_AH = 51,
+	IPPROTO_ICMPV6 = 58,
+	IPPROTO_NONE = 59,
+	IPPROTO_DSTOPTS = 60,
+	IPPROTO_SCTP = 132,
+	IPPROTO_MH = 135,
+	IPPROTO_UDPLITE = 136,
+	IPPROTO_HIP = 139,
+	IPPROTO_SHIM6 = 140,
+	IPPROTO_MPTCP = 262, /* not IANA's: Linux's own */
+};
 
 #endif

@@ -72,7 +72,8 @@ struct image {
 };
 
 enum owner_flag {
-	OWNER_USED = 1 << 0,        /* connected or sent through; else it was only made */
+	/* Connected or sent through; with a probe on the queue: a packet of it was queued. */
+	OWNER_USED = 1 << 0,
 	OWNER_SHARES_PORT = 1 << 1, /* SO_REUSEADDR or SO_REUSEPORT: others may have its port, too */
 };
 
@@ -90,7 +91,10 @@ struct owner {
 	char comm[COMM_BYTES];
 };
 
-/* A flow as the packet will name it. IPv4 addresses fill the first four bytes. */
+/*
+ * A flow as the packet will name it. IPv4 addresses fill the first four bytes. Where the probe on the
+ * queue writes it, `sport` may also be the identifier of an ICMP echo; what has no ports has 0.
+ */
 struct flow_key {
 	__u64 netns_cookie;
 	__u8 saddr_be[16]; /* zero: left to the routing table */
@@ -101,6 +105,10 @@ struct flow_key {
 	__u8 proto;
 	__u16 padding;
 };
+
+/* In place of a cookie. Real ones count up from 1. */
+#define COOKIE_KERNEL (~0ULL)         /* the kernel sends, by no program's socket */
+#define COOKIE_UNNUMBERED (~0ULL - 1) /* a program's socket that has no cookie yet */
 
 /* Who sends with a tuple. The kernel gives a port away again as soon as its socket is closed, when a
  * packet of the old socket may still wait in the queue; so whose it was before is kept. */

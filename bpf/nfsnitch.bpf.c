@@ -1,17 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Records who uses which socket. Every hook runs in the context of the process in question, before
- * the first packet exists, and none of them ever refuses anything.
+ * Records who uses which socket, and which packet is whose. Hooks on sockets run in the context of the
+ * process in question, before the first packet exists; none of them ever refuses anything.
  *
- *   sock_create       every socket gets an owner, its creator
- *   connect, sendmsg  whoever uses it becomes the owner
- *   sockops           TCP: the tuple, just before the SYN leaves
- *   sock_release      the tuple of what sock_diag will no longer find; the owner is told to go
+ * User space switches on the programs of one attach mode (adapters/bpf/modes.py) and loads no others:
+ *
+ *            who                                  which packet                  until
+ *   cgroup   sock_create, connect, sendmsg        sockops (TCP), sendmsg,       sock_release
+ *                                                 sock_release
+ *   lsm      socket_post_create, socket_connect,  nf_queue                      inet_release
+ *            socket_sendmsg, inet_stream_connect
+ *   kprobe   sock_create, inet_*_connect,         nf_queue                      inet_release
+ *            inet*_sendmsg
  */
 #include <stdbool.h>
 #include <stddef.h>
 
 #include <linux/bpf.h>
+#include <linux/ptrace.h>
 
 #include <bpf/bpf_helpers.h>
 
@@ -25,11 +31,16 @@
 #include "maps.h"
 
 #include "image.h"
+#include "owner.h"
+#include "packet.h"
 #include "socket.h"
 
 #include "hooks.h"
+#include "probes.h"
 
 char LICENSE[] SEC("license") = "GPL";
+
+/* cgroup mode; kprobe mode, too, attaches sock_create: only there a new socket can get its cookie. */
 
 SEC("cgroup/sock_create")
 int nfsnitch_sock_create(struct bpf_sock *ctx)
@@ -73,4 +84,64 @@ int nfsnitch_sockops(struct bpf_sock_ops *ctx)
 	return ctx->op == BPF_SOCK_OPS_TCP_CONNECT_CB ?
 		       tcp_connecting(ctx, bpf_get_socket_cookie(ctx)) :
 		       ALLOW;
+}
+
+/* lsm mode. Where fentry programs are refused, the two kprobes of the same name stand in for them. */
+
+SEC("lsm/socket_post_create")
+int BPF_PROG(nfsnitch_lsm_create, struct socket *sock)
+{
+	return process_makes(numbered_inet_sock_of(sock));
+}
+
+SEC("lsm/socket_connect")
+int BPF_PROG(nfsnitch_lsm_connect, struct socket *sock)
+{
+	return process_uses(numbered_inet_sock_of(sock));
+}
+
+SEC("lsm/socket_sendmsg")
+int BPF_PROG(nfsnitch_lsm_sendmsg, struct socket *sock)
+{
+	return process_uses(numbered_inet_sock_of(sock));
+}
+
+SEC("fentry/inet_stream_connect")
+int BPF_PROG(nfsnitch_fentry_connect, struct socket *sock)
+{
+	return process_connects_kernels(numbered_inet_sock_of(sock));
+}
+
+SEC("fentry/inet_release")
+int BPF_PROG(nfsnitch_fentry_release, struct socket *sock)
+{
+	return socket_closes(numbered_inet_sock_of(sock));
+}
+
+SEC("fentry/nf_queue")
+int BPF_PROG(nfsnitch_fentry_queue, struct sk_buff *skb, struct nf_hook_state *state)
+{
+	if (state->sk)
+		bpf_get_socket_cookie(state->sk);
+	return packet_queued(plain_address(skb), plain_address(state));
+}
+
+/* kprobe mode. The first is attached to each function that connects, and each that sends. */
+
+SEC("kprobe")
+int BPF_KPROBE(nfsnitch_kprobe_use, struct socket *sock)
+{
+	return process_uses(inet_sock_of(sock));
+}
+
+SEC("kprobe/inet_release")
+int BPF_KPROBE(nfsnitch_kprobe_release, struct socket *sock)
+{
+	return socket_closes(inet_sock_of(sock));
+}
+
+SEC("kprobe/nf_queue")
+int BPF_KPROBE(nfsnitch_kprobe_queue, struct sk_buff *skb, struct nf_hook_state *state)
+{
+	return packet_queued(skb, state);
 }

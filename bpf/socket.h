@@ -117,6 +117,49 @@ static __always_inline void remember_port(struct sock *sk, __u64 cookie)
 	bpf_map_update_elem(&ports, &key, &value, BPF_ANY);
 }
 
+static __always_inline bool is_raw(struct sock *sk)
+{
+	return BPF_CORE_READ(sk, sk_type) == SOCK_RAW;
+}
+
+static __always_inline bool is_tcp(struct sock *sk)
+{
+	__u16 proto = BPF_CORE_READ(sk, sk_protocol);
+
+	return proto == IPPROTO_TCP || proto == IPPROTO_MPTCP;
+}
+
+/* The cookie that a socket has got already; 0: nobody has asked for it yet, so it has none. */
+static __always_inline __u64 present_cookie(struct sock *sk)
+{
+	return BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
+}
+
+/* Whether the kernel made the socket for itself; nothing of it stands in any file descriptor. */
+static __always_inline bool is_kernels(struct sock *sk)
+{
+	return BPF_CORE_READ_BITFIELD_PROBED(sk, sk_kern_sock);
+}
+
+/*
+ * The socket that a program has in its hands: with multipath TCP, the kernel makes a TCP socket of its
+ * own for each path; all others are that socket themselves.
+ */
+static __always_inline struct sock *held_by_program(struct sock *sk)
+{
+	struct mptcp_subflow_context *subflow;
+	struct sock *held;
+
+	if (!bpf_core_field_exists(struct tcp_sock, is_mptcp) ||
+	    !bpf_core_field_exists(struct mptcp_subflow_context, conn) ||
+	    BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP || is_raw(sk) ||
+	    !BPF_CORE_READ((struct tcp_sock *)sk, is_mptcp))
+		return sk;
+	subflow = BPF_CORE_READ((struct inet_connection_sock *)sk, icsk_ulp_data);
+	held = subflow ? BPF_CORE_READ(subflow, conn) : NULL;
+	return held ? held : sk;
+}
+
 /* Counts one raw socket more (change 1) or less (-1) of its protocol. */
 static __always_inline void count_raw_socket(struct sock *sk, __u64 cookie, __s64 change)
 {
@@ -136,11 +179,6 @@ static __always_inline void count_raw_socket(struct sock *sk, __u64 cookie, __s6
 	else
 		value->closed_ns = bpf_ktime_get_ns();
 	__sync_fetch_and_add(&value->open, change);
-}
-
-static __always_inline bool is_raw(struct sock *sk)
-{
-	return BPF_CORE_READ(sk, sk_type) == SOCK_RAW;
 }
 
 #endif

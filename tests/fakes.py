@@ -18,6 +18,7 @@ from nfsnitch.adapters.bpf.libbpf import SAMPLES_AT_ONCE
 from nfsnitch.adapters.bpf.owners import OwnerStore
 from nfsnitch.adapters.rate_limit import RateLimit
 from nfsnitch.adapters.sock_diag import SockDiag, SocketEntry
+from nfsnitch.core.attach import AttachMode
 from nfsnitch.core.counters import Counter
 from nfsnitch.core.decision import Verdict
 from nfsnitch.core.flow import Flow
@@ -159,6 +160,7 @@ class FakePrograms:
         self.ports = FakeMap(*SIZES["ports"])
         self.raw_sockets = FakeMap(*SIZES["raw_sockets"])
         self.counters = FakeMap(*SIZES["counters"])
+        self.mode = AttachMode.CGROUP
         self.rings: list[FakeRing] = []
 
     def releases(self, on_sample: Callable[[int, int], None]) -> FakeRing:

@@ -15,6 +15,7 @@ from nfsnitch.adapters.rulefile.problems import Refused, quoted
 from nfsnitch.adapters.rulefile.values import Known, has_ports, parse_dport, parse_proto, parse_uid
 from nfsnitch.commands.check import check
 from nfsnitch.commands.explain import NOT_GIVEN, Question, explain, explain_json, process
+from nfsnitch.core.attach import AttachMode
 from nfsnitch.core.flow import NO_PORTS, packed_address
 from nfsnitch.core.owner import Kernel, Owner
 from nfsnitch.core.text import shown
@@ -73,7 +74,18 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.description = "Enforce rules in this network namespace until SIGTERM or SIGINT."
     _add_rules(parser)
     parser.add_argument(
-        "--cgroup", type=Path, metavar="PATH", help="watch processes below this cgroup directory"
+        "--attach",
+        type=AttachMode,
+        choices=list(AttachMode),
+        default=AttachMode.AUTO,
+        metavar="MODE",
+        help="where to put the eBPF programs: auto (the best that works), lsm, kprobe, cgroup",
+    )
+    parser.add_argument(
+        "--cgroup",
+        type=Path,
+        metavar="PATH",
+        help="put the hooks of a cgroup on this directory; mode cgroup watches processes below it",
     )
     parser.add_argument(
         "--queue",
@@ -139,6 +151,7 @@ def _run(options: argparse.Namespace) -> int:
     run_options = RunOptions(
         rules=_rules(options),
         cgroup=options.cgroup,
+        attach=options.attach,
         queue_num=options.queue,
         records=options.records,
     )

@@ -18,10 +18,10 @@ from contextlib import ExitStack, closing, suppress
 from itertools import islice
 from typing import Any, TextIO
 
-from nfsnitch.adapters import cgroups, netns, rulefile
+from nfsnitch.adapters import netns, rulefile
 from nfsnitch.adapters.attribution import Attributor
-from nfsnitch.adapters.bpf.core_loader import attached
 from nfsnitch.adapters.bpf.libbpf import BpfError
+from nfsnitch.adapters.bpf.modes import attached
 from nfsnitch.adapters.bpf.owners import OwnerStore
 from nfsnitch.adapters.conntrack import Conntrack
 from nfsnitch.adapters.enforcement import Enforcement, EnforcementError
@@ -78,6 +78,9 @@ def run(options: RunOptions) -> int:
     return 0
 
 
+_log = logging.getLogger(__name__)
+
+
 class Daemon:
     """All parts, wired."""
 
@@ -112,6 +115,8 @@ class Daemon:
     def _wired(self, ruleset: Ruleset, namespace: int, stack: ExitStack) -> Worker:
         conntrack = stack.enter_context(closing(Conntrack(ACCEPTED_LABEL)))
         sock_diag = stack.enter_context(closing(SockDiag()))
+        if self._owners.needs_cookies:
+            sock_diag.give_cookies()
         attributor = Attributor(
             self._owners,
             sock_diag,
@@ -133,8 +138,8 @@ class Daemon:
         return Worker(Engine(ruleset, namespace), ports, self._counters)
 
     def _recorded_owners(self, options: RunOptions, stack: ExitStack) -> OwnerStore:
-        cgroup = options.cgroup or cgroups.v2_root()
-        programs = stack.enter_context(attached(bpf_object(), cgroup))
+        programs = stack.enter_context(attached(bpf_object(), options.cgroup, options.attach))
+        _log.info("attach mode %s: %s", programs.mode, programs.why)
         store = OwnerStore(programs, self._socket_closed, self._proc_limit)
         return stack.enter_context(closing(store))
 

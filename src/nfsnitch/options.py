@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from nfsnitch.core.attach import AttachMode
+
 DEFAULT_RULES = Path("/etc/nfsnitch/rules.yaml")
 DEFAULT_QUEUE_NUM = 7301
 
@@ -16,7 +18,13 @@ class RunOptions:
     rules: tuple[Path, ...] = (DEFAULT_RULES,)
     """Rule files, merged in this order."""
     cgroup: Path | None = None
-    """Directory of the cgroup v2 whose processes are watched; None for the root of them all."""
+    """Directory of the cgroup v2 that hooks of a cgroup are put on; None for the root of them all.
+
+    In `AttachMode.CGROUP` the processes below it are those that are watched; the other modes watch
+    all.
+    """
+    attach: AttachMode = AttachMode.AUTO
+    """Where the eBPF programs sit."""
     queue_num: int = DEFAULT_QUEUE_NUM
     """NFQUEUE number, 0-65535."""
     records: str | None = None

@@ -9,7 +9,7 @@ from typing import Protocol
 import pytest
 
 from fakes import FakeMap
-from nfsnitch.adapters.bpf.core_loader import attached
+from nfsnitch.adapters.bpf.modes import attached
 from nfsnitch.adapters.bpf.layout import SIZES
 from nfsnitch.resources import bpf_object
 

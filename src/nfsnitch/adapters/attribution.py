@@ -27,6 +27,7 @@ _LATE_NS = 1_000_000
 """How long after its close a socket's last packet may still enter the queue (data held back)."""
 _REMEMBERED_SENDERS = 1_024
 _FORGOTTEN = Unknown("its socket is closed, and whose it was is not known any more")
+_BY_KERNEL = Kernel("no program's socket sent it")
 _NO_SOCKET = Unknown("which socket sent it is not known")
 
 
@@ -65,6 +66,8 @@ class Attributor:
 
     def find(self, flow: Flow) -> Finding:
         """Return the owner of *flow* and how it was found."""
+        if self._owners.sees_packets:
+            return self._by_queue_probe(flow)
         users = self._users_by_flow(flow)
         if users and not users[-1].released_ns:
             return self._chosen(flow, users, Attribution.FLOW_MAP)
@@ -78,6 +81,51 @@ class Attributor:
         before = [each for each in users if each.cookie != user.cookie]
         return self._chosen(flow, [*before, user], Attribution.SOCK_DIAG)
 
+    def _by_queue_probe(self, flow: Flow) -> Finding:
+        """Return who sent it by what the probe on the queue has written down.
+
+        Each packet's sender is there before the packet is here. It is not the sender of this one
+        only if another socket sent with the same tuple while this one waited: that is why a claim
+        younger than the horizon has rivals.
+        """
+        claim = self._owners.claim_on_flow(layout.packet_key(self._netns_cookie, flow))
+        if claim is None:  # pushed out; or the probe was not run (see ADR 7)
+            return self._by_tables(flow, None)
+        earlier = self._still_waiting(claim)
+        if not earlier:
+            self._seen_ns = max(self._seen_ns, claim.since_ns)
+        user = self._sender(claim.cookie)
+        if user is not None:
+            return self._chosen(flow, [*earlier, user], Attribution.QUEUE_PROBE)
+        found = self._by_tables(flow, claim.cookie)
+        return found._replace(rivals=(*found.rivals, *(each.owner for each in earlier)))
+
+    def _still_waiting(self, claim: FlowClaim) -> list[SocketUser]:
+        """Return who sent with the tuple before, where packets of theirs may not be known yet."""
+        if claim.since_ns + _LATE_NS <= self._horizon_ns():
+            return []
+        users = map(self._sender, reversed(claim.previous))
+        return [user for user in users if user is not None and self._may_be_late(user)]
+
+    def _sender(self, cookie: int) -> SocketUser | None:
+        if cookie == layout.COOKIE_KERNEL:
+            return SocketUser(cookie, _BY_KERNEL, 0, 0, shares_port=True)
+        return None if cookie == layout.COOKIE_UNNUMBERED else self._owners.socket_user(cookie)
+
+    def _by_tables(self, flow: Flow, cookie: int | None) -> Finding:
+        """Return what the kernel's tables and /proc say, of the socket *cookie* if one is named."""
+        entry = self._entry(flow)
+        named = cookie is not None and cookie != layout.COOKIE_UNNUMBERED
+        if entry is None:
+            listed = flow.proto in ANSWERED_PROTOCOLS and cookie is not None
+            return _nobody_any_more() if listed else self._by_proc(flow, None)
+        if named and entry.cookie != cookie:
+            return _nobody_any_more()
+        user = self._owners.socket_user(entry.cookie)
+        if user is None:
+            return self._by_proc(flow, entry)
+        return _finding(user, Attribution.SOCK_DIAG)
+
     def _by_closed_socket(self, flow: Flow) -> Finding:
         # It may have been closed since the first look: closing it writes its tuple first, and takes
         # it out of the kernel's tables after that.
@@ -87,7 +135,7 @@ class Attributor:
         if any(self._claims(flow)):
             # Some socket had the tuple, and no longer says whose it was. To go on looking would
             # find somebody's raw socket at best.
-            return Finding(_FORGOTTEN, Attribution.NONE, _NO_SOCKET)
+            return _nobody_any_more()
         for cookie in self._cookies_by_port(flow):
             user = None if cookie is None else self._possible_user(cookie)
             if user is not None:
@@ -122,9 +170,11 @@ class Attributor:
     def _possible_user(self, cookie: int) -> SocketUser | None:
         """Return who uses a socket, unless it was closed so early that no packet of it is left."""
         user = self._owners.socket_user(cookie)
-        if user is None or not user.released_ns:
-            return user
-        return user if user.released_ns + _LATE_NS > self._horizon_ns() else None
+        return user if user is not None and self._may_be_late(user) else None
+
+    def _may_be_late(self, user: SocketUser) -> bool:
+        """Whether packets of a socket may still come: it is open, or was when they were queued."""
+        return not user.released_ns or user.released_ns + _LATE_NS > self._horizon_ns()
 
     def _horizon_ns(self) -> int:
         """Return a time before which no packet was queued that is still to come (monotonic).
@@ -232,7 +282,12 @@ class Attributor:
 
 
 def _finding(user: SocketUser, attribution: Attribution, rivals: tuple[Owner, ...] = ()) -> Finding:
-    return Finding(user.owner, attribution, user.cookie, rivals, user.shares_port)
+    cookie = _NO_SOCKET if user.cookie == layout.COOKIE_KERNEL else user.cookie
+    return Finding(user.owner, attribution, cookie, rivals, user.shares_port)
+
+
+def _nobody_any_more() -> Finding:
+    return Finding(_FORGOTTEN, Attribution.NONE, _NO_SOCKET)
 
 
 def _raw_inodes(flow: Flow) -> list[int]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
+from collections.abc import Iterator
+from contextlib import closing
 from struct import Struct
 from typing import NamedTuple
 
@@ -12,7 +15,9 @@ from nfsnitch.core.unknown import Unknown
 _NETLINK_SOCK_DIAG = 4
 _SOCK_DIAG_BY_FAMILY = 20
 _NLMSG_ERROR = 2
+_NLMSG_DONE = 3
 _NLM_F_REQUEST = 1
+_NLM_F_DUMP = 0x300
 
 _REQUEST = Struct("=IHHII BBBBI 2s2s16s16sI8s")
 """struct nlmsghdr, struct inet_diag_req_v2."""
@@ -22,6 +27,10 @@ _REPLY = Struct("=BBBB HH16s16sIQ IIIII")
 _ALL_STATES = 0xFFFFFFFF
 _NO_COOKIE = b"\xff" * 8
 _RECEIVE_BYTES = 8192
+_DUMP_BYTES = 65_536
+"""More than the kernel puts into one message of a dump (32 KiB)."""
+_NUMBERED_PROTOCOLS = (6, 17, 33, 132, 136, 255)
+"""TCP, UDP, DCCP, SCTP, UDP-Lite; 255 stands for raw sockets (net/ipv4/raw_diag.c)."""
 
 ANSWERED_PROTOCOLS = frozenset({Protocol.TCP, Protocol.UDP, Protocol.UDPLITE})
 _FAMILIES = {Family.IPV4: socket.AF_INET, Family.IPV6: socket.AF_INET6}
@@ -68,6 +77,19 @@ class SockDiag:
         self._netlink.send(self._request(flow, flow.sport, flow.dport))
         return self._reply()
 
+    def give_cookies(self) -> int:
+        """See to it that every socket of this namespace has its cookie; return how many there are.
+
+        Listing a socket gives it one (``sock_diag_save_cookie``). Protocols that this kernel does
+        not list are left out.
+
+        Raises:
+            OSError: the kernel did not answer.
+
+        """
+        pairs = itertools.product(_FAMILIES.values(), _NUMBERED_PROTOCOLS)
+        return sum(_listed(family, proto) for family, proto in pairs)
+
     def _request(self, flow: Flow, sport: int, dport: int) -> bytes:
         local = sport.to_bytes(2, "big"), flow.saddr
         remote = dport.to_bytes(2, "big"), flow.daddr
@@ -103,3 +125,32 @@ class SockDiag:
             return None
         fields = _REPLY.unpack_from(raw, _REPLY_HEADER.size)
         return SocketEntry(cookie=fields[9], inode=fields[14], uid=fields[13])
+
+
+def _listed(family: int, proto: int) -> int:
+    """Have the kernel list the sockets of a family and protocol; return how many they are."""
+    number = 0
+    with closing(socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, _NETLINK_SOCK_DIAG)) as dump:
+        dump.connect((0, 0))
+        dump.settimeout(1)
+        dump.send(_list_request(family, proto))
+        while True:
+            for kind in _message_kinds(dump.recv(_DUMP_BYTES)):
+                if kind in (_NLMSG_DONE, _NLMSG_ERROR):
+                    return number
+                number += 1
+
+
+def _list_request(family: int, proto: int) -> bytes:
+    header = (_REQUEST.size, _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST | _NLM_F_DUMP, 1, 0)
+    everything = (0, 0, _ALL_STATES, b"", b"", b"", b"", 0, _NO_COOKIE)
+    return _REQUEST.pack(*header, family, proto, *everything)
+
+
+def _message_kinds(raw: bytes) -> Iterator[int]:
+    """Yield the types of the netlink messages in *raw*, which are aligned to 4 bytes."""
+    at = 0
+    while at + _REPLY_HEADER.size <= len(raw):
+        length, kind, *_ = _REPLY_HEADER.unpack_from(raw, at)
+        yield kind
+        at += max((length + 3) & ~3, _REPLY_HEADER.size)

@@ -68,6 +68,8 @@ Owner = Process | Kernel | Unknown
 class Attribution(StrEnum):
     """How the owner was found; every record names it."""
 
+    QUEUE_PROBE = "queue-probe"
+    """eBPF saw, on the packet's way into the queue, which socket had sent it."""
     FLOW_MAP = "flow-map"
     """eBPF had written tuple → socket cookie → owner."""
     SOCK_DIAG = "sock-diag"

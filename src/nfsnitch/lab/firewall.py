@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from nfsnitch.core.attach import AttachMode
 from nfsnitch.core.record import Json
 from nfsnitch.lab.process import Child, EndedError, same_modules
 from nfsnitch.lab.waiting import TimeIsOverError
@@ -22,6 +23,9 @@ READY = "ready"
 READY_TIMEOUT_S = 60.0
 """Long: the slowest way to load the eBPF programs compiles them first."""
 STOP_TIMEOUT_S = 20.0
+
+ATTACH_VARIABLE = "NFSNITCH_ATTACH"
+"""Environment variable: the attach mode of every firewall in the lab that is not given another."""
 
 Fits = Callable[[Json], bool]
 
@@ -49,11 +53,16 @@ class Firewall:
         rules: Sequence[Path],
         *,
         cgroup: Path | None = None,
+        attach: AttachMode | None = None,
         queue_num: int = DEFAULT_QUEUE_NUM,
         extra: Sequence[str] = (),
         ready_timeout_s: float = READY_TIMEOUT_S,
     ) -> None:
-        """Prepare the daemon with *rules*, watching *cgroup* (None: the client's programs)."""
+        """Prepare the daemon with *rules*, watching *cgroup* (None: the client's programs).
+
+        The attach mode is *attach*, else what the environment's `ATTACH_VARIABLE` says, else auto.
+        """
+        mode = attach or AttachMode(os.environ.get(ATTACH_VARIABLE) or AttachMode.AUTO)
         self._world = world
         self._ready_timeout_s = ready_timeout_s
         self._file = world.new_file("records.jsonl")
@@ -64,6 +73,7 @@ class Firewall:
             # It starts in another folder.
             *(str(path.absolute()) for path in rules),
             *("--cgroup", str(cgroup or world.apps), "--queue", str(queue_num)),
+            *("--attach", mode.value),
             *("--records", str(self._file.path), *extra),
         )
 

@@ -42,6 +42,11 @@ SIZES: dict[str, tuple[int, int]] = {
 COUNTERS = ("owners-full", "images-full", "releases-lost")
 """``enum counter``, by the names of `nfsnitch.core.counters.Counter`."""
 
+COOKIE_KERNEL = 2**64 - 1
+"""In place of a cookie: the kernel sends, by no program's socket."""
+COOKIE_UNNUMBERED = 2**64 - 2
+"""In place of a cookie: a program's socket that has none yet."""
+
 _ANY_ADDRESS = bytes(16)
 
 
@@ -195,6 +200,14 @@ def flow_key(netns_cookie: int, flow: Flow, *, any_saddr: bool = False) -> bytes
         flow.proto,
         0,
     )
+
+
+def packet_key(netns_cookie: int, flow: Flow) -> bytes:
+    """Return the key under which the probe on the queue writes whose packet of *flow* it was."""
+    sport = flow.icmp.identifier if flow.icmp else flow.sport
+    ports = [0 if isinstance(port, Unknown) else port for port in (sport, flow.dport)]
+    numbers = (*ports, flow.family, flow.proto, 0)
+    return FLOW_KEY.pack(netns_cookie, flow.saddr, flow.daddr, *numbers)
 
 
 def port_key(netns_cookie: int, proto: int, sport: int) -> bytes:

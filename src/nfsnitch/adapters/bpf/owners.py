@@ -29,6 +29,7 @@ from nfsnitch.adapters.bpf.layout import (
     last_used_ns,
 )
 from nfsnitch.adapters.rate_limit import RateLimit
+from nfsnitch.core.attach import AttachMode
 from nfsnitch.core.counters import Counter
 from nfsnitch.core.owner import Ancestor, Executable, Owner, Process
 from nfsnitch.core.text import decoded, encoded
@@ -119,8 +120,18 @@ class OwnerStore:
         """Let go of the ring buffer."""
         self._ring.close()
 
+    @property
+    def sees_packets(self) -> bool:
+        """Whether every packet's sender is written down on its way into the queue."""
+        return self._programs.mode is not AttachMode.CGROUP
+
+    @property
+    def needs_cookies(self) -> bool:
+        """Whether sockets must have got their cookie before the programs can know them by it."""
+        return self._programs.mode is AttachMode.KPROBE
+
     def claim_on_flow(self, key: bytes) -> FlowClaim | None:
-        """Return who sends with the tuple of a key made by `layout.flow_key`."""
+        """Return who sends with the tuple of a key of `layout.flow_key` or `layout.packet_key`."""
         raw = self._programs.flows.get(key)
         return None if raw is None else FlowClaim.unpacked(raw)
 
