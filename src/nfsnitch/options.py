@@ -23,9 +23,9 @@ class RunOptions:
     In `AttachMode.CGROUP` the processes below it are those that are watched; the other modes watch
     all.
     """
-    attach: AttachMode = AttachMode.AUTO
-    """Where the eBPF programs sit."""
     queue_num: int = DEFAULT_QUEUE_NUM
     """NFQUEUE number, 0-65535."""
     records: str | None = None
     """File to append records to, ``-`` for standard output, None for nowhere."""
+    attach: AttachMode = AttachMode.AUTO
+    """Where the eBPF programs sit."""

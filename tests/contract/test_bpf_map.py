@@ -9,8 +9,8 @@ from typing import Protocol
 import pytest
 
 from fakes import FakeMap
-from nfsnitch.adapters.bpf.modes import attached
 from nfsnitch.adapters.bpf.layout import SIZES
+from nfsnitch.adapters.bpf.modes import attached
 from nfsnitch.resources import bpf_object
 
 KEY_BYTES, VALUE_BYTES = SIZES["ports"]

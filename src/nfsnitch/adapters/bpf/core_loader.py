@@ -38,7 +38,7 @@ class LoadedPrograms:
     releases_fd: int
     mode: AttachMode
     """Never `AttachMode.AUTO`."""
-    why: str = ""
+    why: str
     """Why this mode and none of the better ones, for people."""
 
     def releases(self, on_sample: SampleCallback) -> RingBuffer:
@@ -129,7 +129,7 @@ def _maps(library: Libbpf, pointer: int, mode: AttachMode) -> LoadedPrograms:
         "bpf_object__find_map_by_name", pointer, b"releases", doing="finding the map releases"
     )
     releases_fd = library.function("bpf_map__fd")(releases)
-    return LoadedPrograms(**maps, library=library, releases_fd=releases_fd, mode=mode)
+    return LoadedPrograms(**maps, library=library, releases_fd=releases_fd, mode=mode, why="")
 
 
 def _map(library: Libbpf, pointer: int, name: str) -> BpfMap:
