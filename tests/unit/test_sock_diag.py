@@ -209,3 +209,24 @@ def test_a_closed_netlink_socket_is_an_error_and_not_an_answer(net: Net) -> None
 
     with pytest.raises(OSError, match="Bad file descriptor"):
         sock_diag.find(net.flow(port_of(sock), 53))
+
+
+def test_listing_gives_every_socket_a_cookie_and_counts_them(sock_diag: SockDiag, net: Net) -> None:
+    listener = net.bound(socket.SOCK_STREAM)
+    listener.listen()
+    net.bound(socket.SOCK_DGRAM)
+    before = sock_diag.give_cookies()
+    net.bound(socket.SOCK_DGRAM)
+
+    assert before >= 2
+    assert sock_diag.give_cookies() >= 3
+
+
+def test_after_listing_single_look_ups_go_on_as_before(sock_diag: SockDiag, net: Net) -> None:
+    client, server = net.connected_pair()
+
+    sock_diag.give_cookies()
+
+    found = sock_diag.find(net.flow(port_of(client), port_of(server), Protocol.TCP))
+    assert found is not None
+    assert found.cookie == known(client).cookie
