@@ -7,13 +7,12 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from typing import BinaryIO
 
 import pytest
 
+from attach_mode import refusals
 from builders import WriteRules
-from nfsnitch.adapters.bpf.modes import available_modes
 from nfsnitch.core.attach import AttachMode
 from nfsnitch.core.record import Json
 from nfsnitch.lab.firewall import Firewall, having
@@ -21,17 +20,11 @@ from nfsnitch.lab.process import Child
 from nfsnitch.lab.programs import Sent, build_program, swarm
 from nfsnitch.lab.services import ECHO_PORT, SINK_PORT, Services
 from nfsnitch.lab.world import World
-from nfsnitch.resources import bpf_object
 
 pytestmark = [pytest.mark.root, pytest.mark.netns, pytest.mark.bpf]
 
 ALLOW_ALL = "default: allow\nunattributed: deny\nrules: []\n"
 NOBODY = 65534
-
-
-@cache
-def refusals() -> dict[AttachMode, str | None]:
-    return available_modes(bpf_object())
 
 
 @pytest.fixture(name="mode", params=[AttachMode.LSM, AttachMode.KPROBE])
