@@ -116,6 +116,27 @@ def test_a_connected_datagram_socket_is_found_by_its_cookie(
     assert record["comm"] == "python3"
 
 
+MULTIPATH = """
+import socket
+with socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262) as sock:
+    sock.connect(("192.0.2.1", 9))
+"""
+
+
+@pytest.mark.usefixtures("services")
+def test_a_path_of_multipath_tcp_is_found_by_the_socket_that_the_program_has(
+    world: World, rules: WriteRules
+) -> None:
+    with Firewall(world, [rules(ALLOW_ALL)]) as firewall:
+        done = world.run(["python3", "-I", "-S", "-c", MULTIPATH])
+        if "Protocol not" in done.stderr:
+            pytest.skip("this kernel has no multipath TCP")
+        record = firewall.wait_for_record(having(pid=done.pid))
+
+    assert done.returncode == 0, done.stderr
+    assert (record["proto"], record["attribution"]) == ("tcp", by_probe_or("flow-map"))
+
+
 def test_a_ping_is_found_by_its_raw_socket(world: World, rules: WriteRules) -> None:
     with Firewall(world, [rules(ALLOW_ALL)]) as firewall:
         done = world.run(["ping", "-c", "1", "-W", "2", "192.0.2.1"])

@@ -92,6 +92,14 @@ def test_sockets_that_both_sent_while_the_packet_waited_are_rivals(machine: Fake
     assert sorted(pids(machine.attributor().find(UDP))) == [5, 6]
 
 
+def test_sockets_that_take_turns_are_named_once_each(machine: FakeMachine) -> None:
+    for cookie in (5, 6):
+        machine.socket(cookie, created_ns=cookie, shares_port=True)
+    queued(machine, UDP, 6, 5, 6, 5, since_ns=6 * MS)
+
+    assert sorted(pids(machine.attributor().find(UDP))) == [5, 6]
+
+
 def test_an_open_socket_with_the_same_port_is_no_rival_once_its_packets_are_all_known(
     machine: FakeMachine,
 ) -> None:

@@ -104,7 +104,9 @@ class Attributor:
         """Return who sent with the tuple before, where packets of theirs may not be known yet."""
         if claim.since_ns + _LATE_NS <= self._horizon_ns():
             return []
-        users = map(self._sender, reversed(claim.previous))
+        # Each once: two that take turns are there again and again.
+        before = dict.fromkeys(each for each in reversed(claim.previous) if each != claim.cookie)
+        users = map(self._sender, before)
         return [user for user in users if user is not None and self._may_be_late(user)]
 
     def _sender(self, cookie: int) -> SocketUser | None:
