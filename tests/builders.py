@@ -22,6 +22,7 @@ from nfsnitch.adapters.bpf.layout import (
     ImageFlag,
     OwnerFlag,
 )
+from nfsnitch.core.case import Case
 from nfsnitch.core.events import FlowArrived, Instant
 from nfsnitch.core.flow import NO_PORTS, Family, Flow, Icmp, Protocol, packed_address
 from nfsnitch.core.owner import Ancestor, Attribution, Executable, Finding, Owner, Process
@@ -101,6 +102,11 @@ def arrival(
         Finding(owner or process(), Attribution.FLOW_MAP, sock_cookie, rivals, shares_port),
         "eth0",
     )
+
+
+def case(of_flow: Flow | None = None, owner: Owner | None = None) -> Case:
+    """Return what rules are asked about; it would leave by eth0, when the test began."""
+    return Case(of_flow or flow(), owner or process(), "eth0", instant())
 
 
 def pids(found: Finding) -> tuple[int, ...]:

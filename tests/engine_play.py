@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter as Tally
 from dataclasses import dataclass
 
+from nfsnitch.core.case import Case
 from nfsnitch.core.commands import Command, Count, GiveVerdict, WriteRecord
 from nfsnitch.core.counters import Counter
 from nfsnitch.core.decision import Action, Verdict
 from nfsnitch.core.engine import Engine
-from nfsnitch.core.flow import Flow
-from nfsnitch.core.owner import Owner, Process
+from nfsnitch.core.owner import Process
 from nfsnitch.core.record import Record
 from nfsnitch.core.rule import Rule, Ruleset
 from nfsnitch.core.unknown import Unknown
@@ -26,9 +26,9 @@ class ToPort:
     port: int
     field: str = "dport"
 
-    def matches(self, flow: Flow, owner: Owner) -> bool:  # noqa: ARG002
+    def matches(self, case: Case) -> bool:
         """Whether the flow goes there."""
-        return flow.dport == self.port
+        return case.flow.dport == self.port
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,9 @@ class ByProgram:
     path: str
     field: str = "exe"
 
-    def matches(self, flow: Flow, owner: Owner) -> bool:  # noqa: ARG002
+    def matches(self, case: Case) -> bool:
         """Whether this program sends it."""
-        return isinstance(owner, Process) and owner.exe.path == self.path
+        return isinstance(case.owner, Process) and case.owner.exe.path == self.path
 
 
 RULES = Ruleset(

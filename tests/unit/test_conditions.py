@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from builders import case
 from nfsnitch.core.conditions import (
     OwnerCondition,
     OwnerKind,
@@ -64,15 +65,17 @@ PROCESS_FIELDS: tuple[Condition, ...] = tuple(
 def test_a_process_field_matches_no_owner_that_is_no_process(
     condition: Condition, owner: Owner
 ) -> None:
-    assert not condition.matches(FLOW, owner)
+    assert not condition.matches(case(FLOW, owner))
 
 
 @pytest.mark.parametrize("owner", OWNERS, ids=lambda owner: type(owner).__name__)
 def test_a_flow_field_matches_whatever_the_owner(owner: Owner) -> None:
-    assert ValueCondition("proto", read_proto, frozenset({6})).matches(FLOW, owner)
-    assert ValueCondition("daddr", read_daddr, frozenset({FLOW.daddr})).matches(FLOW, owner)
-    assert ValueCondition("family", read_family, frozenset({Family.IPV4})).matches(FLOW, owner)
-    assert ValueCondition("dport", read_dport, frozenset({443})).matches(FLOW, owner)
+    assert ValueCondition("proto", read_proto, frozenset({6})).matches(case(FLOW, owner))
+    assert ValueCondition("daddr", read_daddr, frozenset({FLOW.daddr})).matches(case(FLOW, owner))
+    assert ValueCondition("family", read_family, frozenset({Family.IPV4})).matches(
+        case(FLOW, owner)
+    )
+    assert ValueCondition("dport", read_dport, frozenset({443})).matches(case(FLOW, owner))
 
 
 @pytest.mark.parametrize("negated", [False, True])
@@ -80,9 +83,13 @@ def test_a_value_that_is_not_known_is_not_matched(negated: bool) -> None:  # noq
     nameless = replace(CURL, exe=Executable(MYSTERY, MYSTERY, MYSTERY), args=MYSTERY)
     ping = FLOW._replace(proto=1, dport=NO_PORTS)
     everything = paths(["/**"])
-    assert not ValueCondition("exe", read_exe, everything, negated).matches(FLOW, nameless)
-    assert not ValueCondition("args", read_args, regexes(["."]), negated).matches(FLOW, nameless)
-    assert not ValueCondition("dport", read_dport, frozenset({80}), negated).matches(ping, CURL)
+    assert not ValueCondition("exe", read_exe, everything, negated).matches(case(FLOW, nameless))
+    assert not ValueCondition("args", read_args, regexes(["."]), negated).matches(
+        case(FLOW, nameless)
+    )
+    assert not ValueCondition("dport", read_dport, frozenset({80}), negated).matches(
+        case(ping, CURL)
+    )
 
 
 @given(st.integers(0, 9), st.frozensets(st.integers(0, 9)))
@@ -90,8 +97,8 @@ def test_not_is_the_complement_on_known_values(value: int, wanted: frozenset[int
     flow = FLOW._replace(dport=value)
     plain = ValueCondition("dport", read_dport, wanted)
     negated = ValueCondition("dport", read_dport, wanted, negated=True)
-    assert plain.matches(flow, CURL) is (value in wanted)
-    assert negated.matches(flow, CURL) is (value not in wanted)
+    assert plain.matches(case(flow, CURL)) is (value in wanted)
+    assert negated.matches(case(flow, CURL)) is (value not in wanted)
 
 
 @given(st.lists(st.sampled_from(["/a", "/b", "/c"])), st.sets(st.sampled_from(["/a", "/b", "/x"])))
@@ -101,8 +108,11 @@ def test_not_parent_is_the_complement_on_a_chain_that_is_known_wholly(
     above = tuple(Ancestor(50, 0, Executable(path, 1, 1)) for path in chain)
     owner = replace(CURL, parents=(*above, INIT))
     found = not wanted.isdisjoint(chain)
-    assert ParentCondition("parent", paths(wanted)).matches(FLOW, owner) is found
-    assert ParentCondition("parent", paths(wanted), negated=True).matches(FLOW, owner) is not found
+    assert ParentCondition("parent", paths(wanted)).matches(case(FLOW, owner)) is found
+    assert (
+        ParentCondition("parent", paths(wanted), negated=True).matches(case(FLOW, owner))
+        is not found
+    )
 
 
 @pytest.mark.parametrize(
@@ -112,21 +122,21 @@ def test_not_parent_does_not_match_where_the_chain_is_not_known_wholly(
     parents: tuple[Ancestor, ...],
 ) -> None:
     owner = replace(CURL, parents=parents)
-    assert not ParentCondition("parent", paths(["/x"]), negated=True).matches(FLOW, owner)
+    assert not ParentCondition("parent", paths(["/x"]), negated=True).matches(case(FLOW, owner))
 
 
 def test_a_parent_beyond_a_gap_is_found_all_the_same() -> None:
     owner = replace(CURL, parents=(HIDDEN, SHELL))
-    assert ParentCondition("parent", paths(["/bin/bash"])).matches(FLOW, owner)
+    assert ParentCondition("parent", paths(["/bin/bash"])).matches(case(FLOW, owner))
 
 
 def test_the_first_process_has_surely_no_parent_of_any_name() -> None:
     owner = replace(CURL, pid=1, parents=())
-    assert ParentCondition("parent", paths(["/x"]), negated=True).matches(FLOW, owner)
+    assert ParentCondition("parent", paths(["/x"]), negated=True).matches(case(FLOW, owner))
 
 
 def test_arguments_are_joined_by_one_space_with_argv_0() -> None:
-    assert read_args(FLOW, CURL) == "curl -k https://example.org"
+    assert read_args(case(FLOW, CURL)) == "curl -k https://example.org"
 
 
 @pytest.mark.parametrize(
@@ -146,4 +156,4 @@ def test_owner_matches_the_kinds_and_not_owner_no_unknown_one(
     matched: list[bool],
 ) -> None:
     condition = OwnerCondition("owner", wanted, negated)
-    assert [condition.matches(FLOW, owner) for owner in OWNERS] == matched
+    assert [condition.matches(case(FLOW, owner)) for owner in OWNERS] == matched

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from builders import case
 from nfsnitch.adapters.rulefile import Names, RuleFileError, load, system_names
 from nfsnitch.core.decision import Action, Reason
 from nfsnitch.core.flow import NO_PORTS, Family, Flow, packed_address
@@ -58,7 +59,7 @@ def rule(fields: str) -> str:
 
 
 def decides(ruleset: Ruleset, one_flow: Flow, owner: Owner) -> bool:
-    return ruleset.rule_on(one_flow, owner).reason is Reason.RULE
+    return ruleset.rule_on(case(one_flow, owner)).reason is Reason.RULE
 
 
 def test_a_file_without_settings_has_the_defaults(loaded: Load) -> None:
@@ -203,7 +204,7 @@ def test_aliases_may_share_a_list(loaded: Load) -> None:
         "rules:\n- {name: a, action: deny, dport: &web [80, 443]}\n"
         "- {name: b, action: deny, uid: 7, dport: {not: *web}}\n"
     )
-    assert ruleset.rule_on(flow(dport=1), process(uid=7)).rule == "b"
+    assert ruleset.rule_on(case(flow(dport=1), process(uid=7))).rule == "b"
 
 
 def test_the_same_setting_twice_is_taken_if_it_says_the_same(loaded: Load) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TextIO, cast
 
+from nfsnitch.core.case import Case
 from nfsnitch.core.conditions import (
     read_args,
     read_daddr,
@@ -18,6 +19,7 @@ from nfsnitch.core.conditions import (
 )
 from nfsnitch.core.decision import Reason
 from nfsnitch.core.flow import PROTOCOL_NAMES, Family, Flow, address_text
+from nfsnitch.core.instant import Instant
 from nfsnitch.core.owner import Ancestor, Executable, Kernel, Owner, Process
 from nfsnitch.core.rule import Rule, Ruleset, Ruling
 from nfsnitch.core.text import shown
@@ -49,13 +51,14 @@ class Question:
         return Family.IPV4 if len(self.daddr) == 4 else Family.IPV6  # noqa: PLR2004
 
     @property
-    def flow(self) -> Flow:
-        """The flow to ask the rules about."""
+    def case(self) -> Case:
+        """What to ask the rules about."""
         # A packet always tells its protocol and its addresses, so Flow has no place for an Unknown
         # there; conditions look for one all the same, and here alone they meet it.
         unknown = cast("Any", NOT_GIVEN)
         family, proto, daddr = cast("Any", (self.family, self.proto, self.daddr))
-        return Flow(family, proto, unknown, daddr, unknown, self.dport)
+        flow = Flow(family, proto, unknown, daddr, unknown, self.dport)
+        return Case(flow, self.owner, NOT_GIVEN, Instant(0, 0))
 
 
 def process(
@@ -85,28 +88,28 @@ def process(
 
 def explain(ruleset: Ruleset, question: Question, out: TextIO) -> None:
     """Write for people how *ruleset* decides."""
-    flow, owner = question.flow, question.owner
-    _write_table(out, [(field, _text(value)) for field, value in _asked(flow, owner).items()])
+    case = question.case
+    _write_table(out, [(field, _text(value)) for field, value in _asked(case).items()])
     out.write("\n")
-    mismatches = list(ruleset.mismatches(flow, owner))
+    mismatches = list(ruleset.mismatches(case))
     rows = [
         (shown(rule.name), "matches" if field is None else f"no match: {field}", rule.origin)
         for rule, field in mismatches
     ]
     _write_table(out, rows)
     out.write("\n" if rows else "")
-    out.write(f"{_outcome(ruleset.rule_on(flow, owner), mismatches[-1:])}\n")
+    out.write(f"{_outcome(ruleset.rule_on(case), mismatches[-1:])}\n")
 
 
 def explain_json(ruleset: Ruleset, question: Question, out: TextIO) -> None:
     """Write the same as one JSON document."""
-    flow, owner = question.flow, question.owner
-    ruling = ruleset.rule_on(flow, owner)
+    case = question.case
+    ruling = ruleset.rule_on(case)
     document = {
-        "asked": {field: _json(value) for field, value in _asked(flow, owner).items()},
+        "asked": {field: _json(value) for field, value in _asked(case).items()},
         "rules": [
             {"rule": rule.name, "origin": rule.origin, "matches": field is None, "mismatch": field}
-            for rule, field in ruleset.mismatches(flow, owner)
+            for rule, field in ruleset.mismatches(case)
         ],
         "action": ruling.action.value,
         "reason": ruling.reason.value,
@@ -115,20 +118,21 @@ def explain_json(ruleset: Ruleset, question: Question, out: TextIO) -> None:
     out.write(f"{json.dumps(document, indent=2)}\n")
 
 
-def _asked(flow: Flow, owner: Owner) -> dict[str, Any]:
+def _asked(case: Case) -> dict[str, Any]:
     """Return what is known of the flow and its owner, by the fields of rules."""
+    owner = case.owner
     asked: dict[str, Any] = {}
     if isinstance(owner, Process):
-        asked["exe"] = read_exe(flow, owner)
-        asked["args"] = read_args(flow, owner)
-        asked["uid"] = read_uid(flow, owner)
+        asked["exe"] = read_exe(case)
+        asked["args"] = read_args(case)
+        asked["uid"] = read_uid(case)
         asked["parent"] = [ancestor.exe.path for ancestor in owner.parents]
     else:
         asked["owner"] = "kernel" if isinstance(owner, Kernel) else owner
-    asked["proto"] = _named(read_proto(flow, owner), lambda proto: PROTOCOL_NAMES.get(proto, proto))
-    asked["family"] = _named(read_family(flow, owner), lambda family: family.name.lower())
-    asked["daddr"] = _named(read_daddr(flow, owner), address_text)
-    asked["dport"] = read_dport(flow, owner)
+    asked["proto"] = _named(read_proto(case), lambda proto: PROTOCOL_NAMES.get(proto, proto))
+    asked["family"] = _named(read_family(case), lambda family: family.name.lower())
+    asked["daddr"] = _named(read_daddr(case), address_text)
+    asked["dport"] = read_dport(case)
     return asked
 
 

@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Generic, TypeVar
 
-from nfsnitch.core.flow import Family, Flow
+from nfsnitch.core.case import Case
+from nfsnitch.core.flow import Family
 from nfsnitch.core.owner import Kernel, Owner, Process
 from nfsnitch.core.unknown import Unknown
 
 T = TypeVar("T")
-Reader = Callable[[Flow, Owner], T | Unknown]
-"""Finds the value that a flow of an owner has for a field."""
+Reader = Callable[[Case], T | Unknown]
+"""Finds the value that a case has for a field."""
 
 _NO_PROCESS = Unknown("no process is known to own the flow")
 _KERNEL_PARENT_PID = 2
@@ -42,9 +43,9 @@ class ValueCondition(Generic[T]):
     wanted: Container[T]
     negated: bool = False
 
-    def matches(self, flow: Flow, owner: Owner) -> bool:
+    def matches(self, case: Case) -> bool:
         """Whether the value is known, and is among those wanted."""
-        value = self.read(flow, owner)
+        value = self.read(case)
         if isinstance(value, Unknown):
             return False
         return (value in self.wanted) is not self.negated
@@ -63,9 +64,9 @@ class ParentCondition:
     wanted: Container[str]
     negated: bool = False
 
-    def matches(self, flow: Flow, owner: Owner) -> bool:
+    def matches(self, case: Case) -> bool:
         """Whether any ancestor's exe is wanted, or surely none."""
-        del flow
+        owner = case.owner
         if not isinstance(owner, Process):
             return False
         if any(ancestor.exe.path in self.wanted for ancestor in owner.parents):
@@ -84,10 +85,9 @@ class OwnerCondition:
     wanted: Container[OwnerKind]
     negated: bool = False
 
-    def matches(self, flow: Flow, owner: Owner) -> bool:
+    def matches(self, case: Case) -> bool:
         """Whether the owner is of a kind that is wanted."""
-        del flow
-        kind = owner_kind(owner)
+        kind = owner_kind(case.owner)
         if not self.negated:
             return kind in self.wanted
         return kind is not OwnerKind.UNKNOWN and kind not in self.wanted
@@ -100,49 +100,45 @@ def owner_kind(owner: Owner) -> OwnerKind:
     return OwnerKind.KERNEL if isinstance(owner, Kernel) else OwnerKind.UNKNOWN
 
 
-def read_exe(flow: Flow, owner: Owner) -> str | Unknown:
+def read_exe(case: Case) -> str | Unknown:
     """Return the path of the owner's program file."""
-    del flow
+    owner = case.owner
     return owner.exe.path if isinstance(owner, Process) else _NO_PROCESS
 
 
-def read_args(flow: Flow, owner: Owner) -> str | Unknown:
+def read_args(case: Case) -> str | Unknown:
     """Return the owner's arguments, argv[0] included, joined by one space each."""
-    del flow
+    owner = case.owner
     if not isinstance(owner, Process):
         return _NO_PROCESS
     args = owner.args
     return args if isinstance(args, Unknown) else " ".join(args)
 
 
-def read_uid(flow: Flow, owner: Owner) -> int | Unknown:
+def read_uid(case: Case) -> int | Unknown:
     """Return the owner's user id."""
-    del flow
+    owner = case.owner
     return owner.uid if isinstance(owner, Process) else _NO_PROCESS
 
 
-def read_proto(flow: Flow, owner: Owner) -> int | Unknown:
+def read_proto(case: Case) -> int | Unknown:
     """Return the number of the transport protocol."""
-    del owner
-    return flow.proto
+    return case.flow.proto
 
 
-def read_family(flow: Flow, owner: Owner) -> Family | Unknown:
+def read_family(case: Case) -> Family | Unknown:
     """Return the address family."""
-    del owner
-    return flow.family
+    return case.flow.family
 
 
-def read_daddr(flow: Flow, owner: Owner) -> bytes | Unknown:
+def read_daddr(case: Case) -> bytes | Unknown:
     """Return the packed destination address."""
-    del owner
-    return flow.daddr
+    return case.flow.daddr
 
 
-def read_dport(flow: Flow, owner: Owner) -> int | Unknown:
+def read_dport(case: Case) -> int | Unknown:
     """Return the destination port."""
-    del owner
-    return flow.dport
+    return case.flow.dport
 
 
 def _ancestors_known(process: Process) -> bool:

@@ -26,6 +26,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from nfsnitch.core.case import Case
 from nfsnitch.core.commands import (
     Command,
     Count,
@@ -130,9 +131,10 @@ class Engine:
 
     def _ruling(self, arrival: FlowArrived) -> Ruling:
         """Return what the rules say; of several who may have sent it, what they say strictest."""
-        ruling = self._ruleset.rule_on(arrival.flow, arrival.found.owner)
+        case = Case(arrival.flow, arrival.found.owner, arrival.iface, arrival.now)
+        ruling = self._ruleset.rule_on(case)
         for rival in arrival.found.rivals:
-            other = self._ruleset.rule_on(arrival.flow, rival)
+            other = self._ruleset.rule_on(case._replace(owner=rival))
             if STRICTNESS.index(other.action) > STRICTNESS.index(ruling.action):
                 ruling = other
         return ruling

@@ -6,18 +6,22 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from nfsnitch.core.flow import Flow
+from nfsnitch.core.instant import Instant
 from nfsnitch.core.owner import Finding
 from nfsnitch.core.rule import Ruleset
 from nfsnitch.core.unknown import Unknown
 
-
-class Instant(NamedTuple):
-    """One moment on both clocks."""
-
-    monotonic_ns: int
-    """For durations and deadlines."""
-    wall_ns: int
-    """Nanoseconds since 1970 UTC, for people and records."""
+__all__ = [
+    "Event",
+    "FlowArrived",
+    "Instant",
+    "MalformedArrived",
+    "PacketFailed",
+    "RulesetChanged",
+    "SocketClosed",
+    "Stopping",
+    "TimePassed",
+]
 
 
 class FlowArrived(NamedTuple):

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from nfsnitch.core.case import Case
 from nfsnitch.core.decision import Action, Reason
-from nfsnitch.core.flow import Flow
 from nfsnitch.core.owner import Owner
 from nfsnitch.core.unknown import Unknown
 
@@ -23,8 +23,8 @@ class Condition(Protocol):
     def field(self) -> str:
         """The field's name in the rule file."""
 
-    def matches(self, flow: Flow, owner: Owner) -> bool:
-        """Whether the field's condition holds for this flow of this owner."""
+    def matches(self, case: Case) -> bool:
+        """Whether the field's condition holds in this case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +37,10 @@ class Rule:
     origin: str
     """Where it was read, ``file:line``."""
 
-    def first_mismatch(self, flow: Flow, owner: Owner) -> str | None:
+    def first_mismatch(self, case: Case) -> str | None:
         """Return the field of the first condition that does not hold; None if the rule matches."""
         for condition in self.conditions:
-            if not condition.matches(flow, owner):
+            if not condition.matches(case):
                 return condition.field
         return None
 
@@ -67,15 +67,15 @@ class Ruleset:
     ask_timeout_ns: int = 30_000_000_000
     """How long a flow is held for an answer."""
 
-    def rule_on(self, flow: Flow, owner: Owner) -> Ruling:
+    def rule_on(self, case: Case) -> Ruling:
         """Return what the first matching rule, or else the default, says."""
         for rule in self.rules:
             for condition in rule.conditions:
-                if not condition.matches(flow, owner):
+                if not condition.matches(case):
                     break
             else:
                 return Ruling(rule.action, Reason.RULE, rule.name)
-        return self.fallback(owner)
+        return self.fallback(case.owner)
 
     def fallback(self, owner: Owner) -> Ruling:
         """Return what holds for *owner* where no rule matches."""
@@ -83,10 +83,10 @@ class Ruleset:
             return Ruling(self.unattributed, Reason.UNATTRIBUTED, None)
         return Ruling(self.default, Reason.DEFAULT, None)
 
-    def mismatches(self, flow: Flow, owner: Owner) -> Iterator[tuple[Rule, str | None]]:
+    def mismatches(self, case: Case) -> Iterator[tuple[Rule, str | None]]:
         """Yield each rule with its first mismatching field, up to the one that matches (None)."""
         for rule in self.rules:
-            field = rule.first_mismatch(flow, owner)
+            field = rule.first_mismatch(case)
             yield rule, field
             if field is None:
                 return

@@ -1,0 +1,21 @@
+"""What rules are asked about."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from nfsnitch.core.flow import Flow
+from nfsnitch.core.instant import Instant
+from nfsnitch.core.owner import Owner
+from nfsnitch.core.unknown import Unknown
+
+
+class Case(NamedTuple):
+    """One flow with all that is known of it when it is decided."""
+
+    flow: Flow
+    owner: Owner
+    """Whoever sends it, or one of those who may."""
+    iface: str | Unknown
+    """The interface through which it would leave."""
+    now: Instant
