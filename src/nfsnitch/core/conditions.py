@@ -14,14 +14,17 @@ from enum import StrEnum
 from typing import Generic, TypeVar
 
 from nfsnitch.core.case import Case
+from nfsnitch.core.cgroup_path import place
 from nfsnitch.core.flow import Family
 from nfsnitch.core.owner import Kernel, Owner, Process
+from nfsnitch.core.script import script_of
 from nfsnitch.core.unknown import Unknown
 
 T = TypeVar("T")
 Reader = Callable[[Case], T | Unknown]
 """Finds the value that a case has for a field."""
 
+SCRIPT_FIELD = "script"
 _NO_PROCESS = Unknown("no process is known to own the flow")
 _KERNEL_PARENT_PID = 2
 
@@ -49,6 +52,38 @@ class ValueCondition(Generic[T]):
         if isinstance(value, Unknown):
             return False
         return (value in self.wanted) is not self.negated
+
+
+@dataclass(frozen=True, slots=True)
+class AnyValueCondition(Generic[T]):
+    """The same for a field of which a flow may have several values: any of them must be wanted.
+
+    Negated none of them must be.
+    """
+
+    field: str
+    read: Reader[tuple[T, ...]]
+    wanted: Container[T]
+    negated: bool = False
+
+    def matches(self, case: Case) -> bool:
+        """Whether the values are known, and any of them is among those wanted."""
+        values = self.read(case)
+        if isinstance(values, Unknown):
+            return False
+        return any(value in self.wanted for value in values) is not self.negated
+
+
+@dataclass(frozen=True, slots=True)
+class DisabledCondition:
+    """Never holds: of a rule that is kept in the file, but put out of force."""
+
+    field: str
+
+    def matches(self, case: Case) -> bool:
+        """Whether the rule is in force: it is not."""
+        del case
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +154,69 @@ def read_uid(case: Case) -> int | Unknown:
     """Return the owner's user id."""
     owner = case.owner
     return owner.uid if isinstance(owner, Process) else _NO_PROCESS
+
+
+def read_gid(case: Case) -> int | Unknown:
+    """Return the owner's group id."""
+    owner = case.owner
+    return owner.gid if isinstance(owner, Process) else _NO_PROCESS
+
+
+def read_pid(case: Case) -> int | Unknown:
+    """Return the owner's process id."""
+    owner = case.owner
+    return owner.pid if isinstance(owner, Process) else _NO_PROCESS
+
+
+def read_comm(case: Case) -> str | Unknown:
+    """Return the name of the owner's thread, of 15 bytes at most."""
+    owner = case.owner
+    return owner.comm if isinstance(owner, Process) else _NO_PROCESS
+
+
+def read_netns(case: Case) -> int | Unknown:
+    """Return the inode number of the owner's network namespace."""
+    owner = case.owner
+    return owner.netns if isinstance(owner, Process) else _NO_PROCESS
+
+
+def read_cgroup(case: Case) -> str | Unknown:
+    """Return the path of the owner's cgroup."""
+    owner = case.owner
+    return owner.cgroup if isinstance(owner, Process) else _NO_PROCESS
+
+
+def read_units(case: Case) -> tuple[str, ...] | Unknown:
+    """Return the systemd units that the owner belongs to: the system's, then the user's."""
+    path = read_cgroup(case)
+    return path if isinstance(path, Unknown) else place(path).units
+
+
+def read_app(case: Case) -> str | Unknown:
+    """Return the Flatpak, Snap or container that the owner belongs to."""
+    path = read_cgroup(case)
+    return path if isinstance(path, Unknown) else place(path).app
+
+
+def read_script(case: Case) -> str | Unknown:
+    """Return the script that the owner, an interpreter, says it runs."""
+    owner = case.owner
+    return script_of(owner) if isinstance(owner, Process) else _NO_PROCESS
+
+
+def read_iface(case: Case) -> str | Unknown:
+    """Return the interface through which the packet would leave."""
+    return case.iface
+
+
+def read_saddr(case: Case) -> bytes | Unknown:
+    """Return the packed source address."""
+    return case.flow.saddr
+
+
+def read_sport(case: Case) -> int | Unknown:
+    """Return the source port."""
+    return case.flow.sport
 
 
 def read_proto(case: Case) -> int | Unknown:

@@ -32,6 +32,9 @@ class Ancestor:
     exe: Executable
 
 
+CWD_NOT_LOOKED_UP = Unknown("its working directory was not looked up")
+
+
 @dataclass(frozen=True, slots=True)
 class Process:
     """A user-space owner. `pid` is the kernel's tgid, `tid` its pid."""
@@ -53,6 +56,8 @@ class Process:
     """Path below the cgroup v2 root, ``/`` for the root itself."""
     netns: int | Unknown
     """Inode number of the network namespace, as in ``net:[4026531840]``."""
+    cwd: str | Unknown = CWD_NOT_LOOKED_UP
+    """Working directory; looked up only where a rule needs it (`nfsnitch.core.script`)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from nfsnitch.core.case import Case
+from nfsnitch.core.conditions import SCRIPT_FIELD, DisabledCondition
 from nfsnitch.core.decision import Action, Reason
+from nfsnitch.core.instant import Instant
 from nfsnitch.core.owner import Owner
+from nfsnitch.core.timed import ExpiryCondition, ScheduleCondition, Timed
 from nfsnitch.core.unknown import Unknown
+
+_TIMED = (ScheduleCondition, ExpiryCondition)
 
 
 class Condition(Protocol):
@@ -36,6 +41,19 @@ class Rule:
     conditions: tuple[Condition, ...]
     origin: str
     """Where it was read, ``file:line``."""
+    note: str | None = None
+    """What its author says of it."""
+
+    @property
+    def enabled(self) -> bool:
+        """Whether it is in force at all."""
+        return not any(isinstance(each, DisabledCondition) for each in self.conditions)
+
+    @property
+    def expires_ns(self) -> int | None:
+        """When it ceases to hold (ns since 1970 UTC); None if it does not."""
+        ends = (each.until_ns for each in self.conditions if isinstance(each, ExpiryCondition))
+        return min(ends, default=None)
 
     def first_mismatch(self, case: Case) -> str | None:
         """Return the field of the first condition that does not hold; None if the rule matches."""
@@ -66,6 +84,28 @@ class Ruleset:
     """What becomes of a held flow that nobody answers; never `Action.ASK`."""
     ask_timeout_ns: int = 30_000_000_000
     """How long a flow is held for an answer."""
+    _timed: tuple[Timed, ...] = field(init=False, repr=False, compare=False)
+    """All conditions that look at the clock."""
+    asks_script: bool = field(init=False, repr=False, compare=False)
+    """Whether a rule wants to know which script an interpreter runs."""
+
+    def __post_init__(self) -> None:
+        """Look once through the rules for what has to be known of them all."""
+        conditions = [each for rule in self.rules for each in rule.conditions]
+        timed = tuple(each for each in conditions if isinstance(each, _TIMED))
+        object.__setattr__(self, "_timed", timed)
+        asks_script = any(each.field == SCRIPT_FIELD for each in conditions)
+        object.__setattr__(self, "asks_script", asks_script)
+
+    def next_change_ns(self, now: Instant) -> int | None:
+        """Return the next moment at which the rules may say something else by themselves.
+
+        That is when an hour of a schedule begins or ends or a rule expires, in ns of the wall clock
+        since 1970 UTC; it lies after *now*. None: never. It is only *may*: the rules need not say
+        anything else then, and after it one has to ask again. If the clock is set, too.
+        """
+        changes = (each.next_change_ns(now) for each in self._timed)
+        return min((each for each in changes if each is not None), default=None)
 
     def rule_on(self, case: Case) -> Ruling:
         """Return what the first matching rule, or else the default, says."""
