@@ -76,7 +76,7 @@ def problems_of(paths: list[Path]) -> list[str]:
         ("groups: []", "1:9", "takes a mapping", "office: [192.0.2.0/24]"),
         ("groups: {a: []}", "1:13", "matches nothing", "remove"),
         ("groups: {a b: 10.0.0.1}", "1:10", "a letter", "office-lan"),
-        ("groups: {a: {b: c}}", "1:13", "not a mapping", "flat list"),
+        ("groups: {a: [{b: c}]}", "1:14", "not a mapping", "flat list"),
         ("groups: {a: a}", "1:13", "contain itself", "addresses"),
         ("groups: {a: [b, b], b: a}", "1:24", "contain itself", "addresses"),
         ("groups: {lan: 10.0.0.1, b: lna}", "1:28", "no such group", "did you mean 'lan'?"),

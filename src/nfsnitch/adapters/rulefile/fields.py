@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, TypeVar
 
-from nfsnitch.adapters.rulefile import values
+from nfsnitch.adapters.rulefile import place_values, time_values, values
 from nfsnitch.adapters.rulefile.values import Known
 from nfsnitch.core import conditions as core
 from nfsnitch.core.pattern import paths, regexes
 from nfsnitch.core.ranges import addresses, ports
 from nfsnitch.core.rule import Condition
+from nfsnitch.core.schedule import Span, weekly
+from nfsnitch.core.timed import ScheduleCondition
 
 T = TypeVar("T")
 
@@ -71,6 +73,18 @@ def _any_ancestor(parsed: Iterable[str], negated: bool) -> Condition:  # noqa: F
     return core.ParentCondition("parent", paths(parsed), negated)
 
 
+def _any_unit(parsed: Iterable[str], negated: bool) -> Condition:  # noqa: FBT001
+    return core.AnyValueCondition("unit", core.read_units, paths(parsed), negated)
+
+
+def _at_hours(parsed: Iterable[Span], negated: bool) -> Condition:  # noqa: FBT001
+    return ScheduleCondition("schedule", weekly(parsed), negated)
+
+
+_PATH_OR_GLOB = "an absolute path, a glob or the name of a group of programs"
+_ADDRESS = "an address, a block, a range or the name of a group"
+_PORT = "a port, a range of ports or the name of a service or group"
+
 RULE_FIELDS: dict[str, RuleField] = {
     field.name: field
     for field in (
@@ -92,51 +106,136 @@ RULE_FIELDS: dict[str, RuleField] = {
         _field(
             "dport",
             Subject.FLOW,
-            "a port, a range of ports or the name of a service",
+            _PORT,
             values.parse_dport,
             _one_of("dport", core.read_dport, ports),
         ),
         _field(
             "daddr",
             Subject.FLOW,
-            "an address, a block, a range or the name of a group",
+            _ADDRESS,
             values.parse_daddr,
             _one_of("daddr", core.read_daddr, addresses),
         ),
         _field(
+            "sport",
+            Subject.FLOW,
+            _PORT,
+            values.parse_dport,
+            _one_of("sport", core.read_sport, ports),
+        ),
+        _field(
+            "saddr",
+            Subject.FLOW,
+            _ADDRESS,
+            values.parse_daddr,
+            _one_of("saddr", core.read_saddr, addresses),
+        ),
+        _field(
+            "iface",
+            Subject.FLOW,
+            "the name of an interface or a glob",
+            place_values.parse_iface,
+            _one_of("iface", core.read_iface, paths),
+        ),
+        _field(
             "uid",
             Subject.PROCESS,
-            "the number of a user",
+            "the number of a user or the name of a group of users",
             values.parse_uid,
             _one_of("uid", core.read_uid, frozenset),
         ),
         _field(
             "user",
             Subject.PROCESS,
-            "the name of a user",
+            "the name of a user or of a group of users",
             values.parse_user,
             _one_of("user", core.read_uid, frozenset),
         ),
         _field(
+            "gid",
+            Subject.PROCESS,
+            "the number of a user group or the name of a group of them",
+            values.parse_gid,
+            _one_of("gid", core.read_gid, frozenset),
+        ),
+        _field(
+            "group",
+            Subject.PROCESS,
+            "the name of a user group or of a group of them",
+            values.parse_group,
+            _one_of("group", core.read_gid, frozenset),
+        ),
+        _field(
+            "pid",
+            Subject.PROCESS,
+            "the number of a process",
+            place_values.parse_pid,
+            _one_of("pid", core.read_pid, frozenset),
+        ),
+        _field(
+            "netns",
+            Subject.PROCESS,
+            "host, own, the name of a network namespace or its inode number",
+            place_values.parse_netns,
+            _one_of("netns", core.read_netns, frozenset),
+        ),
+        _field(
+            "schedule",
+            Subject.FLOW,
+            "days, hours or both, as in mon-fri 08:00-18:00",
+            time_values.parse_schedule,
+            _at_hours,
+        ),
+        _field(
             "exe",
             Subject.PROCESS,
-            "an absolute path or a glob",
+            _PATH_OR_GLOB,
             values.parse_path,
             _one_of("exe", core.read_exe, paths),
         ),
         _field(
-            "parent",
+            "comm",
             Subject.PROCESS,
-            "an absolute path or a glob",
-            values.parse_path,
-            _any_ancestor,
+            "a name of 15 bytes at most or a glob",
+            place_values.parse_comm,
+            _one_of("comm", core.read_comm, paths),
         ),
+        _field(
+            "cgroup",
+            Subject.PROCESS,
+            "the path of a cgroup or a glob",
+            place_values.parse_cgroup,
+            _one_of("cgroup", core.read_cgroup, paths),
+        ),
+        _field(
+            "unit",
+            Subject.PROCESS,
+            "the name of a systemd unit or a glob",
+            place_values.parse_unit,
+            _any_unit,
+        ),
+        _field(
+            "app",
+            Subject.PROCESS,
+            "flatpak:, snap: or container: and a name",
+            place_values.parse_app,
+            _one_of("app", core.read_app, paths),
+        ),
+        _field("parent", Subject.PROCESS, _PATH_OR_GLOB, values.parse_path, _any_ancestor),
         _field(
             "args",
             Subject.PROCESS,
             "a regular expression",
             values.parse_regex,
             _one_of("args", core.read_args, regexes),
+        ),
+        _field(
+            core.SCRIPT_FIELD,
+            Subject.PROCESS,
+            _PATH_OR_GLOB,
+            values.parse_path,
+            _one_of(core.SCRIPT_FIELD, core.read_script, paths),
         ),
     )
 }

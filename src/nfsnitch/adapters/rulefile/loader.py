@@ -33,7 +33,7 @@ def load(paths: Sequence[Path], names: Names) -> Ruleset:
     problems = Problems()
     roots = [parse(source, problems) for source in read_sources(paths, problems)]
     documents = [_top_level(root, problems) for root in roots if root is not None]
-    groups = Groups(problems)
+    groups = Groups(problems, names)
     for document in documents:
         if "groups" in document:
             groups.read(document["groups"])

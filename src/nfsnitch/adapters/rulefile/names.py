@@ -1,11 +1,13 @@
-"""The machine's own names: users and services."""
+"""The machine's own names: users, their groups, services and network namespaces."""
 
 from __future__ import annotations
 
+import grp
 import pwd
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 _PROTOCOLS_WITH_SERVICES = ("tcp", "udp", "sctp", "udplite")
 _COMMON_SERVICES = {
@@ -23,6 +25,15 @@ _COMMON_SERVICES = {
 """For machines without /etc/services (IANA service names)."""
 
 
+_NAMED_NAMESPACES = Path("/run/netns")
+_NAMESPACES = {"host": Path("/proc/1/ns/net"), "own": Path("/proc/thread-self/ns/net")}
+
+
+def _nobody_knows(name: str) -> None:
+    """Know no name at all."""
+    del name
+
+
 @dataclass(frozen=True, slots=True)
 class Names:
     """Looks names up: the system's, or what a test gives."""
@@ -31,11 +42,21 @@ class Names:
     """Returns the uid of a user; None if there is no such user."""
     ports_of: Callable[[str], frozenset[int]]
     """Returns the ports of a service in all protocols; none if there is no such service."""
+    gid_of: Callable[[str], int | None] = _nobody_knows
+    """Returns the gid of a group of users; None if there is no such group."""
+    netns_of: Callable[[str], int | None] = _nobody_knows
+    """Returns the inode number of a network namespace; None if there is none of this name now.
+
+    Names are those of ``ip netns``, ``host`` for the first process's and ``own`` for ours.
+    """
 
 
 def system_names() -> Names:
-    """Return the names of this machine (`getpwnam(3)`, `getservbyname(3)`)."""
-    return Names(_uid_of, _ports_of)
+    """Return the names of this machine.
+
+    That is `getpwnam(3)`, `getservbyname(3)`, `getgrnam(3)` and `ip-netns(8)`.
+    """
+    return Names(_uid_of, _ports_of, _gid_of, _netns_of)
 
 
 def _uid_of(user: str) -> int | None:
@@ -43,6 +64,25 @@ def _uid_of(user: str) -> int | None:
         return pwd.getpwnam(user).pw_uid
     except (KeyError, ValueError):  # ValueError: no name can have such characters
         return None
+
+
+def _gid_of(group: str) -> int | None:
+    try:
+        return grp.getgrnam(group).gr_gid
+    except (KeyError, ValueError):  # see above
+        return None
+
+
+def _netns_of(name: str) -> int | None:
+    path = _NAMESPACES.get(name) or _NAMED_NAMESPACES / name
+    try:
+        return path.stat().st_ino if _is_one_name(name) else None
+    except (OSError, ValueError):
+        return None
+
+
+def _is_one_name(name: str) -> bool:
+    return "/" not in name and name not in {"", ".", ".."}
 
 
 def _ports_of(service: str) -> frozenset[int]:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Address, IPv6Network
 from itertools import pairwise
-from typing import TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from nfsnitch.adapters.rulefile.names import Names
 from nfsnitch.adapters.rulefile.problems import Refused, closest, listed, quoted
@@ -42,12 +43,48 @@ _OWNERS = {kind.value: kind for kind in (OwnerKind.UNKNOWN, OwnerKind.KERNEL)}
 _NEVER_IN_PATHS = re.compile(r"/(?=/)|/\.\.?(?=/|$)")
 
 
+class GroupKind(StrEnum):
+    """What a named group of a rule file holds; the values are the words of the file."""
+
+    ADDRESSES = "addresses"
+    PORTS = "ports"
+    PROGRAMS = "programs"
+    USERS = "users"
+    USERGROUPS = "usergroups"
+
+
+class Group(NamedTuple):
+    """A named group, with the groups in it."""
+
+    kind: GroupKind
+    members: Sequence[Any]
+    """What parsing its values gave."""
+
+
 @dataclass(frozen=True, slots=True)
 class Known:
     """What a value may refer to."""
 
     names: Names
-    groups: Mapping[str, Sequence[AddressRange]]
+    groups: Mapping[str, Group]
+
+    def group(self, text: str, kind: GroupKind) -> Sequence[Any] | None:
+        """Return what is in the group that *text* names; None if it names none.
+
+        Raises:
+            Refused: it names a group of another kind.
+
+        """
+        group = self.groups.get(text)
+        if group is None:
+            return None
+        if group.kind is not kind:
+            raise Refused(f"this is a group of {group.kind}", f"write one of {kind}")
+        return group.members
+
+    def names_of_groups(self, kind: GroupKind) -> list[str]:
+        """Return the names of all groups of a kind."""
+        return [name for name, group in self.groups.items() if group.kind is kind]
 
 
 def parse_action(text: str) -> Action:
@@ -73,19 +110,22 @@ def parse_duration_ns(text: str) -> int:
     return duration_ns
 
 
-def parse_path(text: str, known: Known) -> tuple[str]:
-    """Return an absolute path or glob, as it is."""
-    del known
+def parse_path(text: str, known: Known) -> Sequence[str]:
+    """Return an absolute path or glob, as it is, or those of a group."""
+    if (programs := known.group(text, GroupKind.PROGRAMS)) is not None:
+        return programs
     if not text.startswith("/"):
         name = text.rsplit("/", 1)[-1] or "program"
         example = quoted(f"/usr/bin/{name}")
-        raise Refused("a program's path begins with /", f"write its whole path, as in {example}")
+        names = known.names_of_groups(GroupKind.PROGRAMS)
+        instead = closest(text, names, f"write its whole path, as in {example}")
+        raise Refused("a program's path begins with /", instead)
     if text.endswith("/"):
         raise Refused("this names a directory", f"write {quoted(f'{text}**')} for all below it")
     if _NEVER_IN_PATHS.search(text):
         why = "the kernel's paths never have //, /./ or /../ in them"
         raise Refused(why, "write the path with symlinks resolved (realpath)")
-    _compiled(paths, text)
+    check_pattern(paths, text)
     return (text,)
 
 
@@ -94,20 +134,23 @@ def parse_regex(text: str, known: Known) -> tuple[str]:
     del known
     if not text:
         raise Refused("an empty expression matches everything", "leave the field away")
-    _compiled(regexes, text)
+    check_pattern(regexes, text)
     return (text,)
 
 
-def parse_uid(text: str, known: Known) -> tuple[int]:
-    """Return a uid."""
-    del known
+def parse_uid(text: str, known: Known) -> Sequence[int]:
+    """Return a uid, or those of a group."""
+    if (users := known.group(text, GroupKind.USERS)) is not None:
+        return users
     if not text.isdecimal():
         raise Refused("a uid is a number", f"write user: {quoted(text)} for a name")
-    return (_number(text, MAX_UID, "uids"),)
+    return (number(text, MAX_UID, "uids"),)
 
 
-def parse_user(text: str, known: Known) -> tuple[int]:
-    """Return the uid of a user."""
+def parse_user(text: str, known: Known) -> Sequence[int]:
+    """Return the uid of a user, or those of a group of them."""
+    if (users := known.group(text, GroupKind.USERS)) is not None:
+        return users
     uid = known.names.uid_of(text)
     if uid is None:
         hint = "write uid: for a number" if text.isdecimal() else "check the name (getent passwd)"
@@ -115,11 +158,41 @@ def parse_user(text: str, known: Known) -> tuple[int]:
     return (uid,)
 
 
+def parse_gid(text: str, known: Known) -> Sequence[int]:
+    """Return a gid, or those of a group of user groups."""
+    if (usergroups := known.group(text, GroupKind.USERGROUPS)) is not None:
+        return usergroups
+    if not text.isdecimal():
+        raise Refused("a gid is a number", f"write group: {quoted(text)} for a name")
+    return (number(text, MAX_UID, "gids"),)
+
+
+def parse_group(text: str, known: Known) -> Sequence[int]:
+    """Return the gid of a group of users, or those of a group of them."""
+    if (usergroups := known.group(text, GroupKind.USERGROUPS)) is not None:
+        return usergroups
+    gid = known.names.gid_of(text)
+    if gid is None:
+        hint = "write gid: for a number" if text.isdecimal() else "check the name (getent group)"
+        raise Refused("this machine has no such group of users", hint)
+    return (gid,)
+
+
+def parse_user_or_uid(text: str, known: Known) -> Sequence[int]:
+    """Return the uid of a user who is named, or the number itself."""
+    return (parse_uid if text.isdecimal() else parse_user)(text, known)
+
+
+def parse_group_or_gid(text: str, known: Known) -> Sequence[int]:
+    """Return the gid of a group of users that is named, or the number itself."""
+    return (parse_gid if text.isdecimal() else parse_group)(text, known)
+
+
 def parse_proto(text: str, known: Known) -> tuple[int]:
     """Return the number of a protocol."""
     del known
     if text[:1].isdigit():
-        return (_number(text, MAX_PROTO, "protocol numbers"),)
+        return (number(text, MAX_PROTO, "protocol numbers"),)
     if text not in _PROTOCOLS:
         hint = f"write {listed(_PROTOCOLS)} or a number"
         raise Refused("there is no such protocol here", closest(text, _PROTOCOLS, hint))
@@ -139,16 +212,18 @@ def parse_owner(text: str, known: Known) -> tuple[OwnerKind]:
 
 
 def parse_dport(text: str, known: Known) -> Iterable[PortRange]:
-    """Return the ports of a number, a range or a service."""
+    """Return the ports of a number, a range, a group or a service."""
+    if (group := known.group(text, GroupKind.PORTS)) is not None:
+        return group
     first, dash, last = text.partition("-")
     if first[:1].isdigit() and (not dash or last[:1].isdigit()):
-        low = _number(first, MAX_PORT, "ports")
-        high = _number(last, MAX_PORT, "ports") if dash else low
+        low = number(first, MAX_PORT, "ports")
+        high = number(last, MAX_PORT, "ports") if dash else low
         if high < low:
             raise Refused("the range is reversed", f"write {high}-{low}")
         return (PortRange(low, high),)
     if not (ports := known.names.ports_of(text)):
-        why = "it is no port, range of ports or service of this machine"
+        why = "it is no port, range of ports or service of this machine, nor a group of ports"
         raise Refused(why, "write a number, as in 443 or 8000-8080 (services: getent services)")
     return [PortRange(port, port) for port in sorted(ports)]
 
@@ -157,10 +232,12 @@ def parse_daddr(text: str, known: Known) -> Sequence[AddressRange]:
     """Return the addresses of an address, a CIDR block, a range or a group."""
     if _GROUP_NAME.fullmatch(text) is None:
         return (parse_addresses(text),)
-    if text not in known.groups:
+    group = known.group(text, GroupKind.ADDRESSES)
+    if group is None:
         hint = "write an address, as in 192.0.2.1, or define the group under groups:"
-        raise Refused("there is no such group", closest(text, known.groups, hint))
-    return known.groups[text]
+        names = known.names_of_groups(GroupKind.ADDRESSES)
+        raise Refused("there is no such group", closest(text, names, hint))
+    return group
 
 
 def is_group_name(text: str) -> bool:
@@ -201,7 +278,7 @@ def _cidr(text: str) -> AddressRange:
     address, _, length = text.partition("/")
     family, first = _address(address)
     bits = ADDRESS_BYTES[family] * 8
-    host_bits = bits - _number(length, bits, "prefix lengths")
+    host_bits = bits - number(length, bits, "prefix lengths")
     network = first >> host_bits << host_bits
     if network != first:
         network_type = IPv4Network if family is Family.IPV4 else IPv6Network
@@ -210,7 +287,8 @@ def _cidr(text: str) -> AddressRange:
     return AddressRange(family, first, first | ((1 << host_bits) - 1))
 
 
-def _number(text: str, maximum: int, what: str) -> int:
+def number(text: str, maximum: int, what: str) -> int:
+    """Return a whole number from 0 to *maximum*; *what* names such numbers in messages."""
     if _NUMBER.fullmatch(text) is None:
         raise Refused(f"{what} are written in decimal digits", "write it as in 80")
     if int(text) > maximum:
@@ -225,7 +303,8 @@ def _word(text: str, words: Mapping[str, T]) -> T:
     return words[text]
 
 
-def _compiled(compiler: Callable[[Iterable[str]], object], text: str) -> None:
+def check_pattern(compiler: Callable[[Iterable[str]], object], text: str) -> None:
+    """Refuse a *text* that *compiler* cannot take."""
     try:
         compiler([text])
     except PatternError as error:
