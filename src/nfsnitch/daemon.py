@@ -23,6 +23,7 @@ from nfsnitch.adapters.attribution import Attributor
 from nfsnitch.adapters.bpf.libbpf import BpfError
 from nfsnitch.adapters.bpf.modes import attached
 from nfsnitch.adapters.bpf.owners import OwnerStore
+from nfsnitch.adapters.clock import Clock
 from nfsnitch.adapters.conntrack import Conntrack
 from nfsnitch.adapters.enforcement import Enforcement, EnforcementError
 from nfsnitch.adapters.instance import AlreadyRunningError, InstanceLock
@@ -33,6 +34,7 @@ from nfsnitch.adapters.rate_limit import RateLimit
 from nfsnitch.adapters.record_file import RecordFile
 from nfsnitch.adapters.sd_notify import notify
 from nfsnitch.adapters.sock_diag import SockDiag
+from nfsnitch.adapters.working_directory import WorkingDirectories
 from nfsnitch.core.counters import Counter
 from nfsnitch.core.engine import Engine
 from nfsnitch.core.record import Record
@@ -40,7 +42,7 @@ from nfsnitch.core.rule import Ruleset
 from nfsnitch.lean import return_free_memory
 from nfsnitch.options import RunOptions
 from nfsnitch.resources import bpf_object
-from nfsnitch.worker import Ports, Worker, system_clock
+from nfsnitch.worker import Ports, Worker
 
 _TICK_S = 1.0
 _TRIM_S = 60.0
@@ -133,7 +135,8 @@ class Daemon:
             trust=conntrack.trust,
             distrust=conntrack.distrust,
             wake_at=self._call_at,
-            now=system_clock,
+            now=Clock().now,
+            cwd_of=WorkingDirectories().of,
         )
         return Worker(Engine(ruleset, namespace), ports, self._counters)
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import collections
 import logging
-import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 from nfsnitch.core.commands import (
@@ -38,9 +38,10 @@ from nfsnitch.core.events import (
     TimePassed,
 )
 from nfsnitch.core.flow import Flow
-from nfsnitch.core.owner import Finding
+from nfsnitch.core.owner import CWD_NOT_LOOKED_UP, Finding, Owner, Process
 from nfsnitch.core.packet import Malformed, parse
 from nfsnitch.core.record import Record
+from nfsnitch.core.script import needs_cwd
 from nfsnitch.core.unknown import Unknown
 
 _log = logging.getLogger(__name__)
@@ -62,6 +63,10 @@ class QueuedPacket(Protocol):
         """The interface through which it would leave; 0 if there is none yet."""
 
 
+def _not_looked_up(_process: Process) -> Unknown:
+    return CWD_NOT_LOOKED_UP
+
+
 class Ports(NamedTuple):
     """What the worker needs of the world outside."""
 
@@ -75,11 +80,8 @@ class Ports(NamedTuple):
     wake_at: Callable[[int, Callable[[], None]], None]
     """Call back at this time (ns of the monotonic clock) or later."""
     now: Callable[[], Instant]
-
-
-def system_clock() -> Instant:
-    """Return the present moment."""
-    return Instant(time.monotonic_ns(), time.time_ns())
+    cwd_of: Callable[[Process], str | Unknown] = _not_looked_up
+    """Returns a process's working directory; asked only where a rule needs it."""
 
 
 class Worker:
@@ -122,10 +124,22 @@ class Worker:
             if isinstance(flow, Malformed):
                 return MalformedArrived(now, packet.packet_id, flow.problem, iface)
             found = self._ports.find_owner(flow)
+            if self._engine.asks_script:
+                found = self._with_cwd(found)
         except Exception as problem:  # noqa: BLE001  see above
             _log.exception("packet %d could not be looked up", packet.packet_id)
             return PacketFailed(now, packet.packet_id, f"{type(problem).__name__}", iface)
         return FlowArrived(now, packet.packet_id, flow, found, iface)
+
+    def _with_cwd(self, found: Finding) -> Finding:
+        """Add the working directories without which a script has no path."""
+        owner = self._located(found.owner)
+        return found._replace(owner=owner, rivals=tuple(map(self._located, found.rivals)))
+
+    def _located(self, owner: Owner) -> Owner:
+        if isinstance(owner, Process) and needs_cwd(owner):
+            return replace(owner, cwd=self._ports.cwd_of(owner))
+        return owner
 
     def _carry_out(self, commands: list[Command]) -> None:
         for command in commands:

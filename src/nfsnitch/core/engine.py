@@ -58,6 +58,8 @@ from nfsnitch.core.unknown import Unknown
 
 MAX_HELD_FLOWS = 16_384
 MAX_PACKETS_OF_HELD_FLOW = 64
+LOOK_AT_CLOCK_NS = 10_000_000_000
+"""How often the wall clock is looked at while flows are trusted that a rule limits in time."""
 
 _VERDICT_COUNTERS = {
     Verdict.ACCEPT: Counter.ACCEPTED,
@@ -95,6 +97,8 @@ class Engine:
         self._wake_ns: int | None = None
         self._stopped = False
         self._memory = FlowMemory()
+        self._surely: tuple[int, int] | None = None
+        """Between which moments of the wall clock the rules surely say what they said."""
         self._handlers: dict[type[Event], Callable[[Any], list[Command]]] = {
             FlowArrived: self._flow_arrived,
             MalformedArrived: self._malformed_arrived,
@@ -109,6 +113,11 @@ class Engine:
     def held_flows(self) -> int:
         """How many flows wait for an answer."""
         return len(self._held)
+
+    @property
+    def asks_script(self) -> bool:
+        """Whether a rule wants to know which script an interpreter runs."""
+        return self._ruleset.asks_script
 
     def receive(self, event: Event) -> list[Command]:
         """Return what is to be done about *event*, in this order."""
@@ -177,7 +186,8 @@ class Engine:
 
     def _ruleset_changed(self, event: RulesetChanged) -> list[Command]:
         self._ruleset = event.ruleset
-        return []
+        self._surely = None
+        return self._watch_clock(event.now) if self._memory.trusts_any else []
 
     def _refused(
         self, event: MalformedArrived | PacketFailed, reason: Reason, counter: Counter
@@ -209,7 +219,26 @@ class Engine:
         commands = self._release(due, Reason.UNANSWERED, Counter.UNANSWERED, now)
         if self._held:
             commands += self._wake_by(min(held.deadline_ns for held in self._held.values()))
-        return commands
+        return commands + self._clock_watched(now)
+
+    def _watch_clock(self, now: Instant) -> list[Command]:
+        """See to it that trust does not outlive an hour or a day that a rule speaks of."""
+        if self._surely is None:
+            change_ns = self._ruleset.next_change_ns(now)
+            if change_ns is None:
+                return []
+            self._surely = (now.wall_ns, change_ns)
+        # The wall clock may be set meanwhile, so it is looked at now and then.
+        wait_ns = min(self._surely[1] - now.wall_ns, LOOK_AT_CLOCK_NS)
+        return self._wake_by(now.monotonic_ns + max(wait_ns, 0))
+
+    def _clock_watched(self, now: Instant) -> list[Command]:
+        if self._surely is None:
+            return []
+        if self._surely[0] <= now.wall_ns < self._surely[1]:
+            return self._watch_clock(now)
+        self._surely = None
+        return [DistrustFlow(flow) for flow in self._memory.distrust_all()]
 
     def _stopping(self, event: Stopping) -> list[Command]:
         self._stopped = True
@@ -266,7 +295,7 @@ class Engine:
             and not isinstance(found.sock_cookie, Unknown)
             and self._memory.trusts(flow, found.sock_cookie, now.monotonic_ns)
         ):
-            commands += [TrustFlow(flow), Count(Counter.TRUSTED)]
+            commands += [TrustFlow(flow), Count(Counter.TRUSTED), *self._watch_clock(now)]
         return commands
 
     def _wake_by(self, deadline_ns: int) -> list[Command]:
