@@ -5,32 +5,24 @@ from __future__ import annotations
 import argparse
 import io
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import NoReturn
 
 from nfsnitch import __version__
 from nfsnitch.adapters.rulefile import RuleFileError, load, system_names
-from nfsnitch.adapters.rulefile.problems import Refused, quoted
-from nfsnitch.adapters.rulefile.values import Known, has_ports, parse_dport, parse_proto, parse_uid
+from nfsnitch.adapters.rulefile.problems import quoted
+from nfsnitch.commands import explain_options
 from nfsnitch.commands.check import check
-from nfsnitch.commands.explain import NOT_GIVEN, Question, explain, explain_json, process
+from nfsnitch.commands.explain import explain, explain_json
 from nfsnitch.core.attach import AttachMode
-from nfsnitch.core.flow import NO_PORTS, packed_address
-from nfsnitch.core.owner import Kernel, Owner
 from nfsnitch.core.text import shown
 from nfsnitch.lean import import_asyncio
-from nfsnitch.options import DEFAULT_QUEUE_NUM, DEFAULT_RULES, RunOptions
-
-T = TypeVar("T")
+from nfsnitch.options import DEFAULT_QUEUE_NUM, DEFAULT_RULES, RunOptions, UsageError
 
 MAX_QUEUE_NUM = 65_535
 USAGE_ERROR = 2
 """Exit status for a command line that cannot be understood (argparse's own)."""
-
-
-class UsageError(Exception):
-    """Options that do not fit together."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -109,23 +101,7 @@ def _add_check(parser: argparse.ArgumentParser) -> None:
 def _add_explain(parser: argparse.ArgumentParser) -> None:
     parser.description = "Say which rule decides a flow. What is not given is not known."
     _add_rules(parser)
-    parser.add_argument("--exe", metavar="PATH", help="the program, symlinks resolved")
-    parser.add_argument("--args", metavar="TEXT", help="its arguments, its own name first")
-    user = parser.add_mutually_exclusive_group()
-    user.add_argument("--uid", type=_parsed(parse_uid), metavar="N", help="the user by number")
-    user.add_argument("--user", metavar="NAME", help="the user by name")
-    parser.add_argument(
-        "--parent",
-        action="append",
-        default=[],
-        metavar="PATH",
-        help="an ancestor's program; again for the one above it",
-    )
-    parser.add_argument("--proto", type=_parsed(parse_proto), metavar="NAME", help="tcp, udp, 47 …")
-    parser.add_argument("--daddr", type=_address, metavar="ADDRESS", help="destination address")
-    parser.add_argument("--dport", type=_port, metavar="PORT", help="number or service name")
-    parser.add_argument("--owner", choices=("unknown", "kernel"), help="instead of a process")
-    parser.add_argument("--json", action="store_true", help="the same as JSON")
+    explain_options.add_options(parser)
     parser.set_defaults(command=_explain)
 
 
@@ -163,7 +139,7 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _explain(options: argparse.Namespace) -> int:
-    question = _question(options)
+    question = explain_options.question(options)
     try:
         ruleset = load(_rules(options), system_names())
     except RuleFileError as error:
@@ -173,78 +149,11 @@ def _explain(options: argparse.Namespace) -> int:
     return 0
 
 
-def _question(options: argparse.Namespace) -> Question:
-    dport = NOT_GIVEN if options.dport is None else options.dport
-    if options.proto is not None and not has_ports(options.proto):
-        if options.dport is not None:
-            raise UsageError("--dport: the protocol of --proto has no ports")
-        dport = NO_PORTS
-    return Question(
-        owner=_owner(options),
-        proto=NOT_GIVEN if options.proto is None else options.proto,
-        daddr=NOT_GIVEN if options.daddr is None else options.daddr,
-        dport=dport,
-    )
-
-
-def _owner(options: argparse.Namespace) -> Owner:
-    uid = options.uid
-    if options.user is not None:
-        uid = system_names().uid_of(options.user)
-        if uid is None:
-            raise UsageError(f"--user: this machine has no user {quoted(options.user)}")
-    of_process = (options.exe, options.args, uid, *options.parent)
-    given = any(each is not None for each in of_process)
-    if options.owner is None and given:
-        return process(options.exe, options.args, uid, tuple(options.parent))
-    if given:
-        raise UsageError("--owner: it stands instead of --exe, --args, --uid, --user and --parent")
-    return Kernel("said on the command line") if options.owner == "kernel" else NOT_GIVEN
-
-
-def _parsed(parse: Callable[[str, Known], tuple[T]]) -> Callable[[str], T]:
-    """Return a reader of option values that takes what a rule file takes."""
-
-    def read(text: str) -> T:
-        try:
-            (value,) = parse(text, Known(system_names(), {}))
-        except Refused as refused:
-            raise _bad_value(text, refused) from None
-        return value
-
-    return read
-
-
-def _port(text: str) -> int:
-    try:
-        ranges = list(parse_dport(text, Known(system_names(), {})))
-    except Refused as refused:
-        raise _bad_value(text, refused) from None
-    if len(ranges) != 1 or ranges[0].first != ranges[0].last:
-        raise argparse.ArgumentTypeError(f"{quoted(text)}: several ports; write one number")
-    return ranges[0].first
-
-
-def _address(text: str) -> bytes:
-    try:
-        packed = packed_address(text)
-    except ValueError:
-        packed = b""
-    if not packed or "%" in text:  # a zone is no part of a packet's address
-        reason = "it is no IPv4 or IPv6 address; write one as in 192.0.2.1 or 2001:db8::1"
-        raise argparse.ArgumentTypeError(f"{quoted(text)}: {reason}")
-    return packed
-
-
 def _queue_num(text: str) -> int:
     if not text.isascii() or not text.isdecimal() or int(text[:6]) > MAX_QUEUE_NUM:
         reason = f"queues go from 0 to {MAX_QUEUE_NUM}"
         raise argparse.ArgumentTypeError(f"{quoted(text)}: {reason}")
     return int(text)
-
-
-def _bad_value(text: str, refused: Refused) -> argparse.ArgumentTypeError:
-    return argparse.ArgumentTypeError(f"{quoted(text)}: {refused.why}; {refused.instead}")
 
 
 _COMMANDS = {

@@ -11,6 +11,10 @@ DEFAULT_RULES = Path("/etc/nfsnitch/rules.yaml")
 DEFAULT_QUEUE_NUM = 7301
 
 
+class UsageError(Exception):
+    """Options that do not fit together."""
+
+
 @dataclass(frozen=True, slots=True)
 class RunOptions:
     """Options of ``nfsnitch run``."""

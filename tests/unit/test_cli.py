@@ -69,7 +69,7 @@ def test_every_command_has_a_help_text(command: list[str], capsys: Capture) -> N
         ("explain --daddr fe80::1%eth0", "no IPv4 or IPv6 address"),
         ("explain --uid root", "a uid is a number"),
         ("explain --uid 0 --user root", "not allowed with"),
-        ("explain --user no-such-user", "no user 'no-such-user'"),
+        ("explain --user no-such-user", "this machine has no such user"),
         ("explain --owner process", "invalid choice"),
         ("explain --owner kernel --exe /x", "instead of --exe"),
         ("explain --proto icmp --dport 80", "has no ports"),

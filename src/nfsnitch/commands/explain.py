@@ -5,18 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
 from typing import Any, TextIO, cast
 
+from nfsnitch.core import conditions as core
 from nfsnitch.core.case import Case
-from nfsnitch.core.conditions import (
-    read_args,
-    read_daddr,
-    read_dport,
-    read_exe,
-    read_family,
-    read_proto,
-    read_uid,
-)
+from nfsnitch.core.conditions import Reader
 from nfsnitch.core.decision import Reason
 from nfsnitch.core.flow import PROTOCOL_NAMES, Family, Flow, address_text
 from nfsnitch.core.instant import Instant
@@ -28,6 +22,8 @@ from nfsnitch.core.unknown import Unknown
 NOT_GIVEN = Unknown("not given on the command line")
 
 _FIRST_PID = 1
+_GIVEN = ("pid", "uid", "gid", "comm", "cgroup", "netns", "cwd")
+"""What a process may have for which it is enough to be given."""
 _REASONS = {
     Reason.DEFAULT: "no rule matches: default",
     Reason.UNATTRIBUTED: "no rule matches and the owner is not known: unattributed",
@@ -39,57 +35,62 @@ class Question:
     """A flow and its owner as far as the command line tells."""
 
     owner: Owner
+    now: Instant
+    at_given: bool = False
+    """Whether it is the moment that the command line names, and not the present one."""
     proto: int | Unknown = NOT_GIVEN
     daddr: bytes | Unknown = NOT_GIVEN
     dport: int | Unknown = NOT_GIVEN
+    saddr: bytes | Unknown = NOT_GIVEN
+    sport: int | Unknown = NOT_GIVEN
+    iface: str | Unknown = NOT_GIVEN
 
     @property
     def family(self) -> Family | Unknown:
-        """The family of the address."""
-        if isinstance(self.daddr, Unknown):
-            return self.daddr
-        return Family.IPV4 if len(self.daddr) == 4 else Family.IPV6  # noqa: PLR2004
+        """The family of the addresses."""
+        address = self.saddr if isinstance(self.daddr, Unknown) else self.daddr
+        if isinstance(address, Unknown):
+            return address
+        return Family.IPV4 if len(address) == 4 else Family.IPV6  # noqa: PLR2004
 
     @property
     def case(self) -> Case:
         """What to ask the rules about."""
         # A packet always tells its protocol and its addresses, so Flow has no place for an Unknown
         # there; conditions look for one all the same, and here alone they meet it.
-        unknown = cast("Any", NOT_GIVEN)
-        family, proto, daddr = cast("Any", (self.family, self.proto, self.daddr))
-        flow = Flow(family, proto, unknown, daddr, unknown, self.dport)
-        return Case(flow, self.owner, NOT_GIVEN, Instant(0, 0))
+        family, proto = cast("Any", (self.family, self.proto))
+        saddr, daddr = cast("Any", (self.saddr, self.daddr))
+        flow = Flow(family, proto, saddr, daddr, self.sport, self.dport)
+        return Case(flow, self.owner, self.iface, self.now)
 
 
-def process(
-    exe: str | None, args: str | None, uid: int | None, parents: tuple[str, ...]
-) -> Process:
+def process(*, parents: tuple[str, ...] = (), args: str | None = None, **given: Any) -> Process:  # noqa: ANN401  options' values
     """Return a process of which only this is known; *parents* is the whole chain, nearest first."""
     above = len(parents)
     chain = tuple(
         Ancestor(_FIRST_PID + above - 1 - at, 0, _executable(path))
         for at, path in enumerate(parents)
     )
+    # As with flows: what the kernel always tells may be unknown here.
+    known: dict[str, Any] = {
+        name: NOT_GIVEN if given.get(name) is None else given[name] for name in _GIVEN
+    }
     return Process(
-        pid=_FIRST_PID + above,
-        tid=_FIRST_PID + above,
+        **known,
+        tid=known["pid"],
         start_time_ns=0,
-        uid=cast("Any", NOT_GIVEN if uid is None else uid),
-        gid=cast("Any", NOT_GIVEN),
-        exe=_executable(exe),
+        exe=_executable(given.get("exe")),
         args=NOT_GIVEN if args is None else tuple(args.split(" ")),
-        comm="",
         parents=chain or (Ancestor(_FIRST_PID, 0, _executable(None)),),
         cgroup_id=NOT_GIVEN,
-        cgroup=NOT_GIVEN,
-        netns=NOT_GIVEN,
     )
 
 
 def explain(ruleset: Ruleset, question: Question, out: TextIO) -> None:
     """Write for people how *ruleset* decides."""
     case = question.case
-    _write_table(out, [(field, _text(value)) for field, value in _asked(case).items()])
+    asked = _asked(ruleset, question)
+    _write_table(out, [(field, _text(value)) for field, value in asked.items()])
     out.write("\n")
     mismatches = list(ruleset.mismatches(case))
     rows = [
@@ -106,7 +107,7 @@ def explain_json(ruleset: Ruleset, question: Question, out: TextIO) -> None:
     case = question.case
     ruling = ruleset.rule_on(case)
     document = {
-        "asked": {field: _json(value) for field, value in _asked(case).items()},
+        "asked": {field: _json(value) for field, value in _asked(ruleset, question).items()},
         "rules": [
             {"rule": rule.name, "origin": rule.origin, "matches": field is None, "mismatch": field}
             for rule, field in ruleset.mismatches(case)
@@ -118,26 +119,36 @@ def explain_json(ruleset: Ruleset, question: Question, out: TextIO) -> None:
     out.write(f"{json.dumps(document, indent=2)}\n")
 
 
-def _asked(case: Case) -> dict[str, Any]:
-    """Return what is known of the flow and its owner, by the fields of rules."""
-    owner = case.owner
+def _asked(ruleset: Ruleset, question: Question) -> dict[str, Any]:
+    """Return what is known of the flow and its owner, by the fields of rules.
+
+    The rarer fields are told if they were given, or if a rule asks for them.
+    """
+    case = question.case
+    fields = {each.field for rule in ruleset.rules for each in rule.conditions}
     asked: dict[str, Any] = {}
-    if isinstance(owner, Process):
-        asked["exe"] = read_exe(case)
-        asked["args"] = read_args(case)
-        asked["uid"] = read_uid(case)
-        asked["parent"] = [ancestor.exe.path for ancestor in owner.parents]
-    else:
-        asked["owner"] = "kernel" if isinstance(owner, Kernel) else owner
-    asked["proto"] = _named(read_proto(case), lambda proto: PROTOCOL_NAMES.get(proto, proto))
-    asked["family"] = _named(read_family(case), lambda family: family.name.lower())
-    asked["daddr"] = _named(read_daddr(case), address_text)
-    asked["dport"] = read_dport(case)
+    if not isinstance(case.owner, Process):
+        asked["owner"] = "kernel" if isinstance(case.owner, Kernel) else case.owner
+    for name, (read, shows) in _VALUES.items():
+        if name in _OF_PROCESS and not isinstance(case.owner, Process):
+            continue
+        value = read(case)
+        rules_ask = name in fields or _OTHER_NAME.get(name) in fields
+        if name in _ALWAYS_SHOWN or rules_ask or not isinstance(value, Unknown):
+            asked[name] = value if isinstance(value, Unknown) else shows(value)
+    if question.at_given or not fields.isdisjoint({"schedule", "expires"}):
+        asked["at"] = _local_time(question.now)
     return asked
 
 
-def _named(value: Any, name: Callable[[Any], Any]) -> Any:  # noqa: ANN401  any field's value
-    return value if isinstance(value, Unknown) else name(value)
+def _read_parents(case: Case) -> list[str | Unknown]:
+    owner = case.owner
+    return [each.exe.path for each in owner.parents] if isinstance(owner, Process) else []
+
+
+def _local_time(now: Instant) -> str:
+    zone = timezone(timedelta(seconds=now.zone.offset_s))
+    return datetime.fromtimestamp(now.wall_ns // 10**9, zone).strftime("%a %Y-%m-%d %H:%M:%S %z")
 
 
 def _text(value: Any) -> str:  # noqa: ANN401  any field's value
@@ -166,3 +177,34 @@ def _write_table(out: TextIO, rows: Sequence[tuple[str, ...]]) -> None:
 
 def _executable(path: str | None) -> Executable:
     return Executable(NOT_GIVEN if path is None else path, NOT_GIVEN, NOT_GIVEN)
+
+
+def _itself(value: Any) -> Any:  # noqa: ANN401  any field's value
+    return value
+
+
+_VALUES: dict[str, tuple[Reader[Any], Callable[[Any], Any]]] = {
+    "exe": (core.read_exe, _itself),
+    "args": (core.read_args, _itself),
+    "script": (core.read_script, _itself),
+    "uid": (core.read_uid, _itself),
+    "gid": (core.read_gid, _itself),
+    "pid": (core.read_pid, _itself),
+    "comm": (core.read_comm, _itself),
+    "cgroup": (core.read_cgroup, _itself),
+    "unit": (core.read_units, list),
+    "app": (core.read_app, _itself),
+    "netns": (core.read_netns, _itself),
+    "parent": (_read_parents, _itself),
+    "iface": (core.read_iface, _itself),
+    "proto": (core.read_proto, lambda proto: PROTOCOL_NAMES.get(proto, proto)),
+    "family": (core.read_family, lambda family: family.name.lower()),
+    "saddr": (core.read_saddr, address_text),
+    "sport": (core.read_sport, _itself),
+    "daddr": (core.read_daddr, address_text),
+    "dport": (core.read_dport, _itself),
+}
+"""Fields in the order in which they are told, how they are read, and what is shown of a value."""
+_OF_PROCESS = frozenset(list(_VALUES)[: list(_VALUES).index("iface")])
+_ALWAYS_SHOWN = {"exe", "args", "uid", "parent", "proto", "family", "daddr", "dport"}
+_OTHER_NAME = {"uid": "user", "gid": "group"}
