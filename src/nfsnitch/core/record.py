@@ -6,9 +6,11 @@ import json
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+from nfsnitch.core.cgroup_path import place
 from nfsnitch.core.decision import Decision
 from nfsnitch.core.flow import Flow, address_text
 from nfsnitch.core.owner import Ancestor, Attribution, Kernel, Owner, Process
+from nfsnitch.core.script import script_of
 from nfsnitch.core.unknown import Unknown
 
 Json = dict[str, Any]
@@ -118,7 +120,18 @@ def _process_json(process: Process) -> Json:
         "cgroup_id": _value(process.cgroup_id),
         "parents": [_ancestor_json(ancestor) for ancestor in process.parents],
         "comm": process.comm,
+        **_for_people(process),
     }
+
+
+def _for_people(process: Process) -> Json:
+    """Return what else can be told of a process; what cannot is left away."""
+    found: dict[str, str | Unknown] = {"script": script_of(process)}
+    if not isinstance(process.cgroup, Unknown):
+        there = place(process.cgroup)
+        found["unit"] = there.unit if isinstance(there.user_unit, Unknown) else there.user_unit
+        found["app"] = there.app
+    return {key: value for key, value in found.items() if not isinstance(value, Unknown)}
 
 
 def _ancestor_json(ancestor: Ancestor) -> Json:

@@ -2,6 +2,16 @@
 
 from nfsnitch.adapters.rulefile.loader import load
 from nfsnitch.adapters.rulefile.names import Names, system_names
+from nfsnitch.adapters.rulefile.notices import Notice, notices
 from nfsnitch.adapters.rulefile.problems import Position, Problem, RuleFileError
 
-__all__ = ["Names", "Position", "Problem", "RuleFileError", "load", "system_names"]
+__all__ = [
+    "Names",
+    "Notice",
+    "Position",
+    "Problem",
+    "RuleFileError",
+    "load",
+    "notices",
+    "system_names",
+]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +42,14 @@ def read_sources(paths: Iterable[Path], problems: Problems) -> list[Source]:
     return [source for source in sources if source is not None]
 
 
+def ignored_files(paths: Iterable[Path]) -> Iterator[Path]:
+    """Yield what is in the directories among *paths* and is not read as a rule file."""
+    for path in paths:
+        if _is_directory(path):
+            with suppress(OSError):  # the reading of the rules says what is wrong
+                yield from sorted(each for each in path.iterdir() if not _is_rule_file(each))
+
+
 def _expanded(paths: Iterable[Path], problems: Problems) -> list[Path | None]:
     """Return the files, with None in the place of a directory that was refused."""
     files: list[Path | None] = []
@@ -58,11 +67,19 @@ def _files_of(directory: Path) -> list[Path]:
         entries = sorted(directory.iterdir())
     except OSError as error:
         raise _unreadable(error) from None
-    # Names with a leading dot are what editors leave.
-    files = [path for path in entries if path.suffix == ".yaml" and path.name[0] != "."]
+    files = [path for path in entries if _is_rule_file(path)]
     if not files:
         raise Refused("no file in it ends in .yaml", "put one there or name another directory")
     return files
+
+
+def _is_rule_file(path: Path) -> bool:
+    """Whether a file of a directory is meant to be read, by its name.
+
+    Names with a leading dot are what editors leave. Directories in it are not read: as with other
+    directories of this kind, their order among the files would be anybody's guess.
+    """
+    return path.suffix == ".yaml" and path.name[0] != "." and not _is_directory(path)
 
 
 def _is_directory(path: Path) -> bool:
