@@ -1,5 +1,6 @@
 """docs/rules.md: its examples load, its messages and outputs are the real ones."""
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -10,14 +11,21 @@ import pytest
 from nfsnitch import cli
 from nfsnitch.adapters.rulefile import Names, RuleFileError, load
 from nfsnitch.adapters.rulefile.fields import RULE_FIELDS
+from nfsnitch.adapters.rulefile.rules import HEAD
 from nfsnitch.adapters.rulefile.settings import SETTINGS, TIMEOUTS
+from nfsnitch.commands import explain_options
 from nfsnitch.core.rule import Ruleset
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "rules.md"
+OWN_NETNS = 4_026_531_840
+SERVICES = {"http": {80}, "https": {443}, "smtp": {25}, "submission": {587}}
 NAMES = Names(
     {"alice": 1000}.get,
-    lambda service: frozenset({"http": {80}, "https": {443}}.get(service, ())),
+    lambda service: frozenset(SERVICES.get(service, ())),
+    {"postfix": 106}.get,
+    {"own": OWN_NETNS, "lab": 4_026_532_000}.get,
 )
+NO_RULE = "no rule"
 
 
 class Block(NamedTuple):
@@ -28,16 +36,25 @@ class Block(NamedTuple):
     text: str
     before: str
     """The text of the fenced block before it."""
+    after: str
+    """The kind of the fenced block after it."""
 
 
 def _blocks() -> list[Block]:
     document = DOCUMENT.read_text(encoding="utf-8")
-    blocks: list[Block] = []
-    for match in re.finditer(r"^```([a-z ]+)\n(.*?)^```$", document, re.MULTILINE | re.DOTALL):
-        line = document.count("\n", 0, match.start()) + 1
-        before = blocks[-1].text if blocks else ""
-        blocks.append(Block(line, match[1], match[2], before))
-    return blocks
+    fences = re.finditer(r"^```([a-z ]+)\n(.*?)^```$", document, re.MULTILINE | re.DOTALL)
+    matches = [None, *fences, None]
+    return [
+        Block(
+            document.count("\n", 0, match.start()) + 1,
+            match[1],
+            match[2],
+            before[2] if before else "",
+            after[1] if after else "",
+        )
+        for before, match, after in zip(matches, matches[1:], matches[2:], strict=False)
+        if match
+    ]
 
 
 def _of_kind(kind: str) -> list[object]:
@@ -54,6 +71,29 @@ def rules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_an_example_loads(block: Block, rules: Path) -> None:
     rules.write_text(block.text)
     assert load([rules], NAMES).rules
+
+
+@pytest.mark.parametrize("block", _of_kind("yaml"))
+def test_an_example_is_followed_by_flows_that_show_what_it_does(block: Block) -> None:
+    assert block.after in {"flows", "console"}
+
+
+@pytest.mark.parametrize("block", _of_kind("flows"))
+def test_the_flows_are_decided_by_the_rules_that_are_named(
+    block: Block, rules: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (cli, explain_options):
+        monkeypatch.setattr(module, "system_names", lambda: NAMES)
+    rules.write_text(block.before)
+    deciding: set[str] = set()
+    for line in block.text.splitlines():
+        options, rule = re.split(" +=>  ", line)
+        assert cli.main(["explain", "--rules", "rules.yaml", "--json", *shlex.split(options)]) == 0
+        assert (json.loads(capsys.readouterr().out)["rule"] or NO_RULE) == rule, line
+        deciding.add(rule)
+    in_force = {each.name for each in load([rules], NAMES).rules if each.enabled}
+    assert deciding >= {NO_RULE}
+    assert len(deciding & in_force) >= 1
 
 
 @pytest.mark.parametrize("block", _of_kind("text"))
@@ -77,7 +117,9 @@ def test_the_output_is_that_of_the_command(
 
 
 def test_every_kind_of_block_is_tested() -> None:
-    assert {block.kind for block in _blocks()} == {"yaml", "yaml refused", "text", "console"}
+    assert {block.kind for block in _blocks()} == {
+        *("yaml", "yaml refused", "text", "console", "flows")
+    }
 
 
 def test_the_first_example_has_the_defaults(rules: Path) -> None:
@@ -86,12 +128,12 @@ def test_the_first_example_has_the_defaults(rules: Path) -> None:
     assert Ruleset(ruleset.rules) == ruleset
 
 
-@pytest.mark.parametrize("field", RULE_FIELDS)
+@pytest.mark.parametrize("field", [*HEAD, *RULE_FIELDS])
 def test_every_field_has_a_heading_and_an_example(field: str) -> None:
     document = DOCUMENT.read_text(encoding="utf-8")
     assert re.search(rf"^### .*`{field}`", document, re.MULTILINE)
     examples = "".join(block.text for block in _blocks() if block.kind == "yaml")
-    assert re.search(rf"^    {field}: ", examples, re.MULTILINE)
+    assert re.search(rf"^(?:    |  - ){field}:", examples, re.MULTILINE)
 
 
 @pytest.mark.parametrize("setting", [*SETTINGS, *TIMEOUTS])

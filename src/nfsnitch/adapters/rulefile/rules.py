@@ -21,7 +21,7 @@ MAX_NOTE_CHARACTERS = 1_000
 MAX_VALUES = 4_000_000
 """Of all fields of all rules, groups followed, equal fields counted once."""
 
-_HEAD = ("name", "action", "enabled", "note", "expires")
+HEAD = ("name", "action", "enabled", "note", "expires")
 _ENABLED = {"true": True, "false": False}
 
 
@@ -143,12 +143,12 @@ class Rules:
                 condition = self._condition(field, value)
                 if condition is not None:
                     conditions[field.name] = condition
-            elif key.text not in _HEAD:
+            elif key.text not in HEAD:
                 self._note_unknown_field(key)
         return conditions
 
     def _note_unknown_field(self, key: Scalar) -> None:
-        names = (*_HEAD, *RULE_FIELDS)
+        names = (*HEAD, *RULE_FIELDS)
         instead = closest(key.text, names, "remove it")
         why = f"a rule has {', '.join(names)}"
         self._problems.add(key.position, f"unknown field {quoted(key.text)}", why, instead)
