@@ -43,6 +43,32 @@ def test_every_problem_is_one_line_on_stderr(rules: Path, capsys: Capture) -> No
     ]
 
 
+def test_what_is_not_read_and_not_in_force_is_told_and_is_no_mistake(
+    rules: Path, capsys: Capture
+) -> None:
+    folder = rules.with_name("rules.d")
+    (folder / "more.yaml").mkdir(parents=True)
+    for name in (".new.yaml", "old.yaml~", "\x1b.yml"):
+        (folder / name).write_text("rules: []")
+    (folder / "a.yaml").write_text(
+        "rules:\n- {name: a, action: deny, expires: 2001-01-01T00:00Z}\n"
+        "- {name: b, action: deny, enabled: false}\n"
+        "- {name: c, action: deny, expires: 9000-01-01}\n"
+    )
+    assert cli.main(["check", "rules.d"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == "rules.d: 3 rules, default ask\n"
+    assert [line.split(": ")[:2] for line in captured.err.splitlines()] == [
+        ["rules.d/\\x1b.yml", "not read"],
+        ["rules.d/.new.yaml", "not read"],
+        ["rules.d/more.yaml", "not read"],
+        ["rules.d/old.yaml~", "not read"],
+        ["rules.d/a.yaml:2", "rule 'a'"],
+        ["rules.d/a.yaml:3", "rule 'b'"],
+    ]
+    assert "expired at 2001-01-01T00:00:00Z" in captured.err
+
+
 def test_the_name_of_a_file_cannot_write_to_the_terminal(rules: Path, capsys: Capture) -> None:
     rules.with_name("\x1b[31m.yaml").write_text("rules: []")
     assert cli.main(["check", "\x1b[31m.yaml"]) == 0
