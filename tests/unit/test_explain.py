@@ -1,6 +1,7 @@
 """``nfsnitch explain``, and what rules.example.yaml says to it."""
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,61 @@ def test_what_is_not_given_is_not_known(
 ) -> None:
     answer = asked(rules, line, capsys)
     assert (answer["action"], answer["reason"]) == (action, reason)
+
+
+def test_every_field_can_be_asked_about(rules: Path, capsys: Capture) -> None:
+    rules.write_text("rules: []")
+    line = (
+        "--exe /usr/bin/python3 --args python3·x.py --cwd /opt --uid 1 --gid 0 --comm x --pid 7"
+        " --cgroup /user.slice/user-5.slice/user@5.service/snap.x.y.scope --netns 42"
+        " --proto udp --daddr ::1 --saddr ::2 --dport 53 --sport 54 --iface eth0"
+        " --at 2030-06-24T12:00Z"
+    )
+    words = [word.replace("·", " ") for word in line.split()]
+    assert cli.main(["explain", "--rules", "rules.yaml", *words, "--json"]) == 0
+    asked_about = json.loads(capsys.readouterr().out)["asked"]
+    moment = asked_about.pop("at")
+    assert datetime.strptime(moment, "%a %Y-%m-%d %H:%M:%S %z") == datetime(
+        2030, 6, 24, 12, tzinfo=UTC
+    )
+    assert asked_about == {
+        "exe": "/usr/bin/python3",
+        "args": "python3 x.py",
+        "script": "/opt/x.py",
+        "uid": 1,
+        "gid": 0,
+        "pid": 7,
+        "comm": "x",
+        "cgroup": "/user.slice/user-5.slice/user@5.service/snap.x.y.scope",
+        "unit": ["user@5.service", "user@5.service/snap.x.y.scope"],
+        "app": "snap:x",
+        "netns": 42,
+        "parent": [{"unknown": "not given on the command line"}],
+        "iface": "eth0",
+        "proto": "udp",
+        "family": "ipv6",
+        "saddr": "::2",
+        "sport": 54,
+        "daddr": "::1",
+        "dport": 53,
+    }
+
+
+def test_what_a_rule_asks_about_and_was_not_given_is_told_as_unknown(
+    rules: Path, capsys: Capture
+) -> None:
+    rules.write_text("rules: [{name: a, action: deny, unit: a.service, group: root}]")
+    answer = asked(rules, "--exe /x", capsys)
+    unknown = {"unknown": "not given on the command line"}
+    assert answer["asked"]["unit"] == answer["asked"]["gid"] == unknown
+    assert "cgroup" not in answer["asked"]
+
+
+def test_the_hour_that_was_asked_about_counts(rules: Path, capsys: Capture) -> None:
+    rules.write_text("rules: [{name: a, action: deny, schedule: mon 08:00-09:00}]")
+    for moment, action in (("08:59", "deny"), ("09:00", "ask")):
+        assert asked(rules, f"--exe /x --at 2030-06-24T{moment}", capsys)["action"] == action
+    assert "at" in asked(rules, "--exe /x", capsys)["asked"]
 
 
 @pytest.mark.parametrize(

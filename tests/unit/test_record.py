@@ -59,6 +59,21 @@ def test_what_is_not_known_says_why_instead_of_looking_like_a_value() -> None:
     assert fields["pid"] == {"unknown": "its socket is closed"}
 
 
+def test_unit_app_and_script_are_named_where_they_can_be_told_and_else_left_away() -> None:
+    python = replace(
+        process("/usr/bin/python3.11"),
+        args=("python3", "/opt/x.py"),
+        cgroup="/user.slice/user-5.slice/user@5.service/app.slice/snap.x.y-1.scope",
+    )
+    fields = a_record(python).as_json()
+    assert fields["script"] == "/opt/x.py"
+    assert fields["unit"] == "user@5.service/snap.x.y-1.scope"
+    assert fields["app"] == "snap:x"
+    in_cron = replace(process(), cgroup="/system.slice/cron.service")
+    assert a_record(in_cron).as_json()["unit"] == "cron.service"
+    assert not {"script", "unit", "app"} & a_record(process()).as_json().keys()
+
+
 def test_a_record_of_a_malformed_packet_has_no_addresses_but_the_reason() -> None:
     fields = a_record(of_flow=Unknown("too short")).as_json()
 

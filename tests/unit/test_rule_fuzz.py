@@ -8,6 +8,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from nfsnitch.adapters.rulefile import Names, Problem, RuleFileError, document, load
+from nfsnitch.adapters.rulefile.fields import RULE_FIELDS
+from nfsnitch.adapters.rulefile.rules import HEAD
 
 NAMES = Names({"alice": 1000}.get, lambda service: frozenset({80} if service == "http" else ()))
 LOADERS = [yaml.SafeLoader, getattr(yaml, "CSafeLoader", yaml.SafeLoader)]
@@ -98,6 +100,11 @@ def file(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
     return tmp_path / "rules.yaml"
 
 
+@pytest.fixture
+def fast_file(tmp_path: Path) -> Path:
+    return tmp_path / "rules.yaml"
+
+
 def problems_of(file: Path) -> tuple[Problem, ...]:
     """Load *file*; anything raised but `RuleFileError` fails the test."""
     try:
@@ -132,6 +139,43 @@ def test_random_bytes_are_loaded_or_refused_at_a_place_that_exists(file: Path, r
 @example("a: &a\n  *a : 1")
 def test_almost_yaml_is_loaded_or_refused_at_a_place_that_exists(file: Path, text: str) -> None:
     check(file, text.encode())
+
+
+_pieces = st.lists(
+    st.one_of(
+        st.sampled_from(
+            [
+                *("mon", "fri", "-", ",", " ", "08:00", "24:00", "22:00-06:00", "2030-12-31", "T"),
+                *("snap:", "container:", "flatpak:", "0123456789ab", "/", "*", "[", "\\", "\\x2d"),
+                *(".service", "user@1.service", ".slice", "eth0", "own", "80", "lan", "people"),
+            ]
+        ),
+        st.text(max_size=3),
+    ),
+    max_size=5,
+).map("".join)
+
+
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    st.dictionaries(
+        st.sampled_from([*RULE_FIELDS, *HEAD]),
+        st.one_of(
+            _pieces,
+            st.lists(_pieces, max_size=3),
+            st.fixed_dictionaries({"not": st.one_of(_pieces, st.lists(_pieces, max_size=3))}),
+        ),
+        max_size=4,
+    )
+)
+def test_any_values_of_real_fields_are_loaded_or_refused_at_a_place_that_exists(
+    fast_file: Path, rule: dict[str, object]
+) -> None:
+    groups = {"lan": "10.0.0.0/8", "people": {"users": ["alice", "7"]}}
+    tree = {"groups": groups, "rules": [{"name": "r", "action": "deny"} | rule]}
+    check(fast_file, yaml.safe_dump(tree, allow_unicode=True, sort_keys=False).encode())
 
 
 @_relaxed

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
 from builders import instant, process
 from fakes import FakeQueue
+from nfsnitch.core.conditions import ValueCondition, read_script
 from nfsnitch.core.counters import Counter
 from nfsnitch.core.decision import Action, Reason, Verdict
 from nfsnitch.core.engine import Engine
 from nfsnitch.core.events import Instant
 from nfsnitch.core.flow import Flow, Protocol
 from nfsnitch.core.memory import TRUST_AFTER
-from nfsnitch.core.owner import Attribution, Finding
+from nfsnitch.core.owner import Attribution, Finding, Process
 from nfsnitch.core.record import Record
-from nfsnitch.core.rule import Ruleset
+from nfsnitch.core.rule import Rule, Ruleset
 from nfsnitch.core.unknown import Unknown
 from nfsnitch.worker import Ports, Worker
 
@@ -43,6 +44,7 @@ class Outside:
     counters: collections.Counter[Counter] = field(default_factory=collections.Counter)
     distrusted: list[Flow] = field(default_factory=list)
     write_record: Callable[[Record], None] | None = None
+    cwd_of: Callable[[Process], str | Unknown] = lambda _process: Unknown("not in this test")
 
     def distrust(self, flow: Flow) -> bool:
         """Take note."""
@@ -60,6 +62,7 @@ class Outside:
             distrust=self.distrust,
             wake_at=lambda when, callback: self.timers.append((when, callback)),
             now=lambda: self.now,
+            cwd_of=self.cwd_of,
         )
         return Worker(Engine(ruleset, netns=1), ports, self.counters)
 
@@ -228,6 +231,28 @@ def test_a_stop_gives_every_held_packet_its_verdict() -> None:
 
     assert outside.queue.verdicts == {1: Verdict.DROP}
     assert outside.queue.waiting == 0
+
+
+def test_a_working_directory_is_looked_up_only_where_a_rule_names_a_script() -> None:
+    asked: list[int] = []
+
+    def cwd_of(found: Process) -> str:
+        asked.append(found.pid)
+        return "/opt"
+
+    python = replace(process("/usr/bin/python3"), args=("python3", "x.py"))
+    curl = process("/usr/bin/curl", pid=7)
+    by_script = Rule(
+        "x", Action.DENY, (ValueCondition("script", read_script, {"/opt/x.py"}),), "test:1"
+    )
+    for rules, expected in (((), Verdict.ACCEPT), ((by_script,), Verdict.DROP)):
+        outside = Outside(
+            find_owner=lambda _: Finding(curl, Attribution.FLOW_MAP, 1, (python,)), cwd_of=cwd_of
+        )
+        outside.queue.send(UDP_PACKET)
+        outside.queue.drain(outside.worker(Ruleset(rules, Action.ALLOW)).packet_arrived)
+        assert outside.queue.verdicts == {1: expected}
+    assert asked == [python.pid]
 
 
 def test_trust_that_cannot_be_had_is_counted() -> None:
