@@ -299,6 +299,8 @@ def test_a_rule_keeps_its_note(loaded: Load) -> None:
 def test_only_rules_with_a_script_ask_for_working_directories(loaded: Load) -> None:
     assert loaded(rule(f"exe: {PYTHON}\n    script: /x.py")).asks_script
     assert not loaded(rule(f"exe: {PYTHON}")).asks_script
+    out_of_force = loaded(rule(f"exe: {PYTHON}\n    script: /x.py\n    enabled: false"))
+    assert not out_of_force.asks_script
 
 
 def test_groups_of_every_kind_contain_each_other_over_files(loaded: Load) -> None:

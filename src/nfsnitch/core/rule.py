@@ -91,7 +91,8 @@ class Ruleset:
 
     def __post_init__(self) -> None:
         """Look once through the rules for what has to be known of them all."""
-        conditions = [each for rule in self.rules for each in rule.conditions]
+        in_force = (rule for rule in self.rules if rule.enabled)
+        conditions = [each for rule in in_force for each in rule.conditions]
         timed = tuple(each for each in conditions if isinstance(each, _TIMED))
         object.__setattr__(self, "_timed", timed)
         asks_script = any(each.field == SCRIPT_FIELD for each in conditions)
