@@ -295,6 +295,15 @@ def test_trust_that_was_given_under_rules_without_hours_learns_of_hours_with_new
     assert asked_to_wake(commands) == [begin.monotonic_ns + LOOK_AT_CLOCK_NS]
 
 
+def test_the_clock_is_not_watched_any_longer_when_nothing_is_trusted() -> None:
+    begin = passed(an_hour_of_the_first_half(), 3_600)
+    engine = new_engine(TWO_HALVES)
+    sent_at(engine, begin, TRUST_AFTER)
+    engine.receive(SocketClosed(begin, 1))
+
+    assert engine.receive(TimePassed(passed(begin, 10))) == []
+
+
 def test_without_hours_in_the_rules_nobody_looks_at_the_clock() -> None:
     engine = new_engine()
     sent(engine)

@@ -235,6 +235,9 @@ class Engine:
     def _clock_watched(self, now: Instant) -> list[Command]:
         if self._surely is None:
             return []
+        if not self._memory.trusts_any:
+            self._surely = None
+            return []
         if self._surely[0] <= now.wall_ns < self._surely[1]:
             return self._watch_clock(now)
         self._surely = None
