@@ -1,0 +1,127 @@
+"""The socket in the file system through which clients find the daemon, and who may use it."""
+
+from __future__ import annotations
+
+import errno
+import grp
+import os
+import socket
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+from nfsnitch.adapters.peer import Peer
+from nfsnitch.protocol import Right
+
+DEFAULT_GROUP = "nfsnitch"
+"""Its members may watch, if there is such a group."""
+_BACKLOG = 128
+_MAX_PATH_BYTES = 107
+"""unix(7), sun_path with its final NUL."""
+_OWN = 0o600
+_GROUP_TOO = 0o660
+_ALL_RIGHTS = frozenset(Right)
+_NO_RIGHTS: frozenset[Right] = frozenset()
+
+
+class ControlSocketError(Exception):
+    """The socket cannot be made; the message says why and what to do."""
+
+
+class ControlSocket:
+    """A listening socket at a path, readable and writable for root and one group."""
+
+    def __init__(self, path: Path, group: str | None = None) -> None:
+        """Listen at *path*; members of *group* (None: `DEFAULT_GROUP`, if there is one) may watch.
+
+        What a killed instance left at *path* is replaced.
+
+        Raises:
+            ControlSocketError: something else is at *path*, others could replace it, or there is
+                no such group.
+
+        """
+        self.path = path
+        self.gid = _gid(group)
+        _check(path)
+        _clear(path)
+        self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        try:
+            self._publish()
+        except OSError as problem:
+            self.listener.close()
+            raise ControlSocketError(f"{path}: the control socket cannot be made: {problem}") from (
+                problem
+            )
+
+    def rights_of(self, peer: Peer) -> frozenset[Right]:
+        """Return what a client may do."""
+        if peer.uid == os.geteuid():
+            return _ALL_RIGHTS
+        if self.gid is not None and peer.is_in(self.gid):
+            return frozenset({Right.WATCH})
+        return _NO_RIGHTS
+
+    def close(self) -> None:
+        """Take the socket away; who is connected stays so."""
+        self.listener.close()
+        with suppress(OSError):
+            self.path.unlink()
+
+    def _publish(self) -> None:
+        before = os.umask(0o777 & ~_OWN)
+        try:
+            self.listener.bind(os.fspath(self.path))
+        finally:
+            os.umask(before)
+        if self.gid is not None:
+            os.chown(self.path, -1, self.gid, follow_symlinks=False)
+            self.path.chmod(_GROUP_TOO)
+        # Not before: until now, nobody could connect.
+        self.listener.listen(_BACKLOG)
+
+
+def _gid(group: str | None) -> int | None:
+    try:
+        return grp.getgrnam(group or DEFAULT_GROUP).gr_gid
+    except (KeyError, ValueError):  # ValueError: no name can have such characters
+        if group is None:
+            return None
+        raise ControlSocketError(
+            f"--group: there is no group {group!r}; make it (groupadd --system) or name another"
+        ) from None
+
+
+def _check(path: Path) -> None:
+    if len(os.fsencode(path)) > _MAX_PATH_BYTES:
+        raise ControlSocketError(f"{path}: a socket's path has at most {_MAX_PATH_BYTES} bytes")
+    try:
+        directory = path.parent.stat()
+    except OSError as problem:
+        raise ControlSocketError(f"{path}: its directory cannot be used: {problem}") from problem
+    others_write = directory.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    ours = directory.st_uid in {0, os.geteuid()}
+    if not ours or (others_write and not directory.st_mode & stat.S_ISVTX):
+        raise ControlSocketError(
+            f"{path}: others could put a socket of their own there; use a directory that only root "
+            "can write to"
+        )
+
+
+def _clear(path: Path) -> None:
+    """Remove a socket that nobody listens at any more."""
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise ControlSocketError(f"{path}: there is something else; remove it, or name another")
+    if _is_listened_at(path):
+        raise ControlSocketError(f"{path}: another program listens there; name another path")
+    path.unlink(missing_ok=True)
+
+
+def _is_listened_at(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as client:
+        # EAGAIN: its queue is full.
+        return client.connect_ex(os.fspath(path)) in {0, errno.EAGAIN}
