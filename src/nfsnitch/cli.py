@@ -12,7 +12,7 @@ from typing import NoReturn
 from nfsnitch import __version__
 from nfsnitch.adapters.rulefile import RuleFileError, load, system_names
 from nfsnitch.adapters.rulefile.problems import quoted
-from nfsnitch.commands import explain_options
+from nfsnitch.commands import explain_options, reload, status, stop, watch
 from nfsnitch.commands.check import check
 from nfsnitch.commands.explain import explain, explain_json
 from nfsnitch.core.attach import AttachMode
@@ -89,6 +89,14 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--records", metavar="FILE", help="append a JSON line per decision; - for standard output"
     )
+    parser.add_argument(
+        "--socket", type=Path, metavar="PATH", help="control socket (default: by the namespace)"
+    )
+    parser.add_argument(
+        "--group",
+        metavar="NAME",
+        help="members may watch without being root (default: nfsnitch, if there is that group)",
+    )
     parser.set_defaults(command=_run)
 
 
@@ -130,6 +138,8 @@ def _run(options: argparse.Namespace) -> int:
         attach=options.attach,
         queue_num=options.queue,
         records=options.records,
+        socket=options.socket,
+        group=options.group,
     )
     return daemon.run(run_options)
 
@@ -160,6 +170,10 @@ _COMMANDS = {
     "run": (_add_run, "enforce rules in this network namespace"),
     "check": (_add_check, "say what is wrong with rule files"),
     "explain": (_add_explain, "say which rule decides a flow, and why"),
+    "status": (status.add_options, "say how the daemon is: rules, queue, every counter"),
+    "watch": (watch.add_options, "show every decision as it is made"),
+    "reload": (reload.add_options, "have the daemon read its rules again"),
+    "stop": (stop.add_options, "have the daemon stop, and take its ruleset away"),
 }
 
 

@@ -13,9 +13,11 @@ import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, suppress
 from itertools import islice
+from pathlib import Path
 from typing import Any, TextIO
 
 from nfsnitch.adapters import netns, rulefile
@@ -25,6 +27,8 @@ from nfsnitch.adapters.bpf.modes import attached
 from nfsnitch.adapters.bpf.owners import OwnerStore
 from nfsnitch.adapters.clock import Clock
 from nfsnitch.adapters.conntrack import Conntrack
+from nfsnitch.adapters.control import ControlServer, Handlers
+from nfsnitch.adapters.control_socket import ControlSocket, ControlSocketError
 from nfsnitch.adapters.enforcement import Enforcement, EnforcementError
 from nfsnitch.adapters.instance import AlreadyRunningError, InstanceLock
 from nfsnitch.adapters.interfaces import Interfaces
@@ -38,10 +42,11 @@ from nfsnitch.adapters.working_directory import WorkingDirectories
 from nfsnitch.core.counters import Counter
 from nfsnitch.core.engine import Engine
 from nfsnitch.core.record import Record
-from nfsnitch.core.rule import Ruleset
 from nfsnitch.lean import return_free_memory
 from nfsnitch.options import RunOptions
+from nfsnitch.protocol import Status, socket_path
 from nfsnitch.resources import bpf_object
+from nfsnitch.status import Parts, status
 from nfsnitch.worker import Ports, Worker
 
 _TICK_S = 1.0
@@ -54,6 +59,7 @@ _PROC_LOOKUPS_PER_S, _PROC_LOOKUPS_AT_ONCE = 20, 40
 _START_PROBLEMS = (
     AlreadyRunningError,
     BpfError,
+    ControlSocketError,
     EnforcementError,
     OSError,
     QueueError,
@@ -101,20 +107,34 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             self._loop.add_signal_handler(number, self._loop.stop)
         self._proc_limit = RateLimit(_PROC_LOOKUPS_PER_S, _PROC_LOOKUPS_AT_ONCE)
-        self._owners = self._recorded_owners(options, stack)
+        self._programs = stack.enter_context(attached(bpf_object(), options.cgroup, options.attach))
+        _log.info("attach mode %s: %s", self._programs.mode, self._programs.why)
+        self._owners = self._recorded_owners(stack)
         self._records = RecordFile(options.records) if options.records else None
         if self._records:
             stack.callback(self._records.close)
         self._interfaces = Interfaces()
         self._queue = stack.enter_context(closing(PacketQueue(options.queue_num, REJECT_MARK)))
-        self._worker = self._wired(ruleset, namespace, stack)
+        self._engine = Engine(ruleset, namespace)
+        self._worker = self._wired(stack)
         self._enforcement = Enforcement(options.queue_num)
+        self._parts = Parts(
+            options,
+            namespace,
+            time.monotonic(),
+            self._engine,
+            self._queue,
+            self._enforcement,
+            self._programs,
+            self._counters,
+        )
+        self._control = self._control_server(options, namespace, stack)
         self._sweep: Iterator[None] = iter(())
         self._sweep_planned = False
         self._records_planned = False
         self._look_planned = False
 
-    def _wired(self, ruleset: Ruleset, namespace: int, stack: ExitStack) -> Worker:
+    def _wired(self, stack: ExitStack) -> Worker:
         conntrack = stack.enter_context(closing(Conntrack(ACCEPTED_LABEL)))
         sock_diag = stack.enter_context(closing(SockDiag()))
         if self._owners.needs_cookies:
@@ -131,19 +151,36 @@ class Daemon:
             give_verdict=self._queue.give_verdict,
             find_owner=attributor.find,
             iface_name=self._interfaces.name_of,
-            write_record=self._records.add if self._records else _nowhere,
+            write_record=self._record,
             trust=conntrack.trust,
             distrust=conntrack.distrust,
             wake_at=self._call_at,
             now=Clock().now,
             cwd_of=WorkingDirectories().of,
         )
-        return Worker(Engine(ruleset, namespace), ports, self._counters)
+        return Worker(self._engine, ports, self._counters)
 
-    def _recorded_owners(self, options: RunOptions, stack: ExitStack) -> OwnerStore:
-        programs = stack.enter_context(attached(bpf_object(), options.cgroup, options.attach))
-        _log.info("attach mode %s: %s", programs.mode, programs.why)
-        store = OwnerStore(programs, self._socket_closed, self._proc_limit)
+    def _control_server(
+        self, options: RunOptions, namespace: int, stack: ExitStack
+    ) -> ControlServer:
+        path = options.socket or Path(socket_path(namespace))
+        handlers = Handlers(self._status, self._loop.stop, reload=None)
+        control = ControlSocket(path, options.group)
+        server = ControlServer(self._loop, control, handlers, self._counters)
+        stack.callback(server.close)
+        return server
+
+    def _status(self) -> Status:
+        self._collect_counters()
+        return status(self._parts, self._control.watchers)
+
+    def _record(self, record: Record) -> None:
+        if self._records:
+            self._records.add(record)
+        self._control.record(record)
+
+    def _recorded_owners(self, stack: ExitStack) -> OwnerStore:
+        store = OwnerStore(self._programs, self._socket_closed, self._proc_limit)
         return stack.enter_context(closing(store))
 
     def _socket_closed(self, sock_cookie: int) -> None:
@@ -154,6 +191,7 @@ class Daemon:
         self._loop.add_reader(self._queue, self._packets)
         self._loop.add_reader(self._owners, self._sockets_closed)
         self._enforcement.install()
+        self._control.start()
         self._tick()
         self._trim()
 
@@ -178,6 +216,7 @@ class Daemon:
         self._counters[Counter.ERRORS] += self._queue.drop_all()
         if self._records:
             self._records.close()
+        self._control.close()
         self._collect_counters()
 
     def _drain(self) -> None:
@@ -195,7 +234,8 @@ class Daemon:
         self._counters[Counter.QUEUE_DROPPED] = dropped.queue_dropped
         self._counters[Counter.QUEUE_USER_DROPPED] = dropped.user_dropped
         self._counters[Counter.NETLINK_OVERRUNS] = self._queue.overruns
-        self._counters.update(self._owners.counters())
+        for counter, number in self._owners.counters().items():
+            self._counters[counter] = number  # not update(), which would add
         if self._records:
             self._counters[Counter.RECORDS_DROPPED] = self._records.dropped
 
@@ -265,7 +305,3 @@ class Daemon:
 def _say(text: str, stream: TextIO) -> None:
     with suppress(OSError):  # that nobody listens is no reason to do otherwise
         print(text, file=stream, flush=True)
-
-
-def _nowhere(_record: Record) -> None:
-    """Take a record that nobody asked for."""

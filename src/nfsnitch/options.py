@@ -33,3 +33,7 @@ class RunOptions:
     """File to append records to, ``-`` for standard output, None for nowhere."""
     attach: AttachMode = AttachMode.AUTO
     """Where the eBPF programs sit."""
+    socket: Path | None = None
+    """Where clients find the daemon; None for the place of its network namespace."""
+    group: str | None = None
+    """Group whose members may watch; None for ``nfsnitch``, if there is such a group."""

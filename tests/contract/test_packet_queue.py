@@ -5,6 +5,7 @@ from __future__ import annotations
 import select
 import socket
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Any, Protocol
@@ -13,8 +14,14 @@ import pytest
 from nftables import Nftables
 
 from builders import own_netns
-from fakes import FakePacket, FakeQueue
-from nfsnitch.adapters.nfqueue import PACKETS_AT_ONCE, PacketQueue, QueuedPacket, QueueError
+from fakes import FakeClock, FakePacket, FakeQueue
+from nfsnitch.adapters.nfqueue import (
+    PACKETS_AT_ONCE,
+    TIME_AT_ONCE_NS,
+    PacketQueue,
+    QueuedPacket,
+    QueueError,
+)
 from nfsnitch.adapters.nft import REJECT_MARK, NftRuleset
 from nfsnitch.core.decision import Verdict
 
@@ -320,8 +327,42 @@ def test_what_waits_when_the_queue_is_closed_never_leaves() -> None:
 def test_the_kernels_own_counters_begin_at_nothing(kernel: Kernel) -> None:
     assert isinstance(kernel.queue, PacketQueue)
 
-    assert kernel.queue.kernel_counters() == (0, 0)
+    assert kernel.queue.kernel_counters() == (0, 0, 0)
     assert kernel.queue.overruns == 0
+
+
+@pytest.mark.root
+@pytest.mark.netns
+def test_the_kernel_counts_as_waiting_what_has_no_verdict_read_or_not(kernel: Kernel) -> None:
+    assert isinstance(kernel.queue, PacketQueue)
+    for _ in range(3):
+        kernel.send(b"x")
+    unread = kernel.queue.kernel_counters().waiting
+    first, *_ = kernel.drain()
+    read = kernel.queue.kernel_counters().waiting
+    kernel.queue.give_verdict(first.packet_id, Verdict.DROP)
+
+    assert (unread, read, kernel.queue.kernel_counters().waiting) == (3, 3, 2)
+
+
+@pytest.mark.root
+@pytest.mark.netns
+def test_packets_that_take_long_are_taken_in_smaller_portions_but_never_none(
+    kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = FakeClock(time.monotonic_ns())
+    monkeypatch.setattr("nfsnitch.adapters.nfqueue.time.monotonic_ns", clock)
+
+    def slowly(_packet: QueuedPacket) -> None:
+        clock.now_ns += TIME_AT_ONCE_NS // 2 + 1
+
+    for _ in range(5):
+        kernel.send(b"x")
+
+    assert isinstance(kernel.queue, PacketQueue)
+    taken = [kernel.queue.drain(slowly) for _ in range(4)]
+
+    assert taken == [2, 2, 1, 0]
 
 
 @pytest.mark.root

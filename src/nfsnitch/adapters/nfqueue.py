@@ -17,6 +17,8 @@ QUEUE_PACKETS = 32_768
 """As many packets may wait in the kernel, those held for an answer included."""
 PACKETS_AT_ONCE = 256
 """After so many, `drain` returns, so that nothing else starves in a flood."""
+TIME_AT_ONCE_NS = 20_000_000
+"""After so long it does, too, where packets take their time."""
 
 _NETLINK_NETFILTER = 12
 """linux/netlink.h"""
@@ -39,10 +41,12 @@ class QueuedPacket(NamedTuple):
 
 
 class KernelCounters(NamedTuple):
-    """What the kernel itself lost (net/netfilter/nfnetlink_queue.c, seq_show)."""
+    """What the kernel itself counts (net/netfilter/nfnetlink_queue.c, seq_show)."""
 
     queue_dropped: int
     user_dropped: int
+    waiting: int
+    """Packets that have no verdict now, those included that nobody has read yet."""
 
 
 class _BoundedReader:
@@ -55,14 +59,16 @@ class _BoundedReader:
     def __init__(self, netlink: socket.socket) -> None:
         self._netlink = netlink
         self.left = 0
+        self.until_ns = 0
         self.overruns = 0
         self.empty_ns = 0
 
     def recv(self, size: int) -> bytes:
         """Return the next message, as the method of `socket.socket` does."""
-        if not self.left:
-            raise BlockingIOError(errno.EAGAIN, "enough for now")
         asked_ns = time.monotonic_ns()
+        # One is always read: who drains the queue to its end goes by how many there were.
+        if not self.left or (asked_ns > self.until_ns and self.left < PACKETS_AT_ONCE):
+            raise BlockingIOError(errno.EAGAIN, "enough for now")
         try:
             message = self._netlink.recv(size, socket.MSG_DONTWAIT)
         except BlockingIOError:
@@ -127,10 +133,12 @@ class PacketQueue:
     def drain(self, on_packet: Callable[[QueuedPacket], None]) -> int:
         """Hand what waits to *on_packet*, which must not raise; returns the number of messages.
 
-        At most `PACKETS_AT_ONCE` of them, and without waiting for more.
+        At most `PACKETS_AT_ONCE` of them, for about `TIME_AT_ONCE_NS`, and without waiting for
+        more; it is 0 only if none waited.
         """
         self._on_packet = on_packet
         self._reader.left = PACKETS_AT_ONCE
+        self._reader.until_ns = time.monotonic_ns() + TIME_AT_ONCE_NS
         self._queue.run_socket(self._reader)
         return PACKETS_AT_ONCE - self._reader.left
 
@@ -157,12 +165,12 @@ class PacketQueue:
         return len(left)
 
     def kernel_counters(self) -> KernelCounters:
-        """Return what the kernel had to drop."""
+        """Return what waits, and what the kernel had to drop."""
         for line in _COUNTERS.read_text("ascii").splitlines():
             fields = line.split()
             if int(fields[0]) == self._queue_num:
-                return KernelCounters(int(fields[5]), int(fields[6]))
-        return KernelCounters(0, 0)
+                return KernelCounters(int(fields[5]), int(fields[6]), int(fields[2]))
+        return KernelCounters(0, 0, 0)
 
     def close(self) -> None:
         """Give the queue back; the kernel drops what still waits in it."""

@@ -110,6 +110,11 @@ class Engine:
         }
 
     @property
+    def ruleset(self) -> Ruleset:
+        """The rules that decide now."""
+        return self._ruleset
+
+    @property
     def held_flows(self) -> int:
         """How many flows wait for an answer."""
         return len(self._held)

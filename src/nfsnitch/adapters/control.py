@@ -1,0 +1,221 @@
+"""The daemon's end of the control socket: who is let in, and what becomes of requests.
+
+A client is a program of somebody else's. It may send nonsense, never read, never write, come a
+thousand times at once or vanish: nothing of that may cost a verdict. So everything here is bounded
+(`ControlLimits`), nothing waits, and what goes wrong with one client ends that client alone.
+
+asyncio's own Unix server is not used: out of descriptors it reports to the loop's exception
+handler, which here means a crash, and its buffers are bounded by nobody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import logging
+import socket
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import NamedTuple
+
+from nfsnitch.adapters.control_connection import Connection
+from nfsnitch.adapters.control_limits import ControlLimits, RequestRates
+from nfsnitch.adapters.control_socket import ControlSocket
+from nfsnitch.adapters.control_watchers import Watchers
+from nfsnitch.adapters.peer import Peer, peer_of
+from nfsnitch.adapters.rate_limit import RateLimit
+from nfsnitch.core.counters import Counter
+from nfsnitch.core.record import Record
+from nfsnitch.protocol import (
+    Refused,
+    Reloaded,
+    ReloadRequest,
+    Request,
+    Status,
+    StatusRequest,
+    Stopping,
+    StopRequest,
+    Watching,
+    WatchRequest,
+    Why,
+    encode,
+)
+
+_log = logging.getLogger(__name__)
+
+_ACCEPTS_PER_TURN = 8
+_TOO_QUICK_S = 0.05
+
+
+class Handlers(NamedTuple):
+    """What the daemon does for its clients."""
+
+    status: Callable[[], Status]
+    stop: Callable[[], None]
+    """Begin to stop; it may go on after the return."""
+    reload: Callable[[], Awaitable[Reloaded]] | None
+    """None: this daemon cannot."""
+
+
+class ControlServer:
+    """Serves the clients of one control socket; an `Office` to their connections."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        control: ControlSocket,
+        handlers: Handlers,
+        counters: collections.Counter[Counter],
+        limits: ControlLimits | None = None,
+    ) -> None:
+        """Take clients from *control* once `start` is called, and count in *counters*."""
+        self.limits = limits or ControlLimits()
+        self._loop, self._control, self._handlers = loop, control, handlers
+        self._counters = counters
+        self._watchers = Watchers(loop, self.limits.pending_records)
+        self._connections: dict[Connection, None] = {}
+        self._accepts = RateLimit(self.limits.accepts_per_s, self.limits.accepts_at_once)
+        self._rates = RequestRates(self.limits)
+        self._reloads: set[asyncio.Task[None]] = set()
+        self._one_reload = asyncio.Lock()
+        self._closed = False
+        self._answers: dict[type[Request], Callable[[Connection], None]] = {
+            StatusRequest: self._answer_status,
+            WatchRequest: self._answer_watch,
+            ReloadRequest: self._answer_reload,
+            StopRequest: self._answer_stop,
+        }
+
+    @property
+    def watchers(self) -> int:
+        """How many clients watch."""
+        return len(self._watchers)
+
+    def start(self) -> None:
+        """Take clients from now on."""
+        if not self._closed:
+            self._loop.add_reader(self._control.listener, self._take)
+
+    def record(self, record: Record) -> None:
+        """Let the watchers know of a decision, soon."""
+        self._watchers.record(record)
+
+    def close(self) -> None:
+        """Send the watchers what they take at once, say goodbye to everybody; once is enough."""
+        if self._closed:
+            return
+        self._closed = True
+        self._loop.remove_reader(self._control.listener)
+        self._control.close()
+        self._watchers.hand_out_all()
+        for task in self._reloads:
+            task.cancel()
+        if self._reloads:
+            self._loop.run_until_complete(asyncio.wait(self._reloads))
+        for connection in tuple(self._connections):
+            connection.part()
+
+    def may_ask(self, uid: int) -> bool:
+        """Whether the user may ask now; if so, it counts as asked."""
+        return self._rates.take(uid)
+
+    def count(self, counter: Counter, amount: int = 1) -> None:
+        """Count something."""
+        self._counters[counter] += amount
+
+    def gone(self, connection: Connection) -> None:
+        """Forget a connection that has been closed."""
+        self._connections.pop(connection, None)
+        self._watchers.discard(connection)
+
+    def answer(self, connection: Connection, request: Request) -> None:
+        """Carry out a request that is allowed."""
+        try:
+            self._answers[type(request)](connection)
+        except Exception:  # noqa: BLE001  `_failed` logs it; packets go on being judged
+            connection.reply(self._failed(request.type))
+
+    def _take(self) -> None:
+        try:
+            for _ in range(_ACCEPTS_PER_TURN):
+                if not self._accepts.take():
+                    self._pause(_TOO_QUICK_S)
+                    return
+                client, _ = self._control.listener.accept()
+                self._admit(client)
+        except BlockingIOError:
+            return  # that was all
+        except Exception as problem:  # noqa: BLE001  whatever it was, packets go on being judged
+            # The client still waits there, so the socket stays readable: look again later.
+            _log.debug("no client could be taken: %r", problem)
+            self.count(Counter.CONTROL_ACCEPT_ERRORS)
+            self._pause(self.limits.retry_s)
+
+    def _pause(self, seconds: float) -> None:
+        self._loop.remove_reader(self._control.listener)
+        self._loop.call_later(seconds, self.start)
+
+    def _admit(self, client: socket.socket) -> None:
+        client.settimeout(0)
+        try:
+            peer = peer_of(client)
+        except OSError:
+            client.close()
+            return
+        rights = self._control.rights_of(peer)
+        if not rights:
+            text = f"user {peer.uid} is neither root nor a member of the group that may watch"
+            self._turn_away(client, Refused(Why.NOT_ALLOWED.value, text))
+        elif self._is_one_too_many(peer):
+            text = "too many connections are open already; close some, or try again later"
+            self._turn_away(client, Refused(Why.TOO_MANY.value, text))
+        else:
+            self._connections[Connection(self._loop, client, peer, rights, self)] = None
+
+    def _is_one_too_many(self, peer: Peer) -> bool:
+        uids = [connection.peer.uid for connection in self._connections]
+        others = len(uids) - uids.count(0)
+        return uids.count(peer.uid) >= self.limits.connections_of_user or (
+            peer.uid != 0 and others >= self.limits.connections_of_others
+        )
+
+    def _turn_away(self, client: socket.socket, refusal: Refused) -> None:
+        self.count(Counter.CONTROL_REFUSED)
+        with suppress(OSError):
+            client.send(encode(refusal), socket.MSG_NOSIGNAL)
+        client.close()
+
+    def _answer_status(self, connection: Connection) -> None:
+        connection.reply(self._handlers.status())
+
+    def _answer_watch(self, connection: Connection) -> None:
+        self._watchers.add(connection)
+        connection.watch(Watching())
+
+    def _answer_stop(self, connection: Connection) -> None:
+        connection.reply(Stopping())
+        self._handlers.stop()
+
+    def _answer_reload(self, connection: Connection) -> None:
+        if self._handlers.reload is None:
+            text = "this daemon cannot reload; restart it"
+            connection.reply(Refused(Why.NOT_SUPPORTED.value, text))
+            return
+        task = self._loop.create_task(self._reload(connection, self._handlers.reload))
+        self._reloads.add(task)
+        task.add_done_callback(self._reloads.discard)
+
+    async def _reload(
+        self, connection: Connection, reload: Callable[[], Awaitable[Reloaded]]
+    ) -> None:
+        async with self._one_reload:
+            try:
+                reply: Reloaded | Refused = await reload()
+            except Exception:  # noqa: BLE001  the daemon goes on with the rules it has
+                reply = self._failed(ReloadRequest.type)
+        connection.reply(reply)
+
+    def _failed(self, request: str) -> Refused:
+        _log.exception("the request %s failed", request)
+        self.count(Counter.CONTROL_ERRORS)
+        return Refused(Why.FAILED.value, "the daemon failed on it; its log says more")

@@ -1,0 +1,52 @@
+"""What each counter means, for people."""
+
+from __future__ import annotations
+
+from nfsnitch.core.counters import Counter
+
+GROUPS: dict[str, dict[Counter, str]] = {
+    "decided": {
+        Counter.PACKETS: "reached the worker",
+        Counter.ACCEPTED: "packets went out",
+        Counter.DROPPED: "packets were dropped in silence",
+        Counter.REJECTED: "packets were refused aloud",
+        Counter.REPEATED: "packets of a flow decided a moment before; not recorded again",
+        Counter.TRUSTED: "flows whose further packets pass in the kernel",
+        Counter.UNATTRIBUTED: "flows of which nobody could tell the owner",
+    },
+    "held for an answer": {
+        Counter.HELD: "flows were held",
+        Counter.JOINED: "further packets of held flows",
+        Counter.UNANSWERED: "flows that nobody answered in time",
+        Counter.STOPPING: "flows cut short by the daemon's stop",
+        Counter.HELD_LIMIT: "flows or packets more than may be held: unanswered at once",
+    },
+    "lost, or refused without being judged": {
+        Counter.MALFORMED: "packets whose headers could not be read: dropped",
+        Counter.ERRORS: "packets on which the daemon failed: dropped",
+        Counter.VERDICT_ERRORS: "verdicts that the kernel did not take",
+        Counter.QUEUE_DROPPED: "packets dropped by the kernel: the queue was full",
+        Counter.QUEUE_USER_DROPPED: "packets dropped by the kernel: the worker's socket was full",
+        Counter.NETLINK_OVERRUNS: "times the worker's socket had been full",
+    },
+    "not known, or not kept": {
+        Counter.TRUST_ERRORS: "flows that could not be trusted: their packets are all judged",
+        Counter.SOCK_DIAG_ERRORS: "times the kernel's socket tables could not be asked",
+        Counter.PROC_LIMITED: "look-ups in /proc not made: too many at once",
+        Counter.OWNERS_FULL: "sockets without an owner: the map was full",
+        Counter.IMAGES_FULL: "processes without a description: the map was full",
+        Counter.RELEASES_LOST: "closed sockets that nobody heard of in time",
+        Counter.RECORDS_DROPPED: "records that their reader was too slow to take",
+        Counter.WATCH_DROPPED: "records that a watching client was too slow to take",
+    },
+    "control socket": {
+        Counter.CONTROL_REFUSED: "connections and requests refused",
+        Counter.CONTROL_SLOWED: "requests that had to wait: one user's came too quickly",
+        Counter.CONTROL_ACCEPT_ERRORS: "times nobody could be let in: out of descriptors or memory",
+        Counter.CONTROL_ERRORS: "requests on which the daemon failed",
+    },
+}
+"""Heading → counter → what it counts."""
+
+OTHERS = "others"
+"""Heading for counters that this version does not know: the daemon may be a later one."""

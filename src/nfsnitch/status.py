@@ -1,0 +1,69 @@
+"""What the daemon says about itself when it is asked."""
+
+from __future__ import annotations
+
+import collections
+import os
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from nfsnitch import __version__
+from nfsnitch.adapters.bpf.core_loader import LoadedPrograms
+from nfsnitch.adapters.enforcement import Enforcement
+from nfsnitch.adapters.nfqueue import QUEUE_PACKETS, PacketQueue
+from nfsnitch.core.counters import Counter
+from nfsnitch.core.engine import MAX_HELD_FLOWS, Engine
+from nfsnitch.options import RunOptions
+from nfsnitch.protocol import Status
+
+_STATM = Path("/proc/self/statm")
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+
+class Parts(NamedTuple):
+    """Where the answers come from."""
+
+    options: RunOptions
+    netns: int
+    started_s: float
+    """Monotonic."""
+    engine: Engine
+    queue: PacketQueue
+    enforcement: Enforcement
+    programs: LoadedPrograms
+    counters: collections.Counter[Counter]
+
+
+def status(parts: Parts, watchers: int) -> Status:
+    """Return how the daemon is at this moment; its counters must have been collected."""
+    ruleset = parts.engine.ruleset
+    return Status(
+        version=__version__,
+        pid=os.getpid(),
+        uptime_s=round(time.monotonic() - parts.started_s, 3),
+        netns=parts.netns,
+        queue_num=parts.options.queue_num,
+        queueing=parts.enforcement.queueing.value,
+        queue_waiting=parts.queue.kernel_counters().waiting,
+        queue_length=QUEUE_PACKETS,
+        attach=parts.programs.mode.value,
+        attach_why=parts.programs.why,
+        rule_files=tuple(map(os.fspath, parts.options.rules)),
+        rules=len(ruleset.rules),
+        generation=getattr(parts.engine, "generation", 1),
+        default=ruleset.default.value,
+        unattributed=ruleset.unattributed.value,
+        unanswered=ruleset.unanswered.value,
+        fail=str(getattr(getattr(ruleset, "settings", None), "fail", "closed")),
+        held_flows=parts.engine.held_flows,
+        held_limit=MAX_HELD_FLOWS,
+        memory_bytes=resident_bytes(),
+        watchers=watchers,
+        counters={counter.value: parts.counters[counter] for counter in Counter},
+    )
+
+
+def resident_bytes() -> int:
+    """Return how much memory this process has (``proc_pid_statm(5)``)."""
+    return int(_STATM.read_text("ascii").split()[1]) * _PAGE_BYTES
