@@ -71,6 +71,7 @@ class ControlServer:
         """Take clients from *control* once `start` is called, and count in *counters*."""
         self.limits = limits or ControlLimits()
         self._loop, self._control, self._handlers = loop, control, handlers
+        self.rights_of = control.rights_of
         self._counters = counters
         self._watchers = Watchers(loop, self.limits.pending_records)
         self._connections: dict[Connection, None] = {}
@@ -162,7 +163,7 @@ class ControlServer:
         except OSError:
             client.close()
             return
-        rights = self._control.rights_of(peer)
+        rights = self.rights_of(peer)
         if not rights:
             text = f"user {peer.uid} is neither root nor a member of the group that may watch"
             self._turn_away(client, Refused(Why.NOT_ALLOWED.value, text))

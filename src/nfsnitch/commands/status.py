@@ -58,7 +58,7 @@ def status(options: argparse.Namespace) -> int:
     if options.json:
         write_line(json.dumps({"running": True, **dataclasses.asdict(answer)}, indent=2))
     else:
-        write_line("\n".join(_lines(answer, with_zeros=options.all)))
+        write_line("\n".join(status_lines(answer, with_zeros=options.all)))
     return 0
 
 
@@ -93,7 +93,8 @@ def _other_daemons(daemon: Daemon) -> list[str]:
     return [shown(path.stem.removeprefix("netns-")) for path in sockets if path != daemon.path][:5]
 
 
-def _lines(answer: Status, *, with_zeros: bool) -> Iterator[str]:
+def status_lines(answer: Status, *, with_zeros: bool) -> Iterator[str]:
+    """Yield the answer as people read it; counters that are 0 only if *with_zeros*."""
     enforces = f"enforces in net:[{answer.netns}]"
     since = f"process {answer.pid}, up {duration(answer.uptime_s)}"
     yield f"nfsnitch {shown(answer.version)} {enforces}, {since}"
