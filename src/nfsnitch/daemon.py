@@ -20,7 +20,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
 
-from nfsnitch.adapters import netns, rulefile
+from nfsnitch.adapters import netns, privileges, rulefile
 from nfsnitch.adapters.attribution import Attributor
 from nfsnitch.adapters.bpf.libbpf import BpfError
 from nfsnitch.adapters.bpf.modes import attached
@@ -33,10 +33,10 @@ from nfsnitch.adapters.enforcement import Enforcement, EnforcementError
 from nfsnitch.adapters.instance import AlreadyRunningError, InstanceLock
 from nfsnitch.adapters.interfaces import Interfaces
 from nfsnitch.adapters.nfqueue import PacketQueue, QueueError
-from nfsnitch.adapters.nft import ACCEPTED_LABEL, REJECT_MARK
+from nfsnitch.adapters.nft import ACCEPTED_LABEL, REJECT_MARK, Queueing
 from nfsnitch.adapters.rate_limit import RateLimit
 from nfsnitch.adapters.record_file import RecordFile
-from nfsnitch.adapters.sd_notify import notify
+from nfsnitch.adapters.sd_notify import Watchdog, notify
 from nfsnitch.adapters.sock_diag import SockDiag
 from nfsnitch.adapters.working_directory import WorkingDirectories
 from nfsnitch.core.counters import Counter
@@ -62,6 +62,7 @@ _START_PROBLEMS = (
     ControlSocketError,
     EnforcementError,
     OSError,
+    privileges.PrivilegesError,
     QueueError,
     rulefile.RuleFileError,
 )
@@ -73,6 +74,7 @@ def run(options: RunOptions) -> int:
     with ExitStack() as stack:
         try:
             daemon = Daemon(options, stack)
+            daemon.give_up_privileges()
             daemon.enforce()
             _say("ready", sys.stdout)
         except _START_PROBLEMS as problem:
@@ -96,6 +98,9 @@ class Daemon:
         """Set everything up short of the ruleset; *stack* takes it down again."""
         if os.geteuid() != 0:
             raise PermissionError("it needs root, for NFQUEUE, nftables and eBPF; use sudo")
+        lacking = privileges.missing_at_start()
+        if lacking:
+            raise PermissionError(f"it lacks {privileges.named(lacking)}; start it with these")
         self._counters: collections.Counter[Counter] = collections.Counter()
         ruleset = rulefile.load(options.rules, rulefile.system_names())
         namespace = netns.inode()
@@ -131,6 +136,7 @@ class Daemon:
         self._control = self._control_server(options, namespace, stack)
         self._sweep: Iterator[None] = iter(())
         self._sweep_planned = False
+        self._watchdog = Watchdog()
         self._records_planned = False
         self._look_planned = False
 
@@ -185,6 +191,13 @@ class Daemon:
 
     def _socket_closed(self, sock_cookie: int) -> None:
         self._worker.socket_closed(sock_cookie)
+
+    def give_up_privileges(self) -> None:
+        """Keep only those that are needed from here on; before the ruleset, to fail without it."""
+        privileges.reduce(
+            bpf=self._owners.needs_bpf(),
+            children=self._enforcement.queueing is Queueing.IPTABLES,
+        )
 
     def enforce(self) -> None:
         """Put the ruleset in force; from here on new flows wait for our verdict."""
@@ -276,6 +289,7 @@ class Daemon:
         if not self._sweep_planned:
             self._sweep_on()
         self._interfaces.forget()
+        self._watchdog.alive()
         self._loop.call_later(_TICK_S, self._tick)
 
     def _trim(self) -> None:

@@ -28,6 +28,7 @@ from nfsnitch.adapters.bpf.layout import (
     OwnerFlag,
     last_used_ns,
 )
+from nfsnitch.adapters.privileges import Capability, Without
 from nfsnitch.adapters.rate_limit import RateLimit
 from nfsnitch.core.attach import AttachMode
 from nfsnitch.core.counters import Counter
@@ -164,6 +165,18 @@ class OwnerStore:
             entry.released_ns,
             bool(entry.flags & OwnerFlag.SHARES_PORT),
         )
+
+    def needs_bpf(self) -> bool:
+        """Whether this kernel lets nobody without CAP_BPF at maps that are open already: tried.
+
+        So it was before Linux 5.19 with ``kernel.unprivileged_bpf_disabled`` set.
+        """
+        with Without(Capability.CAP_BPF, Capability.CAP_SYS_ADMIN), suppress(StopIteration):
+            try:
+                next(self._programs.counters.keys())
+            except OSError:
+                return True
+        return False
 
     def counters(self) -> dict[Counter, int]:
         """Return what the eBPF programs have counted."""
