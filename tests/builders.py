@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from nfsnitch.adapters import procfs
+from nfsnitch.adapters import mounts, procfs
 from nfsnitch.adapters.bpf.layout import (
     ARGS_BYTES,
     CGROUP_BYTES,
@@ -120,7 +120,7 @@ def pids(found: Finding) -> tuple[int, ...]:
 COMPLETE = ImageFlag.READY | ImageFlag.EXE_KNOWN | ImageFlag.ARGS_KNOWN | ImageFlag.CGROUP_KNOWN
 NO_PROCESS = bytes(IMAGE_KEY.size)
 _SLACK = bytes(NAME_BYTES)
-OWN_MNTNS = Path("/proc/self/ns/mnt").stat().st_ino
+OWN_MNTNS = mounts.of_the_rules().namespace
 
 
 def image_key(pid: int, start_ns: int = 5 * NS_PER_S, exec_id: int = 1) -> bytes:

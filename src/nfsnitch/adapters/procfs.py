@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from nfsnitch.adapters import mounts
 from nfsnitch.adapters.bpf.layout import split_args
 from nfsnitch.core.flow import Family, Protocol
 from nfsnitch.core.owner import Ancestor, Executable, Process
@@ -72,9 +73,8 @@ def executable(pid: int) -> Executable:
 
 
 def _is_file(path: bytes, file: os.stat_result) -> bool:
-    with suppress(OSError):
-        return os.path.samestat(os.stat(path), file)  # noqa: PTH116  bytes
-    return False
+    there = mounts.of_the_rules().file_at(path)
+    return there is not None and os.path.samestat(there, file)
 
 
 def arguments(pid: int) -> tuple[str, ...] | Unknown:

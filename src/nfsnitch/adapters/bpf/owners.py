@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from nfsnitch.adapters import procfs
+from nfsnitch.adapters import mounts, procfs
 from nfsnitch.adapters.bpf.core_loader import LoadedPrograms
 from nfsnitch.adapters.bpf.layout import (
     COOKIE,
@@ -28,6 +26,7 @@ from nfsnitch.adapters.bpf.layout import (
     OwnerFlag,
     last_used_ns,
 )
+from nfsnitch.adapters.mounts import Mounts
 from nfsnitch.adapters.privileges import Capability, Without
 from nfsnitch.adapters.rate_limit import RateLimit
 from nfsnitch.core.attach import AttachMode
@@ -106,7 +105,7 @@ class OwnerStore:
         """By the key of the process whose parents they are; as many as there are images."""
         self._processes: dict[OwnerEntry, Process] = {}
         """By the entry without its times."""
-        self._mntns = Path("/proc/self/ns/mnt").stat().st_ino
+        self._mounts = mounts.of_the_rules()
         self._released: deque[tuple[int, bytes]] = deque()
         """(when heard of, packed cookie), oldest first; as many as `owners` can have."""
         self._gone = 0
@@ -314,11 +313,11 @@ class OwnerStore:
         """Return the program, by a path that means the same file to whoever wrote the rules.
 
         In a mount namespace of one's own, which needs no privilege, any file can be put under any
-        name. So a path from another namespace counts only if it leads to the same file in ours.
+        name. So a path from another namespace counts only if it leads to the same file in theirs.
         """
         path = image.exe
-        if image.mntns != self._mntns and not isinstance(path, Unknown):
-            path = _same_file_here(path, image)
+        if image.mntns != self._mounts.namespace and not isinstance(path, Unknown):
+            path = _same_file(path, image, self._mounts)
         return Executable(path, image.exe_device, image.exe_inode, image.exe_deleted)
 
     def _own_image(self, key: bytes) -> Image | None:
@@ -363,11 +362,10 @@ def _make_room(cache: dict[Any, Any]) -> None:
         del cache[next(iter(cache))]
 
 
-def _same_file_here(path: str, image: Image) -> str | Unknown:
-    with suppress(OSError):
-        here = os.stat(encoded(path))  # noqa: PTH116  bytes: any path must do
-        if (here.st_dev, here.st_ino) == (image.exe_device, image.exe_inode):
-            return path
+def _same_file(path: str, image: Image, mounted: Mounts) -> str | Unknown:
+    file = mounted.file_at(encoded(path))
+    if file is not None and (file.st_dev, file.st_ino) == (image.exe_device, image.exe_inode):
+        return path
     if not image.mntns:
         return Unknown(f"it is {path}, which is in no directory of any mount namespace")
     return Unknown(f"in a mount namespace of its own it is {path}, which is another file here")
