@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 from pathlib import Path
 
@@ -11,7 +12,11 @@ from builders import WriteRules
 from nfsnitch.lab.firewall import Firewall, having
 from nfsnitch.lab.services import ECHO_PORT, Services
 from nfsnitch.lab.world import World
+from units import confined
 
+needs_units = pytest.mark.skipif(
+    shutil.which("systemd-analyze") is None, reason="there is no systemd-analyze"
+)
 pytestmark = [pytest.mark.root, pytest.mark.netns, pytest.mark.bpf]
 
 CONNECT = f"""
@@ -65,3 +70,20 @@ def test_programs_that_are_hidden_from_the_daemon_are_recognised_by_what_they_ar
         (str(good), "good"),
         (str(other), None),
     ]
+
+
+@needs_units
+@pytest.mark.usefixtures("services")
+def test_the_limits_of_its_unit_on_memory_capabilities_and_system_calls_are_never_met(
+    world: World, rules: WriteRules
+) -> None:
+    firewall = Firewall(world, [rules("default: deny\nrules: [{name: all, action: allow}]\n")])
+    firewall.argv = confined("nfsnitch.service", firewall.argv)
+    with firewall:
+        done = world.run(["python3", "-I", "-S", "-c", CONNECT])
+        record = firewall.wait_for_record(having(pid=done.pid))
+        stopped = firewall.stop()
+
+    assert (done.stdout, record["verdict"]) == ("CONNECTED\n", "accept")
+    assert stopped.returncode == 0, stopped.stderr
+    assert world.run(["nft", "list", "ruleset"]).stdout == ""
