@@ -113,6 +113,13 @@ def _add_explain(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=_explain)
 
 
+def _add_doctor(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Say what this machine can do, what will be used, and how to get more."
+    _add_rules(parser)
+    parser.add_argument("--json", action="store_true", help="the same as JSON")
+    parser.set_defaults(command=_doctor)
+
+
 def _add_rules(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rules",
@@ -159,6 +166,12 @@ def _explain(options: argparse.Namespace) -> int:
     return 0
 
 
+def _doctor(options: argparse.Namespace) -> int:
+    from nfsnitch.commands.doctor import doctor  # noqa: PLC0415  nobody else needs it
+
+    return doctor(_rules(options), sys.stdout, as_json=options.json)
+
+
 def _queue_num(text: str) -> int:
     if not text.isascii() or not text.isdecimal() or int(text[:6]) > MAX_QUEUE_NUM:
         reason = f"queues go from 0 to {MAX_QUEUE_NUM}"
@@ -174,6 +187,7 @@ _COMMANDS = {
     "watch": (watch.add_options, "show every decision as it is made"),
     "reload": (reload.add_options, "have the daemon read its rules again"),
     "stop": (stop.add_options, "have the daemon stop, and take its ruleset away"),
+    "doctor": (_add_doctor, "say what this machine can do, and how to get more"),
 }
 
 

@@ -45,7 +45,7 @@ def test_the_version_is_told(capsys: Capture) -> None:
     assert capsys.readouterr().out == f"nfsnitch {__version__}\n"
 
 
-@pytest.mark.parametrize("command", [[], ["run"], ["check"], ["explain"]], ids=str)
+@pytest.mark.parametrize("command", [[], ["run"], ["check"], ["explain"], ["doctor"]], ids=str)
 def test_every_command_has_a_help_text(command: list[str], capsys: Capture) -> None:
     assert cli.main([*command, "--help"]) == 0
     assert capsys.readouterr().out.startswith(" ".join(["usage: nfsnitch", *command]))
