@@ -30,6 +30,10 @@ unit: setup ## Run the tests that need neither root nor namespaces; ARGS="…" g
 lint: setup ## Run the checks alone: ruff, mypy, the import linter, shellcheck
 	@scripts/test --lint
 
+.PHONY: install
+install: setup ## Install the program, its units and first rules; DESTDIR=, PREFIX=, SYSCONFDIR=
+	@scripts/install
+
 .PHONY: format
 format: setup ## Lay out the code and fix what can be fixed without thinking
 	@.venv/bin/ruff check --fix-only --quiet .

@@ -29,7 +29,7 @@ class Answers(NamedTuple):
 def ask(timeout_s: float = TIMEOUT_S, module: str = "nfsnitch.adapters.kernel_probe") -> Answers:
     """Run the probes of *module*; what is not done after *timeout_s* has no answer."""
     popen = subprocess.Popen(
-        [sys.executable, "-m", module],
+        [sys.executable, "-P", "-m", module],  # -P: nothing in the working directory is run
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
