@@ -148,13 +148,14 @@ def running() -> Answer:
     """Look for a daemon in this network namespace, without touching its lock."""
     lock = RUN_DIRECTORY / f"netns-{netns.inode()}.lock"
     try:
-        inode = lock.stat().st_ino
+        file = lock.stat()
     except OSError:
         return Answer(State.OK, "none in this network namespace")
+    place = f"{os.major(file.st_dev):02x}:{os.minor(file.st_dev):02x}:{file.st_ino}"
     for line in Path("/proc/locks").read_text("ascii").splitlines():
         # number, kind, mode, access, pid, device:inode, …
         fields = line.replace("-> ", "").split()
-        if fields[1] == "FLOCK" and fields[5].endswith(f":{inode}"):
+        if fields[1] == "FLOCK" and fields[5] == place:
             return Answer(State.OK, f"process {fields[4]} in this network namespace")
     return Answer(State.OK, "none in this network namespace")
 
