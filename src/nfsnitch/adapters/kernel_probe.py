@@ -18,6 +18,7 @@ import struct
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from nftables import Nftables
@@ -25,8 +26,8 @@ from nftables import Nftables
 from nfsnitch.adapters import cgroups, netns, raw_diag
 from nfsnitch.adapters.answer import Answer, State
 from nfsnitch.adapters.asking import own_cgroup
-from nfsnitch.adapters.bpf.core_loader import attached
 from nfsnitch.adapters.bpf.layout import COOKIE
+from nfsnitch.adapters.bpf.modes import attached
 from nfsnitch.adapters.conntrack import Conntrack
 from nfsnitch.adapters.iptables import QueueRule
 from nfsnitch.adapters.nfqueue import PacketQueue
@@ -39,6 +40,7 @@ from nfsnitch.adapters.nft import (
     RulesetOptions,
 )
 from nfsnitch.adapters.sock_diag import SockDiag
+from nfsnitch.core.attach import BEST_FIRST, AttachMode
 from nfsnitch.core.flow import Family, Flow, Protocol
 from nfsnitch.resources import bpf_object
 
@@ -170,10 +172,10 @@ def _sock_destroy() -> str:
     return "a connection was cut"
 
 
-def _attach_cgroup() -> str:
+def _attach(mode: AttachMode) -> str:
     with (
         _cgroup() as cgroup,
-        attached(bpf_object(), cgroup) as programs,
+        attached(bpf_object(), cgroup, mode) as programs,
         _udp_flow() as (sender, _),
     ):
         if programs.owners.get(COOKIE.pack(_cookie(sender))) is None:
@@ -225,7 +227,7 @@ def _cookie(any_socket: socket.socket) -> int:
 
 PROBES: dict[str, Callable[[], str]] = {
     "netns-cookie": _netns_cookie,
-    "attach-cgroup": _attach_cgroup,
+    **{f"attach-{mode}": partial(_attach, mode) for mode in BEST_FIRST},
     "nft-queue": _nft_queue,
     "iptables-queue": _iptables_queue,
     "nfqueue": _packet_queue,

@@ -66,6 +66,16 @@ _KERNEL_MODULES = "load its module, or use a kernel that has it (CONFIG_{})"
 TRIED = (
     Check("netns-cookie", "sockets are told apart by network namespace", "Linux 5.14 or later"),
     Check(
+        "attach-lsm",
+        "owners are recorded by security hooks, packets by a probe on the queue",
+        "put bpf into the kernel's list of security modules (boot parameter lsm=)",
+    ),
+    Check(
+        "attach-kprobe",
+        "owners are recorded by kernel probes, packets by a probe on the queue",
+        "use a kernel that has CONFIG_KPROBES",
+    ),
+    Check(
         "attach-cgroup",
         "owners are recorded by cgroup hooks",
         "mount cgroup v2, or use a kernel that has CONFIG_CGROUP_BPF",
