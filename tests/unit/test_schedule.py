@@ -7,11 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from builders import case
 from nfsnitch.adapters.rulefile import Names
 from nfsnitch.adapters.rulefile.problems import Refused
 from nfsnitch.adapters.rulefile.time_values import DAYS, parse_expires, parse_moment, parse_schedule
 from nfsnitch.adapters.rulefile.values import Known
+from nfsnitch.core.decision import Action
 from nfsnitch.core.instant import Instant, Zone
+from nfsnitch.core.rule import Condition, Rule, Ruleset
 from nfsnitch.core.schedule import (
     MINUTES_OF_DAY,
     MINUTES_OF_WEEK,
@@ -21,6 +24,7 @@ from nfsnitch.core.schedule import (
     next_change_ns,
     weekly,
 )
+from nfsnitch.core.timed import ExpiryCondition, ScheduleCondition
 
 KNOWN = Known(Names(lambda _: None, lambda _: frozenset()), {})
 NS = 10**9
@@ -128,6 +132,34 @@ def test_nothing_changes_before_the_next_change_and_then_it_does(
     before = now._replace(wall_ns=change_ns - 1)
     assert inside(wanted, before) is inside(wanted, now)
     assert inside(wanted, now._replace(wall_ns=change_ns)) is not inside(wanted, now)
+
+
+_limits = st.lists(
+    st.one_of(
+        st.builds(ScheduleCondition, st.just("schedule"), _spans.map(weekly), st.booleans()),
+        st.builds(
+            ExpiryCondition, st.just("expires"), st.integers(0, 4_000_000_000).map(lambda s: s * NS)
+        ),
+    ),
+    max_size=2,
+).map(tuple)
+
+
+@given(st.lists(_limits, max_size=4), _instants, st.floats(0, 1, exclude_max=True))
+def test_the_rules_say_the_same_until_the_moment_at_which_they_may_not(
+    limits: list[tuple[Condition, ...]], now: Instant, part: float
+) -> None:
+    ruleset = Ruleset(
+        tuple(Rule(str(n), Action.DENY, each, "test:1") for n, each in enumerate(limits))
+    )
+    change_ns = ruleset.next_change_ns(now)
+    if change_ns is None:
+        change_ns = now.wall_ns + 10**18
+    assert change_ns > now.wall_ns
+    later = now._replace(wall_ns=now.wall_ns + int((change_ns - now.wall_ns) * part))
+    asked = case()
+    first, second = (ruleset.rule_on(asked._replace(now=each)) for each in (now, later))
+    assert first == second
 
 
 @given(st.integers(0, 6), st.integers(0, 6), st.integers(0, 1439), st.integers(1, 1440), _instants)
