@@ -67,8 +67,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     _add_rules(parser)
     parser.add_argument(
         "--attach",
-        type=AttachMode,
-        choices=list(AttachMode),
+        type=_attach_mode,
         default=AttachMode.AUTO,
         metavar="MODE",
         help="where to put the eBPF programs: auto (the best that works), lsm, kprobe, cgroup",
@@ -177,6 +176,13 @@ def _queue_num(text: str) -> int:
         reason = f"queues go from 0 to {MAX_QUEUE_NUM}"
         raise argparse.ArgumentTypeError(f"{quoted(text)}: {reason}")
     return int(text)
+
+
+def _attach_mode(text: str) -> AttachMode:
+    if text not in list(AttachMode):
+        reason = f"no such attach mode; choose one of {', '.join(AttachMode)}"
+        raise argparse.ArgumentTypeError(f"{quoted(text)}: {reason}")
+    return AttachMode(text)
 
 
 _COMMANDS = {

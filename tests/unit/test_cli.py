@@ -7,6 +7,7 @@ from types import ModuleType
 import pytest
 
 from nfsnitch import __version__, cli
+from nfsnitch.core.attach import AttachMode
 from nfsnitch.options import DEFAULT_QUEUE_NUM, DEFAULT_RULES, RunOptions
 
 Capture = pytest.CaptureFixture[str]
@@ -40,6 +41,12 @@ def test_run_takes_rules_several_times_in_order(ran: list[RunOptions]) -> None:
     assert ran == [RunOptions(rules, Path("/sys/fs/cgroup/x"), 5, "-")]
 
 
+@pytest.mark.parametrize("mode", AttachMode)
+def test_run_takes_every_attach_mode_by_its_name(ran: list[RunOptions], mode: AttachMode) -> None:
+    cli.main(["run", "--attach", mode.value])
+    assert [each.attach for each in ran] == [mode]
+
+
 def test_the_version_is_told(capsys: Capture) -> None:
     assert cli.main(["--version"]) == 0
     assert capsys.readouterr().out == f"nfsnitch {__version__}\n"
@@ -60,6 +67,7 @@ def test_every_command_has_a_help_text(command: list[str], capsys: Capture) -> N
         ("run --queue 65536", "queues go from 0 to 65535"),
         ("run --queue -1", "--queue"),
         ("run --queue 99999999", "queues go from 0 to 65535"),
+        ("run --attach xdp", "choose one of auto, lsm, kprobe, cgroup"),
         ("run --rec -", "unrecognized arguments: --rec -"),
         ("explain --proto tpc", "did you mean 'tcp'?"),
         ("explain --dport 0x50", "decimal digits"),
