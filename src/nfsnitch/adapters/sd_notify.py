@@ -7,8 +7,11 @@ import socket
 from contextlib import suppress
 
 
-def notify(state: str) -> None:
-    """Send *state* (such as ``READY=1``) to the service manager, if there is one."""
+def notify(state: str, *, wait_s: float = 1.0) -> None:
+    """Send *state* (such as ``READY=1``) to the service manager, if there is one.
+
+    One that does not read is waited for, *wait_s* at most, and then goes without.
+    """
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address.startswith(("/", "@")):
         return
@@ -16,7 +19,7 @@ def notify(state: str) -> None:
         address = "\0" + address[1:]
     # A manager that has gone away is no reason to stop enforcing.
     with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
-        manager.setblocking(False)  # noqa: FBT003  nor is one that does not read
+        manager.settimeout(wait_s)
         manager.sendto(state.encode(), address)
 
 
@@ -34,4 +37,4 @@ class Watchdog:
     def alive(self) -> None:
         """Say so; to be called at least twice in the time that the manager waits."""
         if self._wanted:
-            notify("WATCHDOG=1")
+            notify("WATCHDOG=1", wait_s=0)
