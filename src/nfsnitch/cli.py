@@ -15,6 +15,7 @@ from nfsnitch.adapters.rulefile.problems import quoted
 from nfsnitch.commands import explain_options, reload, status, stop, watch
 from nfsnitch.commands.check import check
 from nfsnitch.commands.explain import explain, explain_json
+from nfsnitch.commands.schema import schema
 from nfsnitch.core.attach import AttachMode
 from nfsnitch.core.text import shown
 from nfsnitch.lean import import_asyncio
@@ -34,7 +35,7 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Do what *argv* (by default this process's arguments) says; return the exit status."""
-    parser = _parser()
+    parser = command_parser()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # as stderr has it, whatever the locale
     try:
@@ -48,7 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return status
 
 
-def _parser() -> argparse.ArgumentParser:
+def command_parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command line; completions and man pages are made from it."""
     parser = _Parser(
         prog="nfsnitch",
         description="Decides for each program whom it may connect to.",
@@ -117,6 +119,11 @@ def _add_doctor(parser: argparse.ArgumentParser) -> None:
     _add_rules(parser)
     parser.add_argument("--json", action="store_true", help="the same as JSON")
     parser.set_defaults(command=_doctor)
+
+
+def _add_schema(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Print the JSON Schema of rule files, for editors."
+    parser.set_defaults(command=lambda _: schema(sys.stdout))
 
 
 def _add_rules(parser: argparse.ArgumentParser) -> None:
@@ -194,6 +201,7 @@ _COMMANDS = {
     "reload": (reload.add_options, "have the daemon read its rules again"),
     "stop": (stop.add_options, "have the daemon stop, and take its ruleset away"),
     "doctor": (_add_doctor, "say what this machine can do, and how to get more"),
+    "schema": (_add_schema, "print the JSON Schema of rule files"),
 }
 
 

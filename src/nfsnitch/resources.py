@@ -1,4 +1,4 @@
-"""Where the files are that are not Python: the nft rulesets and the eBPF object."""
+"""Where the files are that are not Python: nft rulesets, the eBPF object, the rules' schema."""
 
 from __future__ import annotations
 
@@ -28,6 +28,16 @@ def bpf_object() -> Path:
     """
     name = "nfsnitch.bpf.o"
     return _first_file(_INSTALLED / "bpf" / name, _REPOSITORY / "bpf" / "build" / name)
+
+
+def rules_schema() -> Path:
+    """Return the JSON Schema of rule files, as ``nfsnitch schema`` prints it.
+
+    Raises:
+        FileNotFoundError: the installation is incomplete.
+
+    """
+    return _first_file(_PACKAGE / "rules.schema.json")
 
 
 def _first_file(*candidates: Path) -> Path:

@@ -1,0 +1,47 @@
+"""What each key of a rule file means, in a sentence or two: for the JSON Schema and the man page.
+
+Apart from the tables of fields and settings, which say how a key is read, so that those stay short.
+A test holds that whatever stands in the tables is described here.
+"""
+
+from __future__ import annotations
+
+TOP_LEVEL = {
+    "version": "The version of the rule language. There is only 1.",
+    "timeouts": "How long things may take.",
+    "groups": "Names for what rules name often; a group may contain other groups.",
+    "rules": "The rules in order. The first one that matches decides; all fields of a rule must "
+    "match.",
+}
+SETTINGS = {
+    "default": "What becomes of a connection that no rule matches.",
+    "unattributed": "What becomes of a connection that no rule matches while nobody can say whose "
+    "it is.",
+    "unanswered": "What becomes of a connection that was asked about and that nobody answered in "
+    "time.",
+    "ask": "How long a connection is held for an answer: from 100ms to 1h.",
+}
+HEAD = {
+    "name": "What the rule is called. Unique over all files: records name the rule that decided.",
+    "action": "What happens: allow lets the connection out, deny drops its packets in silence, "
+    "reject tells the program at once, ask holds the first packet until somebody answers.",
+}
+FIELDS = {
+    "owner": "What kind of owner the connection has: kernel for what the kernel sends itself, "
+    "unknown for what nobody can tell the owner of. No other field matches an unknown owner.",
+    "family": "The address family.",
+    "proto": "The transport protocol, by name or by number from 0 to 255.",
+    "dport": "The port there: a number, a range with both ends, or the name of a service. "
+    "Connections without ports are matched by no dport, not by not: either.",
+    "daddr": "Where the connection goes: an address, a block, a range with both ends, or a group. "
+    "IPv4 addresses match IPv4 alone.",
+    "uid": "The user who owns the process, by number.",
+    "user": "The user who owns the process, by name. Looked up once, when the file is read; a "
+    "user that the machine does not have is nobody.",
+    "exe": "The program's file: its absolute path with all symlinks resolved, or a glob. * and ? "
+    "stop at a /, ** does not.",
+    "parent": "The program of any ancestor: the parent, its parent, and so on. Takes what exe "
+    "takes.",
+    "args": "A regular expression (RE2), searched in the arguments joined by one space, argv[0] "
+    "first. A process chooses its arguments.",
+}
