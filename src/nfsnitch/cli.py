@@ -13,7 +13,7 @@ from nfsnitch import __version__
 from nfsnitch.adapters.rulefile import RuleFileError, load, system_names
 from nfsnitch.adapters.rulefile.problems import quoted
 from nfsnitch.commands import explain_options, reload, status, stop, watch
-from nfsnitch.commands.check import check
+from nfsnitch.commands.check import CheckOptions, check
 from nfsnitch.commands.explain import explain, explain_json
 from nfsnitch.commands.schema import schema
 from nfsnitch.core.attach import AttachMode
@@ -102,7 +102,12 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_check(parser: argparse.ArgumentParser) -> None:
-    parser.description = "Say what is wrong with rule files, taken together as run would."
+    parser.description = (
+        "Say what is wrong with rule files, taken together as run would, and warn of what is "
+        "likely not meant."
+    )
+    parser.add_argument("--strict", action="store_true", help="exit with 1 on warnings, too")
+    parser.add_argument("--json", action="store_true", help="the same as JSON")
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="file or directory")
     parser.set_defaults(command=_check)
 
@@ -158,7 +163,8 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    return check(options.paths, system_names(), sys.stdout, sys.stderr)
+    how = CheckOptions(strict=options.strict, json=options.json)
+    return check(options.paths, system_names(), how, sys.stdout, sys.stderr)
 
 
 def _explain(options: argparse.Namespace) -> int:

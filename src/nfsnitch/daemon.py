@@ -102,7 +102,7 @@ class Daemon:
         if lacking:
             raise PermissionError(f"it lacks {privileges.named(lacking)}; start it with these")
         self._counters: collections.Counter[Counter] = collections.Counter()
-        ruleset = rulefile.load(options.rules, rulefile.system_names())
+        ruleset = rulefile.load(options.rules, rulefile.system_names(), _warn)
         namespace = netns.inode()
         lock = InstanceLock(namespace)
         stack.callback(lock.release)
@@ -314,6 +314,10 @@ class Daemon:
     def _failed(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         self._failure = context.get("exception") or RuntimeError(context["message"])
         loop.stop()
+
+
+def _warn(warning: rulefile.RuleWarning) -> None:
+    logging.getLogger(__name__).warning("%s", warning)
 
 
 def _say(text: str, stream: TextIO) -> None:

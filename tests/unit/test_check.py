@@ -1,25 +1,29 @@
-"""``nfsnitch check``."""
+"""``nfsnitch check``: its output and its exit status."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from nfsnitch import cli
+from nfsnitch.adapters.rulefile import lint
 
 Capture = pytest.CaptureFixture[str]
+GOOD = "default: deny\nrules:\n- {name: a, action: deny, dport: 80}\n- {name: b, action: ask}\n"
+WIDE = "rules: [{name: a, action: allow}]"
 
 
 @pytest.fixture
 def rules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the name of a file in a directory of which, for these tests, nothing is to be said."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(lint, "rule_file_warnings", lambda _: ())
     return Path("rules.yaml")
 
 
 def test_good_rules_are_counted(rules: Path, capsys: Capture) -> None:
-    rules.write_text(
-        "default: deny\nrules:\n- {name: a, action: allow}\n- {name: b, action: ask}\n"
-    )
-    assert cli.main(["check", "rules.yaml"]) == 0
+    rules.write_text(GOOD)
+    assert cli.main(["check", "--strict", "rules.yaml"]) == 0
     captured = capsys.readouterr()
     assert captured.out == "rules.yaml: 2 rules, default deny\n"
     assert captured.err == ""
@@ -57,16 +61,57 @@ def test_what_is_not_read_and_not_in_force_is_told_and_is_no_mistake(
     )
     assert cli.main(["check", "rules.d"]) == 0
     captured = capsys.readouterr()
-    assert captured.out == "rules.d: 3 rules, default ask\n"
+    assert captured.out == "rules.d: 3 rules, default ask, 6 warnings\n"
     assert [line.split(": ")[:2] for line in captured.err.splitlines()] == [
-        ["rules.d/\\x1b.yml", "not read"],
-        ["rules.d/.new.yaml", "not read"],
-        ["rules.d/more.yaml", "not read"],
-        ["rules.d/old.yaml~", "not read"],
-        ["rules.d/a.yaml:2", "rule 'a'"],
-        ["rules.d/a.yaml:3", "rule 'b'"],
+        ["rules.d/.new.yaml:1:1", "warning"],
+        ["rules.d/\\x1b.yml:1:1", "warning"],
+        ["rules.d/more.yaml:1:1", "warning"],
+        ["rules.d/old.yaml~:1:1", "warning"],
+        ["rules.d/a.yaml:2:3", "warning"],
+        ["rules.d/a.yaml:3:3", "warning"],
     ]
     assert "expired at 2001-01-01T00:00:00Z" in captured.err
+
+
+def test_a_warning_is_a_line_on_stderr_and_no_failure(rules: Path, capsys: Capture) -> None:
+    rules.write_text(WIDE)
+    assert cli.main(["check", "rules.yaml"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == "rules.yaml: 1 rule, default ask, 1 warning\n"
+    assert captured.err == (
+        "rules.yaml:1:9: warning: rule 'a': it names neither whose connections it allows nor where "
+        "to; add exe: or daddr:\n"
+    )
+
+
+def test_strict_makes_a_warning_a_failure(rules: Path, capsys: Capture) -> None:
+    rules.write_text(WIDE)
+    assert cli.main(["check", "--strict", "rules.yaml"]) == 1
+    assert "1 warning" in capsys.readouterr().out
+
+
+def test_json_tells_warnings_with_their_places(rules: Path, capsys: Capture) -> None:
+    rules.write_text(WIDE)
+    assert cli.main(["check", "--json", "rules.yaml"]) == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    document = json.loads(captured.out)
+    (found,) = document.pop("found")
+    assert document == {"usable": True, "files": ["rules.yaml"], "rules": 1, "default": "ask"}
+    place = {"file": "rules.yaml", "line": 1, "column": 9}
+    assert found == {"severity": "warning", "code": "too-wide", **place} | {
+        key: found[key] for key in ("what", "why", "instead")
+    }
+
+
+def test_json_tells_problems_too(rules: Path, capsys: Capture) -> None:
+    rules.write_text("default: maybe")
+    assert cli.main(["check", "--json", "--strict", "rules.yaml"]) == 1
+    document = json.loads(capsys.readouterr().out)
+    assert document["usable"] is False
+    assert document["rules"] is None
+    assert [each["severity"] for each in document["found"]] == ["error"]
+    assert document["found"][0]["instead"] == "write allow, deny, reject or ask"
 
 
 def test_the_name_of_a_file_cannot_write_to_the_terminal(rules: Path, capsys: Capture) -> None:

@@ -148,7 +148,7 @@ def test_a_bad_file_is_told_what_is_wrong_and_where(
         ("uid: 4294967295", "from 0 to 4294967294", "lower"),
         ("uid: 1_000", "a number", "user:"),
         ("uid: -1", "a number", "user:"),
-        ("user: bob", "no such user", "getent"),
+        ("user: {not: bob}", "no such user", "getent"),
         ("user: 1000", "no such user", "uid:"),
         ("proto: tpc", "no such protocol", "did you mean 'tcp'?"),
         ("proto: 256", "from 0 to 255", "lower"),

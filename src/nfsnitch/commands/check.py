@@ -1,30 +1,90 @@
-"""``nfsnitch check``: say whether rule files can be used."""
+"""``nfsnitch check``: say whether rule files can be used, and what is likely not meant."""
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
-from nfsnitch.adapters.rulefile import Names, RuleFileError, load, notices
+from nfsnitch.adapters.rulefile import Names, Problem, RuleFileError, RuleWarning
+from nfsnitch.adapters.rulefile.lint import Linted, lint
 from nfsnitch.core.text import shown
 
 
-def check(paths: Sequence[Path], names: Names, out: TextIO, err: TextIO) -> int:
-    """Check the files at *paths* together, as ``run`` would use them; return the exit status.
+@dataclass(frozen=True, slots=True)
+class CheckOptions:
+    """How to check."""
 
-    What is right but may not be meant goes to *err*, too, and is no mistake.
-    """
+    strict: bool = False
+    """Whether warnings count as problems."""
+    json: bool = False
+
+
+def check(
+    paths: Sequence[Path], names: Names, options: CheckOptions, out: TextIO, err: TextIO
+) -> int:
+    """Check the files at *paths* together, as ``run`` would use them; return the exit status."""
+    problems: tuple[Problem, ...] = ()
+    linted: Linted | None = None
     try:
-        ruleset = load(paths, names)
+        linted = lint(paths, names, time.time_ns())
     except RuleFileError as error:
-        err.write(f"{error}\n")
-        return 1
-    err.writelines(f"{notice}\n" for notice in notices(paths, ruleset, time.time_ns()))
+        problems = error.problems
+    if options.json:
+        out.write(f"{json.dumps(_document(paths, linted, problems), indent=2)}\n")
+    else:
+        found = problems if linted is None else linted.warnings
+        err.writelines(f"{each}\n" for each in found)
+        if linted is not None:
+            out.write(f"{_summary(paths, linted)}\n")
+    return 1 if linted is None or (options.strict and linted.warnings) else 0
+
+
+def _summary(paths: Sequence[Path], linted: Linted) -> str:
     files = ", ".join(shown(os.fspath(path)) for path in paths)
-    count = len(ruleset.rules)
-    rules = "1 rule" if count == 1 else f"{count} rules"
-    out.write(f"{files}: {rules}, default {ruleset.default}\n")
-    return 0
+    parts = [_counted(len(linted.ruleset.rules), "rule"), f"default {linted.ruleset.default}"]
+    if linted.warnings:
+        parts.append(_counted(len(linted.warnings), "warning"))
+    return f"{files}: {', '.join(parts)}"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"1 {what}" if count == 1 else f"{count} {what}s"
+
+
+def _document(
+    paths: Sequence[Path], linted: Linted | None, problems: tuple[Problem, ...]
+) -> dict[str, Any]:
+    found = [*map(_problem, problems), *map(_warning, linted.warnings if linted else ())]
+    return {
+        "usable": linted is not None,
+        "files": [shown(os.fspath(path)) for path in paths],
+        "rules": None if linted is None else len(linted.ruleset.rules),
+        "default": None if linted is None else linted.ruleset.default.value,
+        "found": found,
+    }
+
+
+def _problem(problem: Problem) -> dict[str, Any]:
+    return _found("error", "refused", problem)
+
+
+def _warning(warning: RuleWarning) -> dict[str, Any]:
+    return _found("warning", warning.code, warning)
+
+
+def _found(severity: str, code: str, each: Problem | RuleWarning) -> dict[str, Any]:
+    return {
+        "severity": severity,
+        "code": code,
+        "file": each.position.file,
+        "line": each.position.line,
+        "column": each.position.column,
+        "what": each.what,
+        "why": each.why,
+        "instead": each.instead,
+    }

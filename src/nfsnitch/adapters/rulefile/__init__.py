@@ -2,16 +2,6 @@
 
 from nfsnitch.adapters.rulefile.loader import load
 from nfsnitch.adapters.rulefile.names import Names, system_names
-from nfsnitch.adapters.rulefile.notices import Notice, notices
-from nfsnitch.adapters.rulefile.problems import Position, Problem, RuleFileError
+from nfsnitch.adapters.rulefile.problems import Position, Problem, RuleFileError, RuleWarning
 
-__all__ = [
-    "Names",
-    "Notice",
-    "Position",
-    "Problem",
-    "RuleFileError",
-    "load",
-    "notices",
-    "system_names",
-]
+__all__ = ["Names", "Position", "Problem", "RuleFileError", "RuleWarning", "load", "system_names"]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from nfsnitch.adapters.rulefile.document import Mapping, Node, Scalar, kind, parse
 from nfsnitch.adapters.rulefile.files import read_sources
 from nfsnitch.adapters.rulefile.groups import Groups
 from nfsnitch.adapters.rulefile.names import Names
-from nfsnitch.adapters.rulefile.problems import Problems, closest, quoted
+from nfsnitch.adapters.rulefile.problems import Problems, RuleWarning, closest, quoted
 from nfsnitch.adapters.rulefile.rules import Rules
 from nfsnitch.adapters.rulefile.settings import SETTINGS, Settings
 from nfsnitch.adapters.rulefile.values import Known
@@ -20,11 +20,14 @@ VERSION = "1"
 _TOP_LEVEL = ("version", *SETTINGS, "timeouts", "groups", "rules")
 
 
-def load(paths: Sequence[Path], names: Names) -> Ruleset:
+def load(
+    paths: Sequence[Path], names: Names, warned: Callable[[RuleWarning], None] | None = None
+) -> Ruleset:
     """Return the rules of all files at *paths*, and in the directories among them, merged in order.
 
     Rules keep the order of the files; groups are shared; a setting may stand in several files, but
-    must then say the same.
+    must then say the same. *warned* is called with each name that this machine does not have:
+    nothing has it, so a rule matches nothing by it.
 
     Raises:
         RuleFileError: something is wrong with any of the files.
@@ -43,6 +46,9 @@ def load(paths: Sequence[Path], names: Names) -> Ruleset:
         if "rules" in document:
             rules.read(document["rules"])
     problems.check()
+    if warned is not None:
+        for warning in problems.warnings:
+            warned(warning)
     return Ruleset(tuple(rules.rules), **settings.attributes)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Collection, Iterable
 from itertools import islice
-from typing import NamedTuple, Never
+from typing import Literal, NamedTuple, Never
 
 from nfsnitch.core.text import shown
 
@@ -47,6 +47,42 @@ class Problem(NamedTuple):
         return f"{self.position}: {self.what}: {self.why}; {self.instead}"
 
 
+WarningCode = Literal[
+    "absent-name",
+    "after-catch-all",
+    "allows-the-rest",
+    "any-script",
+    "chosen-by-program",
+    "disabled",
+    "expired",
+    "never-matches",
+    "no-program",
+    "no-such-file",
+    "not-compared",
+    "not-read",
+    "shadowed",
+    "symlink",
+    "too-wide",
+    "writable-program",
+    "writable-rules",
+]
+
+
+class RuleWarning(NamedTuple):
+    """One thing that may be used as it is and is likely not meant so, fit to be shown."""
+
+    position: Position
+    code: WarningCode
+    """A word for its kind, for programs."""
+    what: str
+    why: str
+    instead: str
+
+    def __str__(self) -> str:
+        """Return the warning as one line: where, what, why, what to do."""
+        return f"{self.position}: warning: {self.what}: {self.why}; {self.instead}"
+
+
 class RuleFileError(Exception):
     """Rule files that were refused, with everything that is wrong with them."""
 
@@ -65,11 +101,26 @@ class Refused(Exception):  # noqa: N818  it is no error of the program
         self.instead = instead
 
 
+class Absent(Refused):
+    """A name that would be right on another machine; here nothing has it."""
+
+
 class Problems:
-    """Collects the problems of one reading."""
+    """Collects the problems of one reading, and what it warns of."""
 
     def __init__(self) -> None:
         self._found: dict[Problem, None] = {}
+        self._warnings: dict[RuleWarning, None] = {}
+
+    @property
+    def warnings(self) -> tuple[RuleWarning, ...]:
+        """The warnings so far, each once, in the order of their positions."""
+        return tuple(sorted(self._warnings))
+
+    def warn(self, warning: RuleWarning) -> None:
+        """Note a warning; of so many as there may be problems the rest is left out."""
+        if len(self._warnings) < MAX_PROBLEMS:
+            self._warnings[warning] = None
 
     def add(self, position: Position, what: str, why: str, instead: str) -> None:
         """Note one problem; a node that is used twice (by a YAML alias) has it once.
@@ -101,6 +152,12 @@ class Problems:
             position, "too many problems", f"the first {MAX_PROBLEMS} are told", "mend these first"
         )
         raise RuleFileError([*self._found, last])
+
+
+def absent_name(position: Position, what: str, absent: Absent) -> RuleWarning:
+    """Return the warning that *what* stands for nothing on this machine."""
+    why = f"{absent.why}, and so nothing has it"
+    return RuleWarning(position, "absent-name", what, why, absent.instead)
 
 
 def quoted(text: str) -> str:

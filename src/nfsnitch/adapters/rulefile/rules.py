@@ -8,7 +8,15 @@ from nfsnitch.adapters.rulefile.contradictions import contradictions
 from nfsnitch.adapters.rulefile.document import Mapping as MappingNode
 from nfsnitch.adapters.rulefile.document import Node, Scalar, Sequence, kind
 from nfsnitch.adapters.rulefile.fields import RULE_FIELDS, RuleField
-from nfsnitch.adapters.rulefile.problems import Position, Problems, Refused, closest, quoted
+from nfsnitch.adapters.rulefile.problems import (
+    Absent,
+    Position,
+    Problems,
+    Refused,
+    absent_name,
+    closest,
+    quoted,
+)
 from nfsnitch.adapters.rulefile.time_values import parse_expires
 from nfsnitch.adapters.rulefile.values import Known, parse_action
 from nfsnitch.core.conditions import DisabledCondition
@@ -163,25 +171,36 @@ class Rules:
         key = (field.name, negated, texts)
         condition = self._conditions.get(key)
         if condition is None:
-            parsed = self._parsed(field, scalars)
+            parsed = self._parsed(field, scalars, negated=negated)
             if parsed is None:
                 return None
             condition = self._conditions[key] = field.condition(parsed, negated)
         return condition
 
-    def _parsed(self, field: RuleField, scalars: tuple[Scalar, ...]) -> list[object] | None:
-        """Return what the values stand for, all of them; None where one of them cannot be."""
+    def _parsed(
+        self, field: RuleField, scalars: tuple[Scalar, ...], *, negated: bool
+    ) -> list[object] | None:
+        """Return what the values stand for, all of them; None where one of them cannot be.
+
+        A name that this machine does not have stands for nothing, so that a rule can be shared
+        among machines. Not under ``not:``: there the rule would match more than it says.
+        """
         parsed: list[object] = []
         whole = bool(scalars)
+        absent = False
         for scalar in scalars:
             try:
                 parsed += field.parse(scalar.text, self._known)
             except Refused as refused:
-                whole = False
                 what = f"{field.name} {quoted(scalar.text)}"
+                if isinstance(refused, Absent) and not negated:
+                    self._problems.warn(absent_name(scalar.position, what, refused))
+                    absent = True
+                    continue
+                whole = False
                 self._problems.refuse(scalar.position, what, refused)
         self._count_values(scalars, len(parsed))
-        return parsed if whole and parsed else None
+        return parsed if whole and (parsed or absent) else None
 
     def _count_values(self, scalars: tuple[Scalar, ...], count: int) -> None:
         self._values += count

@@ -15,7 +15,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple, TypeVar
 
 from nfsnitch.adapters.rulefile.names import Names
-from nfsnitch.adapters.rulefile.problems import Refused, closest, listed, quoted
+from nfsnitch.adapters.rulefile.problems import Absent, Refused, closest, listed, quoted
 from nfsnitch.core.conditions import OwnerKind
 from nfsnitch.core.decision import Action
 from nfsnitch.core.flow import PROTOCOL_NAMES, Family, Protocol, packed_address
@@ -148,13 +148,14 @@ def parse_uid(text: str, known: Known) -> Sequence[int]:
 
 
 def parse_user(text: str, known: Known) -> Sequence[int]:
-    """Return the uid of a user, or those of a group of them."""
+    """Return the uid of a user, or those of a group; `Absent` if there is none."""
     if (users := known.group(text, GroupKind.USERS)) is not None:
         return users
     uid = known.names.uid_of(text)
     if uid is None:
-        hint = "write uid: for a number" if text.isdecimal() else "check the name (getent passwd)"
-        raise Refused("this machine has no such user", hint)
+        if text.isdecimal():
+            raise Refused("this machine has no such user", "write uid: for a number")
+        raise Absent("this machine has no such user", "check the name (getent passwd)")
     return (uid,)
 
 
@@ -173,8 +174,9 @@ def parse_group(text: str, known: Known) -> Sequence[int]:
         return usergroups
     gid = known.names.gid_of(text)
     if gid is None:
-        hint = "write gid: for a number" if text.isdecimal() else "check the name (getent group)"
-        raise Refused("this machine has no such group of users", hint)
+        if text.isdecimal():
+            raise Refused("this machine has no such group of users", "write gid: for a number")
+        raise Absent("this machine has no such group of users", "check the name (getent group)")
     return (gid,)
 
 
