@@ -14,7 +14,9 @@ from nfsnitch.adapters.rulefile import RuleFileError, load, system_names
 from nfsnitch.adapters.rulefile.problems import quoted
 from nfsnitch.commands import explain_options, reload, status, stop, watch
 from nfsnitch.commands.check import CheckOptions, check
+from nfsnitch.commands.completions import SHELLS, completions
 from nfsnitch.commands.explain import explain, explain_json
+from nfsnitch.commands.grammar import grammar
 from nfsnitch.commands.schema import schema
 from nfsnitch.core.attach import AttachMode
 from nfsnitch.core.text import shown
@@ -131,6 +133,12 @@ def _add_schema(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=lambda _: schema(sys.stdout))
 
 
+def _add_completions(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Print a script by which a shell completes our command lines."
+    parser.add_argument("shell", choices=tuple(SHELLS), help="the shell that is to read it")
+    parser.set_defaults(command=_completions)
+
+
 def _add_rules(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rules",
@@ -165,6 +173,10 @@ def _run(options: argparse.Namespace) -> int:
 def _check(options: argparse.Namespace) -> int:
     how = CheckOptions(strict=options.strict, json=options.json)
     return check(options.paths, system_names(), how, sys.stdout, sys.stderr)
+
+
+def _completions(options: argparse.Namespace) -> int:
+    return completions(options.shell, grammar(command_parser()), sys.stdout)
 
 
 def _explain(options: argparse.Namespace) -> int:
@@ -208,6 +220,7 @@ _COMMANDS = {
     "stop": (stop.add_options, "have the daemon stop, and take its ruleset away"),
     "doctor": (_add_doctor, "say what this machine can do, and how to get more"),
     "schema": (_add_schema, "print the JSON Schema of rule files"),
+    "completions": (_add_completions, "print the completion script for a shell"),
 }
 
 
