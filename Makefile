@@ -8,7 +8,7 @@ ARGS ?=
 
 .PHONY: help
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: setup
 setup: ## Install all that is needed: system packages (as root), .venv, the eBPF object
@@ -38,6 +38,12 @@ install: setup ## Install the program, its units and first rules; DESTDIR=, PREF
 format: setup ## Lay out the code and fix what can be fixed without thinking
 	@.venv/bin/ruff check --fix-only --quiet .
 	@.venv/bin/ruff format .
+
+.PHONY: generated
+generated: setup ## Write again what is made from the tables: the rules' schema, the man pages
+	@.venv/bin/nfsnitch schema >.cache/rules.schema.json
+	@mv .cache/rules.schema.json src/nfsnitch/rules.schema.json
+	@$(PYTHON) scripts/manual.py man
 
 .PHONY: clean
 clean: ## Remove what was built, .venv too

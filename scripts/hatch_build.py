@@ -13,7 +13,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 
 class DataFilesHook(BuildHookInterface[Any]):
-    """Adds the nft rulesets and the compiled eBPF object."""
+    """Adds the nft rulesets, the compiled eBPF object and the man pages."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Add the files to *build_data*, unless *version* is the editable one."""
@@ -25,3 +25,7 @@ class DataFilesHook(BuildHookInterface[Any]):
         files = {str(each): f"nfsnitch/data/bpf/{each.name}" for each in compiled}
         files[str(Path(self.root, "nft"))] = "nfsnitch/data/nft"
         build_data["force_include"].update(files)
+        build_data["shared_data"].update(
+            (str(each), f"share/man/man{each.suffix[1:]}/{each.name}")
+            for each in sorted(Path(self.root, "man").iterdir())
+        )
