@@ -145,7 +145,12 @@ def rules_page() -> Iterator[str]:
     yield from _definitions({**settings, **descriptions.TOP_LEVEL})
     yield ".SS timeouts"
     yield from _definitions({name: descriptions.SETTINGS[name] for name in TIMEOUTS})
-    yield from _section("RULES", _text("Every rule has:"), *_definitions(descriptions.HEAD))
+    yield ".SS groups"
+    yield _text("A group is addresses, or a mapping with one of these words:")
+    yield from _definitions(descriptions.GROUPS)
+    yield ".SH RULES"
+    yield _text("Every rule has a name and an action; it may have the others.")
+    yield from _definitions(descriptions.HEAD)
     yield ".SH FIELDS"
     yield _text("A field takes a value, a list (any of them), or")
     yield ".B not:"

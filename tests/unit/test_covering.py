@@ -5,11 +5,11 @@ from collections.abc import Iterable
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from builders import flow, process
+from builders import case, flow
+from nfsnitch.core.case import Case
 from nfsnitch.core.conditions import ParentCondition, ValueCondition, read_dport
 from nfsnitch.core.covering import covers, disjoint, includes, never_both, never_holds
-from nfsnitch.core.flow import Family, Flow
-from nfsnitch.core.owner import Owner
+from nfsnitch.core.flow import Family
 from nfsnitch.core.pattern import paths
 from nfsnitch.core.ranges import AddressRange, PortRange, Ports, addresses, ports
 from nfsnitch.core.rule import Condition
@@ -42,15 +42,15 @@ def test_what_covers_another_holds_wherever_that_holds(
 ) -> None:
     assume(covers(wider, narrower))
     for port in _FEW:
-        case = flow(dport=port), process()
-        assert wider.matches(*case) or not narrower.matches(*case)
+        asked = case(flow(dport=port))
+        assert wider.matches(asked) or not narrower.matches(asked)
 
 
 @given(_conditions, _conditions)
 def test_of_ports_it_is_told_wherever_it_is_so(
     one: ValueCondition[int], other: ValueCondition[int]
 ) -> None:
-    matched = [{p for p in _FEW if each.matches(flow(dport=p), process())} for each in (one, other)]
+    matched = [{p for p in _FEW if each.matches(case(flow(dport=p)))} for each in (one, other)]
     if not one.negated and not other.negated:
         assert covers(one, other) is (matched[0] >= matched[1])
         assert never_both(one, other) is matched[0].isdisjoint(matched[1])
@@ -85,8 +85,8 @@ class _Newcomer:
 
     field = "newcomer"
 
-    def matches(self, flow: Flow, owner: Owner) -> bool:
-        del flow, owner
+    def matches(self, case: Case) -> bool:
+        del case
         return True
 
 

@@ -184,7 +184,7 @@ def test_a_bad_file_is_told_what_is_wrong_and_where(
         ("{proto: icmp, sport: 80}", "no protocol of proto: has ports", "remove sport"),
         ("comm: a-name-of-16-byt", "15 bytes", "'a-name-of-16-by'"),
         ("gid: staff", "a number", "group: 'staff'"),
-        ("group: nobody-here", "no such group of users", "getent group"),
+        ("group: {not: nobody-here}", "no such group of users", "getent group"),
         ("group: 7", "no such group of users", "gid:"),
         ("cgroup: system.slice", "begins with /", "'/system.slice'"),
         ("cgroup: /system.slice/", "does not end in /", "'/system.slice/**'"),

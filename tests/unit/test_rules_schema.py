@@ -14,8 +14,10 @@ from jsonschema import Draft202012Validator
 from nfsnitch import cli
 from nfsnitch.adapters.rulefile import Names, RuleFileError, descriptions, load
 from nfsnitch.adapters.rulefile.fields import RULE_FIELDS
-from nfsnitch.adapters.rulefile.schema import MAX_NAME_CHARACTERS, VERSION, rule_file_schema
+from nfsnitch.adapters.rulefile.rules import HEAD, MAX_NAME_CHARACTERS
+from nfsnitch.adapters.rulefile.schema import VERSION, rule_file_schema
 from nfsnitch.adapters.rulefile.settings import SETTINGS, TIMEOUTS
+from nfsnitch.adapters.rulefile.values import GroupKind
 from nfsnitch.resources import rules_schema
 from rule_trees import rule_files
 
@@ -185,6 +187,18 @@ def test_the_limits_are_the_loader_s(tmp_path: Path) -> None:
 def test_every_field_is_described(field: str) -> None:
     assert descriptions.FIELDS[field].endswith(".")
     assert SCHEMA["$defs"]["rule"]["properties"][field]["description"] == descriptions.FIELDS[field]
+
+
+@pytest.mark.parametrize("key", HEAD)
+def test_every_other_key_of_a_rule_is_described(key: str) -> None:
+    assert descriptions.HEAD[key].endswith(".")
+
+
+def test_nothing_is_described_that_is_not_there() -> None:
+    assert set(descriptions.FIELDS) == set(RULE_FIELDS)
+    assert set(descriptions.HEAD) == set(HEAD)
+    assert set(descriptions.GROUPS) == set(GroupKind)
+    assert set(descriptions.SETTINGS) == {*SETTINGS, *TIMEOUTS}
 
 
 @pytest.mark.parametrize("setting", [*SETTINGS, *TIMEOUTS])

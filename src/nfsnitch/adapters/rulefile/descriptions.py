@@ -25,6 +25,17 @@ HEAD = {
     "name": "What the rule is called. Unique over all files: records name the rule that decided.",
     "action": "What happens: allow lets the connection out, deny drops its packets in silence, "
     "reject tells the program at once, ask holds the first packet until somebody answers.",
+    "enabled": "false puts the rule out of force and keeps it in the file.",
+    "note": "Why there is this rule; for people.",
+    "expires": "When the rule ceases to hold: a day or a moment, with its offset from UTC or in "
+    "local time.",
+}
+GROUPS = {
+    "addresses": "Addresses, blocks and ranges.",
+    "ports": "Ports, ranges of ports and services.",
+    "programs": "Paths and globs of programs.",
+    "users": "Users, by name or by number.",
+    "usergroups": "Groups of users, by name or by number.",
 }
 FIELDS = {
     "owner": "What kind of owner the connection has: kernel for what the kernel sends itself, "
@@ -42,6 +53,20 @@ FIELDS = {
     "stop at a /, ** does not.",
     "parent": "The program of any ancestor: the parent, its parent, and so on. Takes what exe "
     "takes.",
+    "saddr": "Where the connection comes from: an address of this machine; takes what daddr takes.",
+    "sport": "The port here; takes what dport takes.",
+    "iface": "The interface through which the packet would leave, or a glob.",
+    "gid": "The group of the process, by number.",
+    "group": "The group of the process, by name. Looked up once, when the file is read; a group "
+    "that the machine does not have is nobody's.",
+    "pid": "The process, by its number. Of use for a rule that lives no longer than the process.",
+    "netns": "The network namespace that the process is in.",
+    "schedule": "Days of the week, hours or both, in local time.",
+    "comm": "The name of the thread, of 15 bytes at most, or a glob. A process chooses it.",
+    "cgroup": "The path of the process's cgroup, or a glob.",
+    "unit": "The systemd unit that the process belongs to, or a glob.",
+    "app": "The Flatpak, Snap or container that the process belongs to.",
+    "script": "The file that an interpreter runs: an absolute path or a glob.",
     "args": "A regular expression (RE2), searched in the arguments joined by one space, argv[0] "
     "first. A process chooses its arguments.",
 }

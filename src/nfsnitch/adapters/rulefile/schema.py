@@ -16,7 +16,9 @@ from typing import Any
 
 from nfsnitch.adapters.rulefile import descriptions, values
 from nfsnitch.adapters.rulefile.fields import RULE_FIELDS, RuleField
+from nfsnitch.adapters.rulefile.rules import HEAD, MAX_NAME_CHARACTERS, MAX_NOTE_CHARACTERS
 from nfsnitch.adapters.rulefile.settings import SETTINGS, TIMEOUTS, Setting
+from nfsnitch.adapters.rulefile.values import GroupKind
 from nfsnitch.core.conditions import OwnerKind
 from nfsnitch.core.decision import Action
 from nfsnitch.core.flow import PROTOCOL_NAMES, Family
@@ -26,7 +28,6 @@ Schema = dict[str, Any]
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 VERSION = 1
-MAX_NAME_CHARACTERS = 200
 
 _ANY_TEXT: Schema = {"type": ["string", "number", "boolean", "null"]}
 """Any single value: what YAML takes for something else is text to the loader."""
@@ -60,6 +61,7 @@ _VALUES: Mapping[Callable[..., Any], Schema] = {
     values.parse_duration_ns: {"type": "string", "pattern": "^[1-9][0-9]{0,8}(ms|s|m|h)$"},
     values.parse_path: _or_group({"type": "string", "pattern": "^/"}),
     values.parse_uid: _or_group(_number(values.MAX_UID), _WRITTEN_NUMBER),
+    values.parse_gid: _or_group(_number(values.MAX_UID), _WRITTEN_NUMBER),
     values.parse_proto: _either(
         _words(PROTOCOL_NAMES.values()), _number(values.MAX_PROTO), _WRITTEN_NUMBER
     ),
@@ -98,7 +100,7 @@ def _top_level() -> Schema:
         "groups": {
             "type": "object",
             "propertyNames": {"pattern": _GROUP_NAME},
-            "additionalProperties": _one_or_more(_ANY_TEXT),
+            "additionalProperties": _group(),
         },
         "rules": {"type": "array", "items": {"$ref": "#/$defs/rule"}},
     }
@@ -106,6 +108,22 @@ def _top_level() -> Schema:
         name: {"description": descriptions.TOP_LEVEL[name], **shape}
         for name, shape in shapes.items()
     }
+
+
+def _group() -> Schema:
+    """Return the schema of what a group is: addresses, or one kind of things under its name."""
+    kinds = {
+        name: {"description": descriptions.GROUPS.get(name, name), **_one_or_more(_ANY_TEXT)}
+        for name in GroupKind
+    }
+    of_a_kind = {
+        "type": "object",
+        "properties": kinds,
+        "additionalProperties": False,
+        "minProperties": 1,
+        "maxProperties": 1,
+    }
+    return _either(*_one_or_more(_ANY_TEXT)["anyOf"], of_a_kind)
 
 
 def _settings() -> Schema:
@@ -121,16 +139,19 @@ def _setting(setting: Setting) -> Schema:
 
 
 def _rule() -> Schema:
-    head = {
+    shapes: Schema = {
         "name": {**_ANY_TEXT, "minLength": 1, "maxLength": MAX_NAME_CHARACTERS},
         "action": _VALUES[values.parse_action],
+        "enabled": {"enum": [True, False, "true", "false"], "default": True},
+        "note": {**_ANY_TEXT, "minLength": 1, "maxLength": MAX_NOTE_CHARACTERS},
     }
     described = {
-        name: {"description": descriptions.HEAD[name], **shape} for name, shape in head.items()
+        name: {"description": descriptions.HEAD.get(name, name), **shapes.get(name, _ANY_TEXT)}
+        for name in HEAD
     }
     return {
         "type": "object",
-        "required": list(head),
+        "required": ["name", "action"],
         "properties": {**described, **{name: _field(each) for name, each in RULE_FIELDS.items()}},
         "additionalProperties": False,
     }
