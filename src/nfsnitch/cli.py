@@ -12,7 +12,7 @@ from typing import NoReturn
 from nfsnitch import __version__
 from nfsnitch.adapters.rulefile import RuleFileError, load, system_names
 from nfsnitch.adapters.rulefile.problems import quoted
-from nfsnitch.commands import explain_options, reload, status, stop, watch
+from nfsnitch.commands import explain_options, reload, ruleset, status, stop, watch
 from nfsnitch.commands.check import CheckOptions, check
 from nfsnitch.commands.completions import SHELLS, completions
 from nfsnitch.commands.explain import explain, explain_json
@@ -139,6 +139,11 @@ def _add_completions(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=_completions)
 
 
+def _add_ruleset(parser: argparse.ArgumentParser) -> None:
+    ruleset.add_options(parser)
+    parser.set_defaults(command=_ruleset)
+
+
 def _add_rules(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rules",
@@ -190,6 +195,11 @@ def _explain(options: argparse.Namespace) -> int:
     return 0
 
 
+def _ruleset(options: argparse.Namespace) -> int:
+    wish = ruleset.Wish(options.wish)
+    return ruleset.ruleset(wish, _rules(options), options.queue, system_names())
+
+
 def _doctor(options: argparse.Namespace) -> int:
     from nfsnitch.commands.doctor import doctor  # noqa: PLC0415  nobody else needs it
 
@@ -213,6 +223,7 @@ def _attach_mode(text: str) -> AttachMode:
 _COMMANDS = {
     "run": (_add_run, "enforce rules in this network namespace"),
     "check": (_add_check, "say what is wrong with rule files"),
+    "ruleset": (_add_ruleset, "put the queueing rules in force without a daemon"),
     "explain": (_add_explain, "say which rule decides a flow, and why"),
     "status": (status.add_options, "say how the daemon is: rules, queue, every counter"),
     "watch": (watch.add_options, "show every decision as it is made"),

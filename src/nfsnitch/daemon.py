@@ -32,13 +32,17 @@ from nfsnitch.adapters.control_socket import ControlSocket, ControlSocketError
 from nfsnitch.adapters.enforcement import Enforcement, EnforcementError
 from nfsnitch.adapters.instance import AlreadyRunningError, InstanceLock
 from nfsnitch.adapters.interfaces import Interfaces
+from nfsnitch.adapters.ledger import Ledger
+from nfsnitch.adapters.losses import Losses
 from nfsnitch.adapters.nfqueue import PacketQueue, QueueError
-from nfsnitch.adapters.nft import ACCEPTED_LABEL, REJECT_MARK, Queueing
+from nfsnitch.adapters.nft import Queueing
 from nfsnitch.adapters.rate_limit import RateLimit
 from nfsnitch.adapters.record_file import RecordFile
-from nfsnitch.adapters.sd_notify import Watchdog, notify
+from nfsnitch.adapters.sd_notify import notify
 from nfsnitch.adapters.sock_diag import SockDiag
+from nfsnitch.adapters.watchdog import Watchdog
 from nfsnitch.adapters.working_directory import WorkingDirectories
+from nfsnitch.core.clock import ClockWatch
 from nfsnitch.core.counters import Counter
 from nfsnitch.core.engine import Engine
 from nfsnitch.core.record import Record
@@ -48,6 +52,8 @@ from nfsnitch.protocol import Status, socket_path
 from nfsnitch.resources import bpf_object
 from nfsnitch.status import Parts, status
 from nfsnitch.worker import Ports, Worker
+
+_log = logging.getLogger(__name__)
 
 _TICK_S = 1.0
 _TRIM_S = 60.0
@@ -119,10 +125,17 @@ class Daemon:
         if self._records:
             stack.callback(self._records.close)
         self._interfaces = Interfaces()
-        self._queue = stack.enter_context(closing(PacketQueue(options.queue_num, REJECT_MARK)))
+        ledger = stack.enter_context(closing(Ledger(namespace)))
+        queue = PacketQueue(options.queue_num, ruleset.settings, ledger.note_evaluated)
+        self._queue = stack.enter_context(closing(queue))
+        self._clock = Clock()
         self._engine = Engine(ruleset, namespace)
         self._worker = self._wired(stack)
-        self._enforcement = Enforcement(options.queue_num)
+        self._enforcement = Enforcement(options.queue_num, ruleset.settings)
+        self._losses = Losses(self._enforcement, self._queue, ledger)
+        self._clock_watch = ClockWatch(self._clock.now())
+        self._watchdog = Watchdog(ruleset.settings.hang_timeout_ns)
+        stack.callback(self._watchdog.stop)
         self._parts = Parts(
             options,
             namespace,
@@ -136,12 +149,11 @@ class Daemon:
         self._control = self._control_server(options, namespace, stack)
         self._sweep: Iterator[None] = iter(())
         self._sweep_planned = False
-        self._watchdog = Watchdog()
         self._records_planned = False
         self._look_planned = False
 
     def _wired(self, stack: ExitStack) -> Worker:
-        conntrack = stack.enter_context(closing(Conntrack(ACCEPTED_LABEL)))
+        conntrack = stack.enter_context(closing(Conntrack(self._engine.ruleset.settings.label)))
         sock_diag = stack.enter_context(closing(SockDiag()))
         if self._owners.needs_cookies:
             sock_diag.give_cookies()
@@ -161,7 +173,7 @@ class Daemon:
             trust=conntrack.trust,
             distrust=conntrack.distrust,
             wake_at=self._call_at,
-            now=Clock().now,
+            now=self._clock.now,
             cwd_of=WorkingDirectories().of,
         )
         return Worker(self._engine, ports, self._counters)
@@ -203,6 +215,7 @@ class Daemon:
         """Put the ruleset in force; from here on new flows wait for our verdict."""
         self._loop.add_reader(self._queue, self._packets)
         self._loop.add_reader(self._owners, self._sockets_closed)
+        self._losses.begin()
         self._enforcement.install()
         self._control.start()
         self._tick()
@@ -224,9 +237,11 @@ class Daemon:
         # What is queued when a chain goes away, the kernel drops; so before that, and for what
         # came in between, after it.
         self._drain()
+        self._watchdog.alive()
+        self._losses.counters()  # the rules take theirs along
         self._enforcement.remove()
         self._drain()
-        self._counters[Counter.ERRORS] += self._queue.drop_all()
+        self._counters[Counter.ERRORS] += self._queue.drop_all() + self._queue.failed
         if self._records:
             self._records.close()
         self._control.close()
@@ -243,12 +258,8 @@ class Daemon:
 
     def _collect_counters(self) -> None:
         """Take over what the kernel and the adapters have counted by themselves."""
-        dropped = self._queue.kernel_counters()
-        self._counters[Counter.QUEUE_DROPPED] = dropped.queue_dropped
-        self._counters[Counter.QUEUE_USER_DROPPED] = dropped.user_dropped
-        self._counters[Counter.NETLINK_OVERRUNS] = self._queue.overruns
-        for counter, number in self._owners.counters().items():
-            self._counters[counter] = number  # not update(), which would add
+        for name, number in (*self._losses.counters().items(), *self._owners.counters().items()):
+            self._counters[name] = number
         if self._records:
             self._counters[Counter.RECORDS_DROPPED] = self._records.dropped
 
@@ -285,12 +296,20 @@ class Daemon:
         self._packets()
 
     def _tick(self) -> None:
+        self._watchdog.alive()
+        self._losses.note()
+        self._look_at_clock()
         self._sockets_closed()
         if not self._sweep_planned:
             self._sweep_on()
         self._interfaces.forget()
-        self._watchdog.alive()
         self._loop.call_later(_TICK_S, self._tick)
+
+    def _look_at_clock(self) -> None:
+        jump_ns = self._clock_watch.jump_ns(self._clock.now())
+        if jump_ns:
+            self._counters[Counter.CLOCK_JUMPS] += 1
+            _log.warning("the wall clock jumped by %+.1f s", jump_ns / 1e9)
 
     def _trim(self) -> None:
         return_free_memory()

@@ -12,6 +12,7 @@ from __future__ import annotations
 import collections
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import NamedTuple, Protocol
 
@@ -102,10 +103,12 @@ class Worker:
         try:
             self._carry_out(self._engine.receive(self._event(packet)))
         except Exception:  # noqa: BLE001
-            # Whatever it was, the packet must not stay without a verdict.
-            _log.exception("packet %d failed after it had been decided", packet.packet_id)
-            self._counters[Counter.ERRORS] += 1
+            # Whatever it was, the packet must not stay without a verdict: that first, for without
+            # memory the log fails as well.
             self._drop_after_failure(packet.packet_id)
+            self._counters[Counter.ERRORS] += 1
+            with suppress(MemoryError):
+                _log.exception("packet %d failed after it had been decided", packet.packet_id)
 
     def socket_closed(self, sock_cookie: int) -> None:
         """Take note of a closed socket."""

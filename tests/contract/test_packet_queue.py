@@ -18,6 +18,7 @@ from fakes import FakeClock, FakePacket, FakeQueue
 from nfsnitch.adapters.nfqueue import (
     PACKETS_AT_ONCE,
     TIME_AT_ONCE_NS,
+    KernelCounters,
     PacketQueue,
     QueuedPacket,
     QueueError,
@@ -129,7 +130,7 @@ def queue_datagrams() -> None:
 def fixture_kernel() -> Iterator[Kernel]:
     with (
         own_netns(),
-        closing(PacketQueue(QUEUE_NUM, REJECT_MARK)) as queue,
+        closing(PacketQueue(QUEUE_NUM)) as queue,
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver,
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender,
     ):
@@ -297,10 +298,10 @@ def test_a_queue_has_one_reader_and_is_free_again_when_that_one_closes_it(
 ) -> None:
     assert isinstance(kernel.queue, PacketQueue)
     with pytest.raises(QueueError, match=f"queue {QUEUE_NUM} cannot be opened .*another program"):
-        PacketQueue(QUEUE_NUM, REJECT_MARK)
-    with closing(PacketQueue(QUEUE_NUM + 1, REJECT_MARK)) as other:
+        PacketQueue(QUEUE_NUM)
+    with closing(PacketQueue(QUEUE_NUM + 1)) as other:
         other.close()
-    with closing(PacketQueue(QUEUE_NUM + 1, REJECT_MARK)) as again:
+    with closing(PacketQueue(QUEUE_NUM + 1)) as again:
         assert again.waiting == 0
 
 
@@ -311,7 +312,7 @@ def test_what_waits_when_the_queue_is_closed_never_leaves() -> None:
         receiver.bind(("127.0.0.1", PORT))
         queue_datagrams()
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
-            queue = PacketQueue(QUEUE_NUM, REJECT_MARK)
+            queue = PacketQueue(QUEUE_NUM)
             kernel = Kernel(queue, receiver, sender)
             kernel.send(b"x")
             kernel.send(b"y")
@@ -327,7 +328,7 @@ def test_what_waits_when_the_queue_is_closed_never_leaves() -> None:
 def test_the_kernels_own_counters_begin_at_nothing(kernel: Kernel) -> None:
     assert isinstance(kernel.queue, PacketQueue)
 
-    assert kernel.queue.kernel_counters() == (0, 0, 0)
+    assert kernel.queue.kernel_counters() == KernelCounters(0, 0)
     assert kernel.queue.overruns == 0
 
 

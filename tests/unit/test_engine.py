@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter as Tally
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from builders import arrival, flow, instant, process
-from engine_play import ASK_S, NOBODY, counts, new_engine, records, verdicts
-from nfsnitch.core import engine as engine_module
+from engine_play import ASK_S, NOBODY, RULES, counts, new_engine, records, verdicts
 from nfsnitch.core.commands import (
     GiveVerdict,
     WakeAt,
@@ -29,6 +29,7 @@ from nfsnitch.core.events import (
     TimePassed,
 )
 from nfsnitch.core.rule import Ruleset
+from nfsnitch.core.settings import Limits, Settings
 
 
 @pytest.mark.parametrize(
@@ -102,11 +103,13 @@ def test_a_packet_sent_again_joins_its_held_flow_and_shares_its_verdict() -> Non
     assert record.packets == 2
 
 
-def test_packets_over_the_bound_of_a_held_flow_are_dropped_and_counted(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(engine_module, "MAX_PACKETS_OF_HELD_FLOW", 2)
-    engine = new_engine()
+def limited(**limits: int) -> Ruleset:
+    """Return the rules with these limits."""
+    return replace(RULES, settings=Settings(limits=Limits(**limits)))
+
+
+def test_packets_over_the_bound_of_a_held_flow_are_dropped_and_counted() -> None:
+    engine = new_engine(limited(packets_of_held_flow=2))
     held = flow(dport=22)
     engine.receive(arrival(1, of_flow=held))
     engine.receive(arrival(2, of_flow=held))
@@ -117,11 +120,8 @@ def test_packets_over_the_bound_of_a_held_flow_are_dropped_and_counted(
     assert counts(over)[Counter.HELD_LIMIT] == 1
 
 
-def test_flows_over_the_number_that_may_be_held_are_unanswered_at_once(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(engine_module, "MAX_HELD_FLOWS", 3)
-    engine = new_engine()
+def test_flows_over_the_number_that_may_be_held_are_unanswered_at_once() -> None:
+    engine = new_engine(limited(held_flows=3))
     for packet_id in range(3):
         engine.receive(arrival(packet_id, of_flow=flow(dport=22, sport=packet_id)))
 
@@ -131,6 +131,25 @@ def test_flows_over_the_number_that_may_be_held_are_unanswered_at_once(
     assert records(over)[0].decision.reason is Reason.HELD_LIMIT
     assert counts(over)[Counter.HELD_LIMIT] == 1
     assert engine.held_flows == 3
+
+
+def test_what_is_held_leaves_a_quarter_of_the_queue_to_the_others() -> None:
+    engine = new_engine(replace(RULES, settings=Settings(queue_length=16)))
+    held = flow(dport=22)
+    for packet_id in range(11):
+        engine.receive(arrival(packet_id, of_flow=held))
+    other = engine.receive(arrival(11, of_flow=flow(dport=22, sport=9)))
+
+    joining = engine.receive(arrival(12, of_flow=held))
+    starting = engine.receive(arrival(13, of_flow=flow(dport=22, sport=10)))
+    engine.receive(TimePassed(instant(ASK_S)))
+    afterwards = engine.receive(arrival(14, seconds=ASK_S, of_flow=held))
+
+    assert verdicts(other) == {}
+    assert verdicts(joining) == {12: Verdict.DROP}
+    assert verdicts(starting) == {13: Verdict.REJECT}
+    assert counts(joining)[Counter.HELD_LIMIT] == counts(starting)[Counter.HELD_LIMIT] == 1
+    assert verdicts(afterwards) == {}
 
 
 def test_ten_thousand_flows_are_held_at_once() -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from builders import NS_PER_S, arrival, case, flow, instant, process
-from engine_play import ASK_S, ByProgram, counts, new_engine, records, verdicts
-from nfsnitch.core import memory
+from engine_play import ASK_S, RULES, ByProgram, counts, new_engine, records, verdicts
 from nfsnitch.core.commands import Command, DistrustFlow, TrustFlow, WakeAt
 from nfsnitch.core.counters import Counter
 from nfsnitch.core.decision import Action, Verdict
@@ -16,6 +17,7 @@ from nfsnitch.core.flow import Flow, Protocol
 from nfsnitch.core.memory import TRUST_AFTER
 from nfsnitch.core.rule import Rule, Ruleset
 from nfsnitch.core.schedule import MINUTES_OF_WEEK, Span, weekly
+from nfsnitch.core.settings import Limits, Settings
 from nfsnitch.core.timed import ScheduleCondition
 from nfsnitch.core.unknown import Unknown
 
@@ -33,6 +35,7 @@ def test_a_flow_decided_alike_again_is_recorded_once_a_minute() -> None:
     assert counts(again)[Counter.REPEATED] == 1
 
 
+TWO_TRUSTED = replace(RULES, settings=Settings(limits=Limits(trusted_flows=2)))
 DATAGRAM = flow(dport=80)._replace(proto=Protocol.UDP)
 
 
@@ -158,10 +161,9 @@ def test_tcp_and_flows_of_unknown_sockets_and_denied_ones_are_never_trusted(
 
 @pytest.mark.parametrize("sock_cookies", [(1, 1, 1), (1, 2, 3)])
 def test_flows_over_the_number_that_may_be_trusted_go_on_being_judged_whosever_they_are(
-    monkeypatch: pytest.MonkeyPatch, sock_cookies: tuple[int, ...]
+    sock_cookies: tuple[int, ...],
 ) -> None:
-    monkeypatch.setattr(memory, "MAX_TRUSTED", 2)
-    engine = new_engine()
+    engine = new_engine(TWO_TRUSTED)
     flows = [DATAGRAM._replace(sport=sport) for sport in (1, 2, 3)]
 
     trusted_now = [
@@ -172,11 +174,8 @@ def test_flows_over_the_number_that_may_be_trusted_go_on_being_judged_whosever_t
     assert sent(engine, flows[2], sock_cookies[2]) == []
 
 
-def test_a_closed_socket_makes_room_for_as_many_flows_as_it_had_trusted(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(memory, "MAX_TRUSTED", 2)
-    engine = new_engine()
+def test_a_closed_socket_makes_room_for_as_many_flows_as_it_had_trusted() -> None:
+    engine = new_engine(TWO_TRUSTED)
     flows = [DATAGRAM._replace(sport=sport) for sport in range(1, 6)]
     for each in flows[:2]:
         sent(engine, each, 1)

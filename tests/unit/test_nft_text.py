@@ -14,17 +14,32 @@ from nfsnitch.adapters.nft import (
     RulesetOptions,
     rendered,
 )
+from nfsnitch.core.settings import FailMode, Loopback
 
 GOLDEN = Path(__file__).with_name("golden")
 
 
 @pytest.mark.parametrize("queueing", list(Queueing))
+@pytest.mark.parametrize(
+    ("ending", "fail", "loopback"),
+    [("", FailMode.CLOSED, Loopback.SKIP), ("-open", FailMode.OPEN, Loopback.JUDGE)],
+)
 def test_the_ruleset_is_word_for_word_the_one_that_was_read_and_approved(
-    queueing: Queueing,
+    queueing: Queueing, ending: str, fail: FailMode, loopback: Loopback
 ) -> None:
-    text = rendered(RulesetOptions(queue_num=7, queueing=queueing))
+    text = rendered(RulesetOptions(7, queueing, fail=fail, loopback=loopback))
 
-    assert text == (GOLDEN / f"{queueing}.nft").read_text("utf-8")
+    assert text == (GOLDEN / f"{queueing}{ending}.nft").read_text("utf-8")
+
+
+def test_counters_begin_with_what_they_are_given() -> None:
+    lines = rendered(RulesetOptions(7, Queueing.NFT), {"judged": 12, "bypassed": 3}).splitlines()
+
+    assert [line for line in lines if line.startswith("add counter")] == [
+        "add counter inet nfsnitch judged { packets 12 bytes 0; }",
+        "add counter inet nfsnitch bypassed { packets 3 bytes 0; }",
+        "add counter inet nfsnitch caught { packets 0 bytes 0; }",
+    ]
 
 
 def test_all_numbers_are_the_ones_asked_for() -> None:
@@ -56,7 +71,7 @@ def test_our_table_is_replaced_before_anything_is_added_to_it(queueing: Queueing
     assert lines[:3] == [
         "add table inet nfsnitch",
         "delete table inet nfsnitch",
-        "table inet nfsnitch {",
+        "add table inet nfsnitch",
     ]
 
 

@@ -15,6 +15,7 @@ from nfsnitch.core.flow import NO_PORTS, Family, Flow, packed_address
 from nfsnitch.core.instant import Instant
 from nfsnitch.core.owner import Executable, Kernel, Owner, Process
 from nfsnitch.core.rule import Ruleset
+from nfsnitch.core.settings import FailMode, Limits, Loopback, Settings
 from nfsnitch.core.unknown import Unknown
 
 Load = Callable[..., Ruleset]
@@ -92,6 +93,28 @@ def test_settings_are_taken_as_written(loaded: Load) -> None:
         "timeouts: {ask: 1500ms}\n"
     )
     assert ruleset == Ruleset((), Action.REJECT, Action.ALLOW, Action.REJECT, 1_500_000_000)
+
+
+def test_settings_of_failure_queue_and_marks_are_taken_as_written(loaded: Load) -> None:
+    ruleset = loaded(
+        "fail: open\nloopback: judge\nqueue_length: 100\nreject_mark: 0x42\nqueue_bit: 128\n"
+        "label: 3\ntimeouts: {hang: 4s}\n"
+        "limits: {held_flows: 7, packets_of_held_flow: 8, decided_flows: 9, trusted_flows: 10}\n"
+    )
+    limits = Limits(7, 8, 9, 10)
+    assert ruleset.settings == Settings(
+        FailMode.OPEN, Loopback.JUDGE, 100, 0x42, 128, 3, 4_000_000_000, limits
+    )
+
+
+def test_a_short_queue_holds_as_many_flows_as_leave_room_in_it(loaded: Load) -> None:
+    assert loaded("queue_length: 100").settings.limits.held_flows == 75
+
+
+def test_files_that_disagree_on_a_setting_are_refused(loaded: Load) -> None:
+    with pytest.raises(RuleFileError, match=r"fail 'open': .*1:7 says otherwise; keep one"):
+        loaded("fail: closed", "fail: open")
+    assert loaded("fail: open", "fail: open").settings.fail is FailMode.OPEN
 
 
 @pytest.mark.parametrize(

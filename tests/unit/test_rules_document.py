@@ -12,7 +12,7 @@ from nfsnitch import cli
 from nfsnitch.adapters.rulefile import Names, RuleFileError, load
 from nfsnitch.adapters.rulefile.fields import RULE_FIELDS
 from nfsnitch.adapters.rulefile.rules import HEAD
-from nfsnitch.adapters.rulefile.settings import SETTINGS, TIMEOUTS
+from nfsnitch.adapters.rulefile.settings import LIMITS, SETTINGS, TIMEOUTS
 from nfsnitch.commands import explain_options
 from nfsnitch.core.rule import Ruleset
 
@@ -136,6 +136,6 @@ def test_every_field_has_a_heading_and_an_example(field: str) -> None:
     assert re.search(rf"^(?:    |  - ){field}:", examples, re.MULTILINE)
 
 
-@pytest.mark.parametrize("setting", [*SETTINGS, *TIMEOUTS])
+@pytest.mark.parametrize("setting", [*SETTINGS, *TIMEOUTS, *LIMITS])
 def test_every_setting_stands_in_the_first_example(setting: str) -> None:
     assert f"{setting}: " in _blocks()[0].text

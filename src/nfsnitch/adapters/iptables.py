@@ -23,12 +23,16 @@ class IptablesError(Exception):
 class QueueRule:
     """The rule, for IPv4 and IPv6, in the network namespace of this process."""
 
-    def __init__(self, queue_num: int, queue_bit: int) -> None:
-        """Queue packets with *queue_bit* in their mark to *queue_num*."""
+    def __init__(self, queue_num: int, queue_bit: int, *, bypass: bool = False) -> None:
+        """Queue packets with *queue_bit* in their mark to *queue_num*.
+
+        With *bypass* they go on where nobody reads that queue; else the kernel drops them.
+        """
         self._rule = [
             *("-m", "mark", "--mark", f"{queue_bit:#x}/{queue_bit:#x}"),
             *("-m", "comment", "--comment", _COMMENT),
             *("-j", "NFQUEUE", "--queue-num", str(queue_num)),
+            *(("--queue-bypass",) if bypass else ()),
         ]
 
     def install(self) -> None:
@@ -56,6 +60,11 @@ class QueueRule:
                 self._run(command, "-D", *rule)
             self._drop_empty_chains(command)
             remove_if_empty(f"{family} {_TABLE}")
+
+    def lines(self) -> list[str]:
+        """Return the commands that make the rule, for people to read."""
+        rule = shlex.join(self._rule)
+        return [f"{command} -t {_TABLE} -I OUTPUT 1 {rule}" for command in _COMMANDS]
 
     def _present(self, command: str) -> list[list[str]]:
         """Return the rules of ours, whatever queue they name, as the arguments behind ``-A``."""

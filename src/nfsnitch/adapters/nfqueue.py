@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import errno
 import socket
 import time
@@ -11,10 +12,10 @@ from typing import NamedTuple
 
 from netfilterqueue import NetfilterQueue, Packet
 
+from nfsnitch.adapters.nfqueue_config import QueueFlag, configure
 from nfsnitch.core.decision import Verdict
+from nfsnitch.core.settings import MAX_MARK, FailMode, Settings
 
-QUEUE_PACKETS = 32_768
-"""As many packets may wait in the kernel, those held for an answer included."""
 PACKETS_AT_ONCE = 256
 """After so many, `drain` returns, so that nothing else starves in a flood."""
 TIME_AT_ONCE_NS = 20_000_000
@@ -41,12 +42,14 @@ class QueuedPacket(NamedTuple):
 
 
 class KernelCounters(NamedTuple):
-    """What the kernel itself counts (net/netfilter/nfnetlink_queue.c, seq_show)."""
+    """What the kernel itself counts of a queue (net/netfilter/nfnetlink_queue.c, seq_show)."""
 
     queue_dropped: int
     user_dropped: int
-    waiting: int
-    """Packets that have no verdict now, those included that nobody has read yet."""
+    waiting: int = 0
+    """Packets without a verdict, those that this process has been handed included."""
+    queued: int = 0
+    """Number of the last packet: so many have been queued, and it may have lost `user_dropped`."""
 
 
 class _BoundedReader:
@@ -58,6 +61,8 @@ class _BoundedReader:
 
     def __init__(self, netlink: socket.socket) -> None:
         self._netlink = netlink
+        self.earlier: collections.deque[bytes] = collections.deque()
+        """Messages that were read while waiting for another one."""
         self.left = 0
         self.until_ns = 0
         self.overruns = 0
@@ -65,6 +70,9 @@ class _BoundedReader:
 
     def recv(self, size: int) -> bytes:
         """Return the next message, as the method of `socket.socket` does."""
+        if self.earlier and self.left:
+            self.left -= 1
+            return self.earlier.popleft()
         asked_ns = time.monotonic_ns()
         # One is always read: who drains the queue to its end goes by how many there were.
         if not self.left or (asked_ns > self.until_ns and self.left < PACKETS_AT_ONCE):
@@ -85,21 +93,33 @@ class _BoundedReader:
 class PacketQueue:
     """One queue of the network namespace in which it is opened."""
 
-    def __init__(self, queue_num: int, reject_mark: int) -> None:
-        """Bind to *queue_num*; *reject_mark* is what tells the ruleset to refuse a packet aloud.
+    def __init__(
+        self,
+        queue_num: int,
+        settings: Settings | None = None,
+        on_verdict: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Bind to *queue_num*, by the defaults unless *settings* say more.
+
+        *on_verdict* is called after each verdict that the kernel has been told.
 
         Raises:
             QueueError: not allowed, or another program has the queue.
 
         """
+        settings = settings or Settings()
         self._queue_num = queue_num
-        self._reject_mark = reject_mark
+        self._on_verdict = on_verdict
+        self._reject_mark = settings.reject_mark
+        self._keep_mask = MAX_MARK ^ settings.queue_bit
         self._on_packet: Callable[[QueuedPacket], None] | None = None
         self._waiting: dict[int, Packet] = {}
+        self.failed = 0
+        """Packets dropped since there was no memory to hand them out."""
         self._queue = NetfilterQueue()
         try:
             self._queue.bind(
-                queue_num, self._arrived, max_len=QUEUE_PACKETS, sock_len=_SOCKET_BYTES
+                queue_num, self._arrived, max_len=settings.queue_length, sock_len=_SOCKET_BYTES
             )
         except OSError as problem:
             raise QueueError(
@@ -110,6 +130,24 @@ class PacketQueue:
             self._queue.get_fd(), socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER
         )
         self._reader = _BoundedReader(self._netlink)
+        self.use(settings)
+
+    def use(self, settings: Settings) -> None:
+        """Go by the `fail` and `queue_length` of *settings* from here on.
+
+        Raises:
+            QueueError: the kernel refused.
+
+        """
+        flags = QueueFlag.GSO
+        if settings.fail is FailMode.OPEN:
+            flags |= QueueFlag.FAIL_OPEN
+        try:
+            earlier = configure(self._netlink, self._queue_num, settings.queue_length, flags)
+        except OSError as problem:
+            text = f"queue {self._queue_num} does not take its settings: {problem}"
+            raise QueueError(text) from problem
+        self._reader.earlier.extend(earlier)
 
     def fileno(self) -> int:
         """Return the descriptor that is readable when packets wait."""
@@ -152,10 +190,12 @@ class PacketQueue:
         packet = self._waiting.pop(packet_id)
         if verdict is Verdict.DROP:
             packet.drop()
-            return
-        if verdict is Verdict.REJECT:
-            packet.set_mark(self._reject_mark)
-        packet.accept()
+        else:
+            # The bit goes: what keeps it has not been evaluated (nft/nfsnitch.nft).
+            kept = packet.get_mark() & self._keep_mask
+            packet.set_mark(self._reject_mark if verdict is Verdict.REJECT else kept)
+            packet.accept()
+        self._on_verdict()
 
     def drop_all(self) -> int:
         """Drop every packet that still waits; returns how many there were."""
@@ -165,12 +205,12 @@ class PacketQueue:
         return len(left)
 
     def kernel_counters(self) -> KernelCounters:
-        """Return what waits, and what the kernel had to drop."""
+        """Return what the kernel counts of this queue."""
         for line in _COUNTERS.read_text("ascii").splitlines():
             fields = line.split()
             if int(fields[0]) == self._queue_num:
-                return KernelCounters(int(fields[5]), int(fields[6]), int(fields[2]))
-        return KernelCounters(0, 0, 0)
+                return KernelCounters(*(int(fields[place]) for place in (5, 6, 2, 7)))
+        return KernelCounters(0, 0)
 
     def close(self) -> None:
         """Give the queue back; the kernel drops what still waits in it."""
@@ -179,5 +219,13 @@ class PacketQueue:
 
     def _arrived(self, packet: Packet) -> None:
         self._waiting[packet.id] = packet
-        if self._on_packet is not None:
-            self._on_packet(QueuedPacket(packet.id, packet.get_payload(), packet.outdev))
+        if self._on_packet is None:
+            return
+        try:
+            queued = QueuedPacket(packet.id, packet.get_payload(), packet.outdev)
+        except MemoryError:
+            # Nobody will ask for it: it must have its verdict now.
+            self.failed += 1
+            self.give_verdict(packet.id, Verdict.DROP)
+        else:
+            self._on_packet(queued)

@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from nftables import Nftables
 
+from nfsnitch.core.settings import FailMode, Loopback, Settings, marks_collide
 from nfsnitch.resources import nft_file
 
 TABLE = "inet nfsnitch"
-REJECT_MARK = 0x6E667372
-"""In letters, ``nfsr``. Only ever on a packet between the worker and the chain that refuses it."""
-QUEUE_BIT = 0x10000000
-"""Only ever on a packet between two chains of ours, where the kernel has no nft_queue."""
-ACCEPTED_LABEL = 117
-"""Conntrack label, 0-127."""
+_DEFAULT = Settings()
+REJECT_MARK = _DEFAULT.reject_mark
+QUEUE_BIT = _DEFAULT.queue_bit
+ACCEPTED_LABEL = _DEFAULT.label
+
+JUDGED, BYPASSED, CAUGHT = "judged", "bypassed", "caught"
+COUNTERS = (JUDGED, BYPASSED, CAUGHT)
+_FINGERPRINT = "fingerprint"
+_CHAINS: dict[str, int | None] = {
+    _FINGERPRINT: None,
+    "judge": None,
+    "local": None,
+    "pick": 149,
+    "refuse": None,
+    "settle": 151,
+    "unevaluated": None,
+}
+"""Name → priority at the hook output, None for those that are jumped to."""
 
 
 class Queueing(StrEnum):
@@ -40,10 +57,25 @@ class RulesetOptions:
     reject_mark: int = REJECT_MARK
     queue_bit: int = QUEUE_BIT
     accepted_label: int = ACCEPTED_LABEL
+    fail: FailMode = FailMode.CLOSED
+    loopback: Loopback = Loopback.SKIP
+
+    @classmethod
+    def of(cls, queue_num: int, queueing: Queueing, settings: Settings) -> RulesetOptions:
+        """Return the options that *settings* ask for."""
+        return cls(
+            queue_num,
+            queueing,
+            settings.reject_mark,
+            settings.queue_bit,
+            settings.label,
+            settings.fail,
+            settings.loopback,
+        )
 
     def __post_init__(self) -> None:
         """Refuse a reject mark that would lose the queue bit on its way to the chain it is for."""
-        if self.reject_mark & self.queue_bit:
+        if marks_collide(self.reject_mark, self.queue_bit):
             raise ValueError(
                 f"reject mark {self.reject_mark:#x} has the queue bit {self.queue_bit:#x} set"
             )
@@ -62,11 +94,31 @@ class NftRuleset:
     def install(self, options: RulesetOptions) -> None:
         """Put the ruleset in force in one transaction, in place of whatever our table held.
 
+        Where our chains are there already (left by an instance that was killed, or put there before
+        any was started), only their rules are exchanged: a packet meets the old ones or the new,
+        what waits in the queue goes on waiting, and the counters count on. A table of another shape
+        is replaced, with the counters carried over.
+
         Raises:
             NftError: the kernel refused; nothing has changed.
 
         """
-        self._run(rendered(options), "the ruleset could not be put in force")
+        present = self._present()
+        if present is not None and present.chains == _CHAINS:
+            self._run(exchanged(options), "the ruleset could not be put in force")
+            return
+        counts = {} if present is None else present.counts
+        self._run(rendered(options, counts), "the ruleset could not be put in force")
+
+    def counts(self) -> Mapping[str, int] | None:
+        """Return how many packets our counters have seen, by name; None if the table is not there.
+
+        Raises:
+            NftError: the kernel could not be asked.
+
+        """
+        present = self._present()
+        return None if present is None else present.counts
 
     def remove(self) -> None:
         """Take our table away, if it is there.
@@ -79,8 +131,34 @@ class NftRuleset:
 
     def is_installed(self) -> bool:
         """Whether our table is there."""
-        code, _, _ = Nftables().cmd(f"list table {TABLE}")
-        return code == 0
+        return self._present() is not None
+
+    def is_in_force(self, options: RulesetOptions) -> bool:
+        """Whether our table holds exactly this ruleset.
+
+        Raises:
+            NftError: the kernel could not be asked.
+
+        """
+        present = self._present()
+        return present is not None and present.fingerprint == fingerprint(options)
+
+    def _present(self) -> _Present | None:
+        nft = Nftables()
+        nft.set_json_output(True)
+        code, listed, problem = nft.cmd("list tables inet")
+        if code != 0:
+            raise NftError(f"the tables could not be listed: {problem.strip()}")
+        if not any(table.get("name") == TABLE.split()[1] for table in _of_kind(listed, "table")):
+            return None
+        code, listed, problem = nft.cmd(f"list table {TABLE}")
+        if code != 0:
+            raise NftError(f"table {TABLE} could not be listed: {problem.strip()}")
+        chains = {chain["name"]: chain.get("prio") for chain in _of_kind(listed, "chain")}
+        counts = {each["name"]: int(each["packets"]) for each in _of_kind(listed, "counter")}
+        of_rules = {rule["chain"]: rule.get("comment", "") for rule in _of_kind(listed, "rule")}
+        present = {name: counts.get(name, 0) for name in COUNTERS}
+        return _Present(chains, present, of_rules.get(_FINGERPRINT, ""))
 
     def _run(self, text: str, doing: str) -> None:
         # A new context each time: definitions of an earlier command would still be in the old one.
@@ -104,9 +182,28 @@ def remove_if_empty(table: str) -> None:
             raise NftError(f"the empty table {table} could not be removed: {problem.strip()}")
 
 
-def rendered(options: RulesetOptions) -> str:
-    """Return the ruleset as nft text: one transaction that replaces our table."""
-    judge = {Queueing.NFT: "judge-queue.nft", Queueing.IPTABLES: "judge-mark.nft"}
+def rendered(options: RulesetOptions, counts: Mapping[str, int] | None = None) -> str:
+    """Return the ruleset as nft text: one transaction that replaces our table.
+
+    *counts* is what the counters begin with.
+    """
+    counters = [
+        f"add counter {TABLE} {name} {{ packets {(counts or {}).get(name, 0)} bytes 0; }}"
+        for name in COUNTERS
+    ]
+    table = _fresh_table() + f"add table {TABLE}"
+    chains = [_chains(options), _fingerprint_chain(options)]
+    return "\n".join([_definitions(options), table, *counters, *chains])
+
+
+def exchanged(options: RulesetOptions) -> str:
+    """Return nft text that exchanges the rules in our chains, which must all be there."""
+    flushed = [f"flush chain {TABLE} {name}" for name in _CHAINS]
+    chains = [_chains(options), _fingerprint_chain(options)]
+    return "\n".join([_definitions(options), *flushed, *chains])
+
+
+def _definitions(options: RulesetOptions) -> str:
     definitions = {
         "queue_num": str(options.queue_num),
         "queue_bit": f"{options.queue_bit:#010x}",
@@ -114,14 +211,47 @@ def rendered(options: RulesetOptions) -> str:
         "reject_mark": f"{options.reject_mark:#010x}",
         "accepted_label": str(options.accepted_label),
     }
-    lines = [f"define {name} = {value}" for name, value in definitions.items()]
+    return "\n".join(f"define {name} = {value}" for name, value in definitions.items())
+
+
+def _chains(options: RulesetOptions) -> str:
+    judge = "judge-mark.nft"
+    if options.queueing is Queueing.NFT:
+        judge = "judge-queue-open.nft" if options.fail is FailMode.OPEN else "judge-queue.nft"
     # The chain that is jumped to has to stand before the jump.
-    files = [
-        nft_file(name).read_text("utf-8") for name in (judge[options.queueing], "nfsnitch.nft")
-    ]
-    return "\n".join([*lines, _fresh_table(), *files])
+    files = (judge, f"fail-{options.fail}.nft", f"loopback-{options.loopback}.nft", "nfsnitch.nft")
+    return "\n".join(nft_file(name).read_text("utf-8") for name in files)
+
+
+def fingerprint(options: RulesetOptions) -> str:
+    """Return what tells rulesets apart: it stands in the table itself."""
+    text = _definitions(options) + _chains(options)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _fingerprint_chain(options: RulesetOptions) -> str:
+    return (
+        "# Nothing comes here; it says which ruleset this is.\n"
+        f'table {TABLE} {{\n\tchain {_FINGERPRINT} {{\n\t\treturn comment "{fingerprint(options)}"'
+        "\n\t}\n}\n"
+    )
 
 
 def _fresh_table() -> str:
     # Adding it first makes the deletion succeed whether or not it was there.
     return f"add table {TABLE}\ndelete table {TABLE}\n"
+
+
+@dataclass(frozen=True, slots=True)
+class _Present:
+    """What there is of ours."""
+
+    chains: Mapping[str, int | None]
+    counts: Mapping[str, int]
+    fingerprint: str
+
+
+def _of_kind(listed: str, kind: str) -> list[Mapping[str, Any]]:
+    """Return the objects of one kind in nft's JSON."""
+    everything = json.loads(listed)["nftables"] if listed.strip() else []
+    return [each[kind] for each in everything if kind in each]

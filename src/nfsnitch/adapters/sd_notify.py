@@ -21,20 +21,3 @@ def notify(state: str, *, wait_s: float = 1.0) -> None:
     with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.settimeout(wait_s)
         manager.sendto(state.encode(), address)
-
-
-class Watchdog:
-    """Shows the service manager that we are not stuck, where it asks for that.
-
-    It does by ``WATCHDOG_USEC``, and kills who has not said a word for so long
-    (``sd_watchdog_enabled(3)``).
-    """
-
-    def __init__(self) -> None:
-        pid = os.environ.get("WATCHDOG_PID", str(os.getpid()))
-        self._wanted = bool(os.environ.get("WATCHDOG_USEC")) and pid == str(os.getpid())
-
-    def alive(self) -> None:
-        """Say so; to be called at least twice in the time that the manager waits."""
-        if self._wanted:
-            notify("WATCHDOG=1", wait_s=0)

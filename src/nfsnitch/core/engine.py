@@ -16,8 +16,9 @@ A flow that was accepted is judged again with each packet that is queued, until 
 sent so many that it seems to go on: then the kernel is told to let it pass (`TrustFlow`), and to
 stop doing so when the socket is closed (`core.memory` says why).
 
-What may be held is bounded twice, in flows and in packets of one flow; what is over a bound gets
-the `unanswered` action at once, and is counted.
+What may be held is bounded in flows, in packets of one flow and in packets of all flows together,
+so that those which wait leave room in the kernel's queue for the others. A flow over a bound gets
+the `unanswered` action at once, a further packet of a held flow is dropped; both are counted.
 """
 
 from __future__ import annotations
@@ -56,8 +57,6 @@ from nfsnitch.core.record import Record
 from nfsnitch.core.rule import Ruleset, Ruling
 from nfsnitch.core.unknown import Unknown
 
-MAX_HELD_FLOWS = 16_384
-MAX_PACKETS_OF_HELD_FLOW = 64
 LOOK_AT_CLOCK_NS = 10_000_000_000
 """How often the wall clock is looked at while flows are trusted that a rule limits in time."""
 
@@ -94,9 +93,10 @@ class Engine:
         self._netns = netns
         self._held: dict[_HeldKey, _Held] = {}
         """In the order of arrival."""
+        self._held_packets = 0
         self._wake_ns: int | None = None
         self._stopped = False
-        self._memory = FlowMemory()
+        self._memory = FlowMemory(ruleset.settings.limits)
         self._surely: tuple[int, int] | None = None
         """Between which moments of the wall clock the rules surely say what they said."""
         self._handlers: dict[type[Event], Callable[[Any], list[Command]]] = {
@@ -156,10 +156,11 @@ class Engine:
     def _hold(self, arrival: FlowArrived, ruling: Ruling) -> list[Command]:
         if self._stopped:
             return self._not_held(arrival, ruling, Reason.STOPPING, Counter.STOPPING)
-        if len(self._held) >= MAX_HELD_FLOWS:
+        if len(self._held) >= self._ruleset.settings.limits.held_flows or self._is_full():
             return self._not_held(arrival, ruling, Reason.HELD_LIMIT, Counter.HELD_LIMIT)
         deadline_ns = arrival.now.monotonic_ns + self._ruleset.ask_timeout_ns
         self._held[_held_key(arrival)] = _Held(arrival, ruling, deadline_ns, [arrival.packet_id])
+        self._held_packets += 1
         return [Count(Counter.HELD), *self._wake_by(deadline_ns)]
 
     def _not_held(
@@ -170,7 +171,8 @@ class Engine:
         return [*commands, Count(counter)]
 
     def _join(self, held: _Held, arrival: FlowArrived) -> list[Command]:
-        if len(held.packet_ids) >= MAX_PACKETS_OF_HELD_FLOW:
+        most = self._ruleset.settings.limits.packets_of_held_flow
+        if len(held.packet_ids) >= most or self._is_full():
             # No record: the flow's own record will tell, and its first packet still waits.
             return [
                 GiveVerdict(arrival.packet_id, Verdict.DROP),
@@ -178,7 +180,11 @@ class Engine:
                 Count(Counter.DROPPED),
             ]
         held.packet_ids.append(arrival.packet_id)
+        self._held_packets += 1
         return [Count(Counter.JOINED)]
+
+    def _is_full(self) -> bool:
+        return self._held_packets >= self._ruleset.settings.held_packets
 
     def _malformed_arrived(self, event: MalformedArrived) -> list[Command]:
         return self._refused(event, Reason.MALFORMED, Counter.MALFORMED)
@@ -192,6 +198,7 @@ class Engine:
     def _ruleset_changed(self, event: RulesetChanged) -> list[Command]:
         self._ruleset = event.ruleset
         self._surely = None
+        self._memory.limits = event.ruleset.settings.limits
         return self._watch_clock(event.now) if self._memory.trusts_any else []
 
     def _refused(
@@ -259,6 +266,7 @@ class Engine:
         commands: list[Command] = []
         for held in due:
             del self._held[_held_key(held.arrival)]
+            self._held_packets -= len(held.packet_ids)
             decision = self._unanswered(held.ruling, reason)
             commands += self._decided(decision, held.arrival, held.packet_ids, now)
             commands.append(Count(counter))

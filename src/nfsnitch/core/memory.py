@@ -13,11 +13,9 @@ from typing import NamedTuple
 
 from nfsnitch.core.decision import Decision
 from nfsnitch.core.flow import Flow, Protocol
+from nfsnitch.core.settings import Limits
 from nfsnitch.core.unknown import Unknown
 
-MAX_DECIDED = 2_048
-MAX_TRUSTED = 16_384
-"""Flows."""
 TRUST_AFTER = 8
 """Packets of a flow that are judged one by one."""
 TRUST_AGAIN_NS = 1_000_000_000
@@ -38,7 +36,8 @@ class Decided(NamedTuple):
 class FlowMemory:
     """The last decisions by flow, and the trusted flows by socket."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
         self._decided: OrderedDict[Flow, Decided] = OrderedDict()
         self._trusted: dict[int, dict[Flow, int]] = {}
         """Socket cookie → its trusted flows, and when that was last said (ns)."""
@@ -58,7 +57,7 @@ class FlowMemory:
             recorded_ns = last.recorded_ns if is_repeated else now_ns
         self._decided[flow] = Decided(sock_cookie, decision, recorded_ns, times)
         self._decided.move_to_end(flow)
-        if len(self._decided) > MAX_DECIDED:
+        while len(self._decided) > self.limits.decided_flows:
             self._decided.popitem(last=False)
         return is_repeated
 
@@ -76,7 +75,7 @@ class FlowMemory:
         if flow in flows:
             if now_ns - flows[flow] < TRUST_AGAIN_NS:
                 return False
-        elif self._trusted_flows < MAX_TRUSTED:
+        elif self._trusted_flows < self.limits.trusted_flows:
             self._trusted_flows += 1
         else:
             return False

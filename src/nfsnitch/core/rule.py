@@ -11,6 +11,7 @@ from nfsnitch.core.conditions import SCRIPT_FIELD, DisabledCondition
 from nfsnitch.core.decision import Action, Reason
 from nfsnitch.core.instant import Instant
 from nfsnitch.core.owner import Owner
+from nfsnitch.core.settings import Settings
 from nfsnitch.core.timed import ExpiryCondition, ScheduleCondition, Timed
 from nfsnitch.core.unknown import Unknown
 
@@ -84,6 +85,7 @@ class Ruleset:
     """What becomes of a held flow that nobody answers; never `Action.ASK`."""
     ask_timeout_ns: int = 30_000_000_000
     """How long a flow is held for an answer."""
+    settings: Settings = field(default_factory=Settings)
     _timed: tuple[Timed, ...] = field(init=False, repr=False, compare=False)
     """All conditions that look at the clock."""
     asks_script: bool = field(init=False, repr=False, compare=False)

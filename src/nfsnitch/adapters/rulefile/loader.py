@@ -11,13 +11,13 @@ from nfsnitch.adapters.rulefile.groups import Groups
 from nfsnitch.adapters.rulefile.names import Names
 from nfsnitch.adapters.rulefile.problems import Problems, RuleWarning, closest, quoted
 from nfsnitch.adapters.rulefile.rules import Rules
-from nfsnitch.adapters.rulefile.settings import SETTINGS, Settings
+from nfsnitch.adapters.rulefile.settings import GROUPS, SETTINGS, Settings
 from nfsnitch.adapters.rulefile.values import Known
 from nfsnitch.core.rule import Ruleset
 
 VERSION = "1"
 
-_TOP_LEVEL = ("version", *SETTINGS, "timeouts", "groups", "rules")
+_TOP_LEVEL = ("version", *SETTINGS, *GROUPS, "groups", "rules")
 
 
 def load(
@@ -40,7 +40,7 @@ def load(
     for document in documents:
         if "groups" in document:
             groups.read(document["groups"])
-    settings = _read_settings(documents, problems)
+    attributes = _read_settings(documents, problems).attributes()
     rules = Rules(Known(names, groups.resolved()), problems)
     for document in documents:
         if "rules" in document:
@@ -49,7 +49,7 @@ def load(
     if warned is not None:
         for warning in problems.warnings:
             warned(warning)
-    return Ruleset(tuple(rules.rules), **settings.attributes)
+    return Ruleset(tuple(rules.rules), **attributes)
 
 
 def _top_level(root: Node, problems: Problems) -> dict[str, Node]:
@@ -74,8 +74,9 @@ def _read_settings(documents: Sequence[dict[str, Node]], problems: Problems) -> 
         for name, setting in SETTINGS.items():
             if name in document:
                 settings.read(setting, document[name])
-        if "timeouts" in document:
-            settings.read_timeouts(document["timeouts"])
+        for name in GROUPS:
+            if name in document:
+                settings.read_group(name, document[name])
     return settings
 
 

@@ -1,0 +1,83 @@
+"""What the package NetfilterQueue cannot ask of a queue: its flags, by nfnetlink.
+
+The message and its numbers are those of linux/netfilter/nfnetlink_queue.h.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from enum import IntFlag
+from struct import Struct
+
+_NFNL_SUBSYS_QUEUE, _NFQNL_MSG_CONFIG = 3, 2
+_NFQA_CFG_QUEUE_MAXLEN, _NFQA_CFG_MASK, _NFQA_CFG_FLAGS = 3, 4, 5
+_NLM_F_REQUEST, _NLM_F_ACK = 1, 4
+_NLMSG_ERROR = 2
+_HEADER = Struct("=IHHIIBB")
+"""struct nlmsghdr and the start of struct nfgenmsg, whose last field is the queue, big-endian."""
+_QUEUE_NUM = Struct(">H")
+_ATTRIBUTE = Struct("=HH")
+_NUMBER = Struct(">I")
+_ERROR = Struct("=IHHIIi")
+_SEQUENCE = 0x6E667371
+_RECEIVE_BYTES = 1 << 17
+
+
+class QueueFlag(IntFlag):
+    """NFQA_CFG_F_*: what the kernel does with packets of a queue."""
+
+    FAIL_OPEN = 1
+    """It accepts what the queue or its reader's socket has no room for, instead of dropping it."""
+    GSO = 4
+    """It queues a large packet as one, not cut into segments: one packet, one verdict."""
+
+
+def configure(netlink: socket.socket, queue_num: int, length: int, flags: QueueFlag) -> list[bytes]:
+    """Give a queue its length and flags; *netlink* is the socket that has the queue.
+
+    Returns the messages that came before the kernel's answer: packets, to be handled.
+
+    Raises:
+        OSError: the kernel refused.
+
+    """
+    attributes = (
+        _attribute(_NFQA_CFG_QUEUE_MAXLEN, length)
+        + _attribute(_NFQA_CFG_MASK, QueueFlag.FAIL_OPEN | QueueFlag.GSO)
+        + _attribute(_NFQA_CFG_FLAGS, flags)
+    )
+    header = _HEADER.pack(
+        _HEADER.size + _QUEUE_NUM.size + len(attributes),
+        _NFNL_SUBSYS_QUEUE << 8 | _NFQNL_MSG_CONFIG,
+        _NLM_F_REQUEST | _NLM_F_ACK,
+        _SEQUENCE,
+        0,
+        socket.AF_UNSPEC,
+        0,
+    )
+    netlink.send(header + _QUEUE_NUM.pack(queue_num) + attributes)
+    return _messages_before_answer(netlink)
+
+
+def _messages_before_answer(netlink: socket.socket) -> list[bytes]:
+    earlier: list[bytes] = []
+    while True:
+        try:
+            message = netlink.recv(_RECEIVE_BYTES, socket.MSG_DONTWAIT)
+        except OSError as problem:
+            if problem.errno == errno.ENOBUFS:  # packets were lost, and perhaps the answer
+                continue
+            raise
+        if len(message) >= _ERROR.size:
+            _, kind, _, sequence, _, error = _ERROR.unpack_from(message)
+            if kind == _NLMSG_ERROR and sequence == _SEQUENCE:
+                if error:
+                    raise OSError(-error, os.strerror(-error))
+                return earlier
+        earlier.append(message)
+
+
+def _attribute(kind: int, value: int) -> bytes:
+    return _ATTRIBUTE.pack(_ATTRIBUTE.size + _NUMBER.size, kind) + _NUMBER.pack(value)

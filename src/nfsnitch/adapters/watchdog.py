@@ -1,0 +1,42 @@
+"""Ends this process if it hangs, and tells a service manager as long as it does not.
+
+A process that hangs is worse than none: its queue is still open, so that nothing passes with
+`fail: open` either, and nobody starts another one. So a thread that needs no interpreter lock ends
+the process unless it is told again and again that all is well (`faulthandler`).
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+
+from nfsnitch.adapters.sd_notify import notify
+
+_STDERR = 2
+"""The descriptor: it is there whatever has become of `sys.stderr`."""
+
+
+class Watchdog:
+    """Watches the thread that calls `alive`."""
+
+    def __init__(self, timeout_ns: int) -> None:
+        """End the process with status 1, and all stacks on stderr, *timeout_ns* after `alive`."""
+        self._timeout_s = timeout_ns / 1e9
+        self._tells_manager = _manager_waits()
+
+    def alive(self) -> None:
+        """Say that all is well; from the first time on it must be said again and again."""
+        faulthandler.dump_traceback_later(self._timeout_s, exit=True, file=_STDERR)
+        if self._tells_manager:
+            notify("WATCHDOG=1", wait_s=0)
+
+    def stop(self) -> None:
+        """Watch no longer."""
+        faulthandler.cancel_dump_traceback_later()
+
+
+def _manager_waits() -> bool:
+    """Whether the service manager wants to hear of us (sd_watchdog_enabled(3))."""
+    if not os.environ.get("WATCHDOG_USEC", "").isdecimal():
+        return False
+    return os.environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())

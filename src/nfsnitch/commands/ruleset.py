@@ -1,0 +1,106 @@
+"""``nfsnitch ruleset``: the rules that queue, in force without a daemon, removed, or shown.
+
+For the time before the daemon runs: with `fail: closed` nothing new leaves until it takes over, which
+it does without a gap. A rule file that cannot be read must not leave the machine open, so the ruleset
+is loaded with the default settings then, and the exit status tells.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+from enum import StrEnum
+from pathlib import Path
+from typing import TextIO
+
+from nfsnitch.adapters import netns
+from nfsnitch.adapters.enforcement import Enforcement, EnforcementError
+from nfsnitch.adapters.instance import AlreadyRunningError, InstanceLock
+from nfsnitch.adapters.ledger import Ledger
+from nfsnitch.adapters.rulefile import Names, RuleFileError, load
+from nfsnitch.core.settings import Settings
+from nfsnitch.options import DEFAULT_QUEUE_NUM, DEFAULT_RULES
+
+REFUSED = 1
+"""Exit status: nothing was changed."""
+LOADED_WITH_DEFAULTS = 3
+"""Exit status: the ruleset is in force, but with default settings, for the rule files are bad."""
+
+
+class Wish(StrEnum):
+    """What is to be done."""
+
+    LOAD = "load"
+    REMOVE = "remove"
+    SHOW = "show"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Describe the command's options."""
+    parser.description = (
+        "Put the ruleset in force without a daemon (at boot, before the network is up), remove it, "
+        "or show it. With 'fail: closed' nothing new leaves until the daemon takes over. Exit "
+        f"status {LOADED_WITH_DEFAULTS} of load: in force with default settings, for the rule "
+        "files are bad."
+    )
+    parser.add_argument("wish", choices=[wish.value for wish in Wish], metavar="load|remove|show")
+    parser.add_argument(
+        "--rules",
+        action="extend",
+        nargs="+",
+        type=Path,
+        metavar="PATH",
+        help=f"rule files, for their settings (default: {DEFAULT_RULES})",
+    )
+    parser.add_argument(
+        "--queue", type=int, default=DEFAULT_QUEUE_NUM, metavar="N", help="NFQUEUE number"
+    )
+
+
+def ruleset(
+    wish: Wish, paths: Sequence[Path], queue_num: int, names: Names, out: TextIO = sys.stdout
+) -> int:
+    """Do what is wished, in the present network namespace; return the exit status."""
+    settings, status = _settings(paths, names) if wish is not Wish.REMOVE else (Settings(), 0)
+    try:
+        enforcement = Enforcement(queue_num, settings)
+        if wish is Wish.SHOW:
+            out.write(enforcement.text())
+            return REFUSED if status else 0
+        _under_lock(wish, enforcement)
+    except AlreadyRunningError as problem:
+        if wish is Wish.LOAD and not status and enforcement.is_in_force():
+            return 0
+        sys.stderr.write(f"nfsnitch: {problem}\n")
+        return REFUSED
+    except (EnforcementError, OSError) as problem:
+        sys.stderr.write(f"nfsnitch: ruleset {wish}: {problem}\n")
+        return REFUSED
+    return status
+
+
+def _under_lock(wish: Wish, enforcement: Enforcement) -> None:
+    namespace = netns.inode()
+    lock = InstanceLock(namespace)
+    try:
+        if wish is Wish.REMOVE:
+            enforcement.remove()
+            return
+        if not enforcement.is_installed():
+            with closing(Ledger(namespace)) as ledger:
+                ledger.clear()
+        enforcement.install()
+    finally:
+        lock.release()
+
+
+def _settings(paths: Sequence[Path], names: Names) -> tuple[Settings, int]:
+    """Return the settings of the files, or the defaults where they are bad, and the exit status."""
+    try:
+        return load(paths, names).settings, 0
+    except RuleFileError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.stderr.write("nfsnitch: the default settings are used instead (fail: closed)\n")
+        return Settings(), LOADED_WITH_DEFAULTS

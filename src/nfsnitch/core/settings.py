@@ -1,0 +1,84 @@
+"""What a rule file sets apart from its rules: what happens on failure, and how much is kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+MAX_QUEUE_LENGTH = 1_048_576
+MAX_LABEL = 127
+"""Conntrack has room for 128 labels (net/netfilter/nf_conntrack_labels.c)."""
+MAX_MARK = 2**32 - 1
+
+
+class FailMode(StrEnum):
+    """What becomes of a packet that no worker evaluates."""
+
+    CLOSED = "closed"
+    """It is dropped, and counted."""
+    OPEN = "open"
+    """It leaves unevaluated, and is counted."""
+
+
+class Loopback(StrEnum):
+    """What becomes of traffic that stays on this machine."""
+
+    SKIP = "skip"
+    """It is not looked at."""
+    JUDGE = "judge"
+    """It meets the rules as everything else does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much is kept at most; what is over a limit is counted."""
+
+    held_flows: int = 16_384
+    """Flows that wait for an answer."""
+    packets_of_held_flow: int = 64
+    """Packets that wait with one such flow."""
+    decided_flows: int = 2_048
+    """Last decisions that are remembered."""
+    trusted_flows: int = 16_384
+    """Flows whose further packets pass in the kernel."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All of them. Whoever makes one sees to it that the marks fit together (`marks_collide`)."""
+
+    fail: FailMode = FailMode.CLOSED
+    loopback: Loopback = Loopback.SKIP
+    queue_length: int = 32_768
+    """As many packets may wait in the kernel, those held for an answer included."""
+    reject_mark: int = 0x6E667372
+    """In letters, ``nfsr``. Only ever on a packet between the worker and the end of our chains."""
+    queue_bit: int = 0x10000000
+    """Only ever on a packet between two chains of ours: it is to be evaluated, and was not yet."""
+    label: int = 117
+    """Conntrack label of flows that need not be queued again."""
+    hang_timeout_ns: int = 15_000_000_000
+    """A daemon that has not come round for so long ends itself."""
+    limits: Limits = field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        """Refuse marks that would undo each other."""
+        if marks_collide(self.reject_mark, self.queue_bit):
+            raise ValueError(
+                f"reject mark {self.reject_mark:#x} has the queue bit {self.queue_bit:#x} set"
+            )
+
+    @property
+    def held_packets(self) -> int:
+        """How many packets all held flows may keep in the queue; the rest is for new flows."""
+        return most_held(self.queue_length)
+
+
+def most_held(queue_length: int) -> int:
+    """Return how much of a queue may be taken up by what is held."""
+    return max(1, queue_length - queue_length // 4)
+
+
+def marks_collide(reject_mark: int, queue_bit: int) -> bool:
+    """Whether a packet to be rejected would be taken for one that was never evaluated."""
+    return bool(reject_mark & queue_bit)
