@@ -72,7 +72,7 @@ def problems_of(paths: list[Path]) -> list[str]:
         ("queue_bit: 0x2", "1:12", "reject_mark 0x6e667372 has queue_bit 0x2", "choose a bit"),
         ("label: 128", "1:8", "from 0 to 127", "0 to 127"),
         ("limits: 3", "1:9", "takes a mapping", "limits: {held_flows: 16384}"),
-        ("limits: {held: 3}", "1:10", "limit 'held'", "did you mean 'held_flows'?"),
+        ("limits: {held_flow: 3}", "1:10", "limit 'held_flow'", "did you mean 'held_flows'?"),
         ("limits: {held_flows: 0}", "1:22", "from 1 to", "1 to"),
         ("limits: {held_flows: 30000}", "1:22", "24576 may be held", "write 24576"),
         ("queue_length: 16\nlimits: {held_flows: 13}", "2:22", "12 may be held", "write 12"),

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
+from nfsnitch.adapters.descriptors import Reserve
 from nfsnitch.adapters.iptables import IptablesError, QueueRule
 from nfsnitch.adapters.nft import (
     COUNTERS,
@@ -32,14 +35,29 @@ class Counts(NamedTuple):
 
 
 class Enforcement:
-    """Our rules in the present network namespace."""
+    """Our rules in the present network namespace.
+
+    It keeps the file descriptors that it needs in reserve, so that it can do its work in a process
+    that has used up all others.
+    """
 
     def __init__(self, queue_num: int, settings: Settings | None = None) -> None:
-        """Prepare rules that queue to *queue_num*, by the defaults unless *settings* say more."""
+        """Prepare rules that queue to *queue_num*, by the defaults unless *settings* say more.
+
+        Raises:
+            OSError: there are too few file descriptors.
+
+        """
         self._nft = NftRuleset()
         self._queue_num = queue_num
-        self.queueing = Queueing.NFT if self._nft.can_queue() else Queueing.IPTABLES
+        self._reserve = Reserve()
+        with self._reserve.given_up():
+            self.queueing = Queueing.NFT if self._nft.can_queue() else Queueing.IPTABLES
         self._settings = settings or Settings()
+
+    def close(self) -> None:
+        """Give back what is kept in reserve. The rules stay as they are."""
+        self._reserve.close()
 
     def use(self, settings: Settings) -> None:
         """Let the next `install` go by *settings*."""
@@ -54,14 +72,15 @@ class Enforcement:
         """
         was_there = self.is_installed()
         try:
-            if self.queueing is Queueing.IPTABLES:
-                # It takes no packet before our table marks one.
-                self._queue_rule().install()
-            self._nft.install(self._options())
-        except (IptablesError, NftError) as problem:
+            with self._asking():
+                if self.queueing is Queueing.IPTABLES:
+                    # It takes no packet before our table marks one.
+                    self._queue_rule().install()
+                self._nft.install(self._options())
+        except EnforcementError:
             if not was_there:
                 self.remove()
-            raise EnforcementError(str(problem)) from problem
+            raise
 
     def remove(self) -> None:
         """Remove every rule.
@@ -70,12 +89,10 @@ class Enforcement:
             EnforcementError: refused.
 
         """
-        try:
+        with self._asking():
             self._nft.remove()
             if self.queueing is Queueing.IPTABLES:
                 self._queue_rule().remove()
-        except (IptablesError, NftError) as problem:
-            raise EnforcementError(str(problem)) from problem
 
     def is_installed(self) -> bool:
         """Whether our table is there, whatever is in it.
@@ -93,10 +110,8 @@ class Enforcement:
             EnforcementError: the kernel could not be asked.
 
         """
-        try:
+        with self._asking():
             return self._nft.is_in_force(self._options())
-        except NftError as problem:
-            raise EnforcementError(str(problem)) from problem
 
     def counts(self) -> Counts | None:
         """Return what the rules in force have counted; None if there are none.
@@ -105,10 +120,8 @@ class Enforcement:
             EnforcementError: the kernel could not be asked.
 
         """
-        try:
+        with self._asking():
             counts = self._nft.counts()
-        except NftError as problem:
-            raise EnforcementError(str(problem)) from problem
         return None if counts is None else Counts(*(counts[name] for name in COUNTERS))
 
     def text(self) -> str:
@@ -117,6 +130,14 @@ class Enforcement:
         if self.queueing is Queueing.IPTABLES:
             text += "".join(f"\n# {line}\n" for line in self._queue_rule().lines())
         return text
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        try:
+            with self._reserve.given_up():
+                yield
+        except (IptablesError, NftError, OSError) as problem:
+            raise EnforcementError(str(problem)) from problem
 
     def _options(self) -> RulesetOptions:
         return RulesetOptions.of(self._queue_num, self.queueing, self._settings)

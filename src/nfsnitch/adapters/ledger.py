@@ -1,9 +1,9 @@
 """What became of packets, told to the next start even by a process that is killed.
 
-The rules count what they pick for the queue; the worker notes here what it gave a verdict, and what
-the kernel counted of its queue, which is gone with the process. What is missing then had no verdict:
-the kernel dropped it since nobody listened. The numbers stand in a page of memory that is a file's, so
-that they outlive the process, whatever ends it.
+The rules count what they pick for the queue; the worker notes here what it gave a verdict, and
+what the kernel counted of its queue, which is gone with the process. What is missing then had no
+verdict: the kernel dropped it since nobody listened. The numbers stand in a page of memory that is
+a file's, so that they outlive the process, whatever ends it.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Ledger:
         self._numbers[0] += 1
 
     def note_dropped(self, queue_dropped: int, user_dropped: int) -> None:
-        """Say how many the kernel has dropped in all, of this worker's queue and those before it."""
+        """Say how many the kernel dropped in all, of this worker's queue and those before."""
         self._numbers[1] = queue_dropped
         self._numbers[2] = user_dropped
 

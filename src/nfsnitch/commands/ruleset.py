@@ -1,8 +1,8 @@
 """``nfsnitch ruleset``: the rules that queue, in force without a daemon, removed, or shown.
 
-For the time before the daemon runs: with `fail: closed` nothing new leaves until it takes over, which
-it does without a gap. A rule file that cannot be read must not leave the machine open, so the ruleset
-is loaded with the default settings then, and the exit status tells.
+For the time before the daemon runs: with `fail: closed` nothing new leaves until it takes over,
+which it does without a gap. A rule file that cannot be read must not leave the machine open, so the
+ruleset is loaded with the default settings then, and the exit status tells.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ def ruleset(
 ) -> int:
     """Do what is wished, in the present network namespace; return the exit status."""
     settings, status = _settings(paths, names) if wish is not Wish.REMOVE else (Settings(), 0)
+    enforcement = Enforcement(queue_num, settings)
     try:
-        enforcement = Enforcement(queue_num, settings)
         if wish is Wish.SHOW:
             out.write(enforcement.text())
             return REFUSED if status else 0

@@ -1,0 +1,108 @@
+"""More new flows than the worker can judge: what is lost is counted, and all else goes on."""
+
+from __future__ import annotations
+
+import re
+import socket
+import time
+from collections import Counter as Tally
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from broken_daemon import SLOW, broken
+from builders import WriteRules
+from daemon_counters import counted
+from nfsnitch.core.counters import Counter
+from nfsnitch.lab.firewall import Firewall
+from nfsnitch.lab.programs import build_program
+from nfsnitch.lab.services import Services
+from nfsnitch.lab.world import World
+
+pytestmark = [pytest.mark.root, pytest.mark.netns, pytest.mark.bpf, pytest.mark.slow]
+
+FLOWS = 200_000
+BURST, PAUSE_US = 500, 8_000
+RULES = """
+fail: {}
+default: deny
+unattributed: deny
+rules: []
+"""
+ANSWER_S = 1.0
+GROWTH_KIB = 60_000
+"""In 32,768 packets that wait, handed out and not: their payload, and what Python makes of it."""
+
+
+class Asked:
+    """Asks the daemon's loop for its counters, over and over, while a program runs."""
+
+    def __init__(self, address: Path, own: Path) -> None:
+        self._address = str(address)
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(str(own))
+        self._socket.settimeout(30)
+        self.longest_s = 0.0
+        self.times = 0
+
+    def close(self) -> None:
+        """Ask no longer."""
+        self._socket.close()
+
+    def ask(self) -> Tally[Counter]:
+        """Return its counters."""
+        began = time.monotonic()
+        self._socket.sendto(b"?", self._address)
+        answer = self._socket.recv(10_000).decode()
+        self.longest_s = max(self.longest_s, time.monotonic() - began)
+        self.times += 1
+        pairs = re.findall(r"([a-z-]+) (\d+)", answer)
+        return Tally({Counter(name): int(number) for name, number in pairs})
+
+
+def resident_kib(pid: int) -> int:
+    """Return how much memory a process has."""
+    found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text("ascii"))
+    assert found
+    return int(found[1])
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("fail", ["closed", "open"])
+def test_of_a_flood_of_new_flows_each_packet_is_judged_or_counted(
+    world: World,
+    services: Services,
+    rules: WriteRules,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    fail: str,
+) -> None:
+    assert services.http.pid
+    monkeypatch.setenv("ANSWERS_AT", str(tmp_path / "loop"))
+    with (
+        broken(Firewall(world, [rules(RULES.format(fail))]), SLOW) as firewall,
+        closing(Asked(tmp_path / "loop", tmp_path / "own")) as asked,
+    ):
+        before_kib = most_kib = resident_kib(firewall.child.pid)
+        argv = [str(build_program("flood")), "192.0.2.1", "20000"]
+        flood = world.spawn([*argv, str(FLOWS), str(BURST), str(PAUSE_US)])
+        evaluated = (Counter.ACCEPTED, Counter.DROPPED, Counter.REJECTED)
+        lost = (Counter.QUEUE_DROPPED, Counter.QUEUE_USER_DROPPED, Counter.BYPASSED)
+        counters: Tally[Counter] = Tally()
+        while sum(counters[name] for name in (*evaluated, *lost)) < FLOWS:
+            counters = asked.ask()
+            most_kib = max(most_kib, resident_kib(firewall.child.pid))
+        done = flood.finish(30)
+        counters = counted(firewall.stop())
+
+    sent, refused = map(int, done.stdout.split())
+    assert sent + refused == FLOWS
+    assert counters[Counter.PACKETS] == sum(counters[name] for name in evaluated)
+    assert counters[Counter.PACKETS] + sum(counters[name] for name in lost) == FLOWS
+    assert (counters[Counter.UNHEARD], counters[Counter.CAUGHT]) == (0, 0)
+    assert sum(counters[name] for name in lost) > FLOWS / 10
+    assert (counters[Counter.BYPASSED] > 0) == (fail == "open")
+    assert asked.longest_s < ANSWER_S
+    assert asked.times > 10
+    assert most_kib - before_kib < GROWTH_KIB
