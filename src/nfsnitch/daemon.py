@@ -34,7 +34,7 @@ from nfsnitch.adapters.instance import AlreadyRunningError, InstanceLock
 from nfsnitch.adapters.interfaces import Interfaces
 from nfsnitch.adapters.ledger import Ledger
 from nfsnitch.adapters.losses import Losses
-from nfsnitch.adapters.nfqueue import PacketQueue, QueueError
+from nfsnitch.adapters.nfqueue import PacketQueue, QueuedPacket, QueueError
 from nfsnitch.adapters.nft import Queueing
 from nfsnitch.adapters.rate_limit import RateLimit
 from nfsnitch.adapters.record_file import RecordFile
@@ -89,7 +89,11 @@ def run(options: RunOptions) -> int:
         notify("READY=1")
         daemon.serve()
         notify("STOPPING=1")
-        daemon.stop()
+        try:
+            daemon.stop()
+        except EnforcementError as problem:
+            _say(f"nfsnitch: the rules are still in force: {problem}", sys.stderr)
+            return 1
         _say(f"nfsnitch: stopped ({daemon.counted()})", sys.stderr)
     return 0
 
@@ -249,7 +253,7 @@ class Daemon:
         self._collect_counters()
 
     def _drain(self) -> None:
-        while self._queue.drain(self._worker.packet_arrived):
+        while self._queue.drain(self._packet):
             pass
 
     def counted(self) -> str:
@@ -264,8 +268,12 @@ class Daemon:
         if self._records:
             self._counters[Counter.RECORDS_DROPPED] = self._records.dropped
 
+    def _packet(self, packet: QueuedPacket) -> None:
+        self._watchdog.alive()
+        self._worker.packet_arrived(packet)
+
     def _packets(self) -> None:
-        self._queue.drain(self._worker.packet_arrived)
+        self._queue.drain(self._packet)
         self._plan_records()
 
     def _plan_records(self) -> None:

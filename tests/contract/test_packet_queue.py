@@ -7,7 +7,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Any, Protocol
 
 import pytest
@@ -15,6 +15,7 @@ from nftables import Nftables
 
 from builders import own_netns
 from fakes import FakeClock, FakePacket, FakeQueue
+from nfsnitch.adapters import nfqueue
 from nfsnitch.adapters.nfqueue import (
     PACKETS_AT_ONCE,
     TIME_AT_ONCE_NS,
@@ -25,11 +26,12 @@ from nfsnitch.adapters.nfqueue import (
 )
 from nfsnitch.adapters.nft import REJECT_MARK, NftRuleset
 from nfsnitch.core.decision import Verdict
+from nfsnitch.core.settings import FailMode, Settings
 
 QUEUE_NUM = 17
 PORT = 4_242
 NO_SUCH_ID = 1 << 30
-SO_SNDBUFFORCE = 32
+SO_SNDBUFFORCE, SO_RCVBUFFORCE = 32, 33
 """asm-generic/socket.h"""
 REFUSED = f"""
 table inet after {{
@@ -330,6 +332,86 @@ def test_the_kernels_own_counters_begin_at_nothing(kernel: Kernel) -> None:
 
     assert kernel.queue.kernel_counters() == KernelCounters(0, 0)
     assert kernel.queue.overruns == 0
+
+
+@pytest.fixture(params=list(FailMode))
+def short(request: pytest.FixtureRequest) -> Iterator[tuple[FailMode, Kernel]]:
+    """A queue for 16 packets, whose socket has room for few."""
+    fail: FailMode = request.param
+    with (
+        own_netns(),
+        pytest.MonkeyPatch.context() as patch,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender,
+    ):
+        patch.setattr(nfqueue, "_SOCKET_BYTES", 32_768)
+        receiver.bind(("127.0.0.1", PORT))
+        receiver.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 16 << 20)
+        sender.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, 16 << 20)  # what waits counts as sent
+        queue_datagrams()
+        with closing(PacketQueue(QUEUE_NUM, Settings(fail=fail, queue_length=16))) as queue:
+            yield fail, Kernel(queue, receiver, sender)
+
+
+@pytest.mark.root
+@pytest.mark.netns
+def test_what_a_full_queue_has_no_room_for_is_dropped_or_passes_as_was_chosen(
+    short: tuple[FailMode, Kernel],
+) -> None:
+    fail, kernel = short
+    assert isinstance(kernel.queue, PacketQueue)
+    for number in range(20):
+        with suppress(PermissionError):  # of what is dropped, its sender hears
+            kernel.send(str(number).encode())
+    passed = kernel.arrived()
+    counters = kernel.queue.kernel_counters()
+    got = kernel.drain()
+
+    lost = [] if fail is FailMode.CLOSED else [b"16", b"17", b"18", b"19"]
+    assert passed == lost
+    assert counters.queue_dropped == (4 if fail is FailMode.CLOSED else 0)
+    assert (counters.waiting, counters.queued, len(got)) == (16, 16, 16)
+
+
+@pytest.mark.root
+@pytest.mark.netns
+def test_what_the_readers_socket_has_no_room_for_is_dropped_or_passes_as_was_chosen(
+    short: tuple[FailMode, Kernel],
+) -> None:
+    fail, kernel = short
+    assert isinstance(kernel.queue, PacketQueue)
+    texts = [bytes([number]) * 20_000 for number in range(16)]
+    for text in texts:
+        with suppress(PermissionError, OSError):
+            kernel.send(text)
+    passed = kernel.arrived()
+    counters = kernel.queue.kernel_counters()
+    got = kernel.drain()
+
+    lost = len(texts) - len(got)
+    assert lost > 0
+    assert len(passed) == (lost if fail is FailMode.OPEN else 0)
+    assert counters.user_dropped == (lost if fail is FailMode.CLOSED else 0)
+    assert counters.waiting == len(got)
+    assert kernel.queue.overruns == 1
+
+
+@pytest.mark.root
+@pytest.mark.netns
+def test_a_queue_takes_other_settings_while_packets_wait_in_it(
+    short: tuple[FailMode, Kernel],
+) -> None:
+    _, kernel = short
+    assert isinstance(kernel.queue, PacketQueue)
+    for _ in range(3):
+        kernel.send(b"x")
+
+    kernel.queue.use(Settings(fail=FailMode.OPEN, queue_length=3))
+    kernel.send(b"y")
+
+    assert kernel.arrived() == [b"y"]
+    assert len(kernel.drain()) == 3
+    assert kernel.queue.drop_all() == 3
 
 
 @pytest.mark.root

@@ -1,4 +1,4 @@
-"""kill -9, again and again, while programs go on sending: what leaves, what does not, what counts."""
+"""kill -9, again and again, while programs go on sending: what leaves, and what is counted."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ while True:
         seconds, nanoseconds = struct.unpack("qq", stamp)
         print(seconds * 10**9 + nanoseconds, sport, port, flush=True)
 """
-# Sends datagrams from a new port each, now to one port, now to another, until SIGTERM; then says how
-# many it tried to send.
+# Sends datagrams from a new port each, now to one port, now to another, until SIGTERM; then says
+# how many it tried to send.
 SENDER = """
 import signal, socket, sys, time
 daddr, *ports = sys.argv[1], *map(int, sys.argv[2:])
@@ -85,8 +85,8 @@ while going:
     time.sleep(0.004)
 print(tried)
 """
-# Sends a byte over one TCP connection, waits for it to come back, over and over, until SIGTERM; then
-# says how often, and how long the longest took.
+# Sends a byte over one TCP connection, waits for it to come back, over and over, until SIGTERM;
+# then says how often, and how long the longest took.
 TALKER = """
 import signal, socket, sys, time
 going = True
@@ -218,7 +218,7 @@ def told(world: World, rules: Path) -> tuple[Story, dict[Counter, int]]:
 
 
 def assert_carried_on(story: Story) -> None:
-    """Connections from before went on, and no restart took long."""
+    """Check that connections from before went on, and that no restart took long."""
     assert len(story.kills_ns) == KILLS
     assert story.talks > KILLS
     assert story.longest_talk_s < STALL_S
@@ -226,7 +226,7 @@ def assert_carried_on(story: Story) -> None:
 
 
 def assert_all_accounted_for(story: Story, counters: dict[Counter, int]) -> None:
-    """Each datagram had a verdict, or was counted by name."""
+    """Check that each datagram had a verdict, or was counted by name."""
     lost = (Counter.UNHEARD, Counter.BYPASSED, Counter.CAUGHT, Counter.QUEUE_DROPPED)
     counted_in_all = story.evaluated + sum(counters[name] for name in lost)
     assert story.tried == counted_in_all + counters[Counter.QUEUE_USER_DROPPED]

@@ -190,7 +190,7 @@ def test_a_daemon_out_of_descriptors_goes_on_judging_and_stops_cleanly(
     with Firewall(world, [rules(RULES.format(fail="closed"))]) as firewall:
         pid = firewall.child.pid
         in_use = len(list(Path(f"/proc/{pid}/fd").iterdir()))
-        resource.prlimit(pid, resource.RLIMIT_NOFILE, (1, in_use))
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (in_use, in_use))
         goes_through = connects(world, 10)
         sends(world, SINK_PORT, 20)
         firewall.wait_for_records(having(dport=SINK_PORT), 20)

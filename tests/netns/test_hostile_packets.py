@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scapy.layers.inet import ICMP, IP, TCP, UDP, fragment
+from scapy.layers.inet import ICMP, IP, TCP, UDP, IPOption_RR, fragment
 from scapy.layers.inet6 import (
+    ICMPv6DestUnreach,
     IPv6,
     IPv6ExtHdrDestOpt,
     IPv6ExtHdrFragment,
@@ -24,7 +25,7 @@ from builders import WriteRules
 from daemon_counters import assert_one_verdict_each, counted
 from nfsnitch.core.counters import Counter
 from nfsnitch.lab.firewall import Firewall, having
-from nfsnitch.lab.world import World
+from nfsnitch.lab.world import CLIENT, SERVER, World
 
 pytestmark = [pytest.mark.root, pytest.mark.netns, pytest.mark.bpf]
 
@@ -144,6 +145,94 @@ def fragments() -> list[Packet]:
 def odd_segments() -> list[Packet]:
     """Return TCP segments that begin nothing, with every combination of flags."""
     return [ip() / TCP(sport=5000 + flags, dport=80, flags=flags) for flags in range(64)]
+
+
+def stray_packets() -> dict[str, list[Packet]]:
+    """Return packets that belong to no connection, by what they are."""
+    inner = IP(src="192.0.2.1", dst="192.0.2.2") / UDP(sport=53, dport=40_000) / Raw(b"data" * 9)
+    inner6 = IPv6(src="2001:db8::1", dst="2001:db8::2") / UDP(sport=53, dport=40_000)
+    record_route = IPOption_RR(length=11, routers=["0.0.0.0", "0.0.0.0"])  # noqa: S104
+    large = UDP(sport=7_000, dport=9) / Raw(b"x" * 2_000)
+    return {
+        "SYN-ACK": [ip() / TCP(sport=6_000, dport=80, flags="SA")],
+        "RST": [ip() / TCP(sport=6_001, dport=80, flags="R")],
+        "no flags": [ip() / TCP(sport=6_002, dport=80, flags=0)],
+        "SYN and FIN": [ip() / TCP(sport=6_003, dport=80, flags="SF")],
+        "ACK with data": [ip() / TCP(sport=6_004, dport=80, flags="PA") / Raw(b"data")],
+        "ICMP error with data": [ip() / ICMP(type=3, code=3) / Raw(bytes(inner))],
+        "ICMPv6 error with data": [ipv6() / ICMPv6DestUnreach(code=4) / Raw(bytes(inner6))],
+        "ICMP answer to no question": [ip() / ICMP(type=0, id=9) / Raw(b"data")],
+        "from source port 53": [ip() / UDP(sport=53, dport=40_001) / Raw(b"data")],
+        "IP options": [ip(options=[record_route]) / UDP(sport=7_001, dport=9) / Raw(b"data")],
+        "fragments": cut(ip(id=77) / large, 1_000),
+        "bad checksum": [ip() / TCP(sport=6_005, dport=80, flags="S", chksum=1)],
+    }
+
+
+COUNT_ARRIVALS = """
+table inet arrivals {
+    counter seen { }
+    chain prerouting {
+        type filter hook prerouting priority -500; policy accept;
+        ip saddr 192.0.2.2 counter name seen
+        ip6 saddr 2001:db8::2 icmpv6 type 1 counter name seen
+    }
+}
+"""
+UNTRACKED = """
+table inet untracked {
+    chain output {
+        type filter hook output priority -300; policy accept;
+        notrack
+    }
+}
+"""
+
+
+def loaded(world: World, path: Path, text: str, netns: str) -> None:
+    """Put nft rules in force on a host."""
+    path.write_text(text, encoding="ascii")
+    done = world.run(["nft", "-f", str(path)], netns=netns)
+    assert done.returncode == 0, done.stderr
+
+
+def seen(world: World) -> int:
+    """Return how many packets of the client the server got."""
+    listed = world.run(["nft", "list", "counter", "inet", "arrivals", "seen"], netns=SERVER).stdout
+    return int(listed.split("packets ")[1].split()[0])
+
+
+@pytest.mark.parametrize("tracked", [True, False], ids=["tracked", "untracked"])
+@pytest.mark.parametrize("loopback", ["skip", "judge"])
+def test_each_stray_packet_meets_the_rules_like_the_rest(
+    world: World, rules: WriteRules, tmp_path: Path, *, tracked: bool, loopback: str
+) -> None:
+    loaded(world, tmp_path / "arrivals.nft", COUNT_ARRIVALS, SERVER)
+    if not tracked:
+        loaded(world, tmp_path / "untracked.nft", UNTRACKED, CLIENT)
+    stray = stray_packets()
+    listed = tmp_path / "packets"
+    for action in ("deny", "allow"):
+        text = f"loopback: {loopback}\ndefault: {action}\nunattributed: {action}\n"
+        last = "rules: [{name: last, action: deny, proto: udp, dport: 65000}]\n"
+        everything = [packet for packets in stray.values() for packet in packets]
+        lines = [f"{packet.version} {bytes(packet).hex()}\n" for packet in everything]
+        listed.write_text("".join(lines), encoding="ascii")
+        before = seen(world)
+        with Firewall(world, [rules(text + last)]) as firewall:
+            argv = ["python3", "-I", "-S", "-c", SENDER, str(listed)]
+            done = world.run(argv, timeout_s=60)
+            firewall.wait_for_record(having(rule="last"), timeout_s=30)
+            counters = counted(firewall.stop())
+        assert int(done.stdout) == len(everything), done.stderr
+        assert_one_verdict_each(counters)
+        # With fragments put together where conntrack does so.
+        assert len(stray) + 1 <= counters[Counter.PACKETS] <= len(everything) + 1
+        arrived = seen(world) - before
+        if action == "deny":
+            assert arrived == 0
+        else:
+            assert arrived >= len(stray)
 
 
 @pytest.mark.parametrize(

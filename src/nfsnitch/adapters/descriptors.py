@@ -37,6 +37,9 @@ class Reserve:
         """
         self._take()
         self.close()
+        # The limit may have been lowered meanwhile: then there are fewer than were given up.
+        self._take()
+        self.close()
         try:
             yield
         finally:

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import faulthandler
 import os
+import time
 
 from nfsnitch.adapters.sd_notify import notify
 
+_AGAIN_S = 0.5
 _STDERR = 2
 """The descriptor: it is there whatever has become of `sys.stderr`."""
 
@@ -22,10 +24,19 @@ class Watchdog:
     def __init__(self, timeout_ns: int) -> None:
         """End the process with status 1, and all stacks on stderr, *timeout_ns* after `alive`."""
         self._timeout_s = timeout_ns / 1e9
+        self._again = 0.0
         self._tells_manager = _manager_waits()
 
     def alive(self) -> None:
-        """Say that all is well; from the first time on it must be said again and again."""
+        """Say that all is well; from the first time on it must be said again and again.
+
+        Before each step that may take long, not once a round: many slow steps are no hang.
+        It costs next to nothing if said more often than needed.
+        """
+        now = time.monotonic()
+        if now < self._again:
+            return
+        self._again = now + _AGAIN_S
         faulthandler.dump_traceback_later(self._timeout_s, exit=True, file=_STDERR)
         if self._tells_manager:
             notify("WATCHDOG=1", wait_s=0)
