@@ -43,6 +43,21 @@ def daemon_enforces(self):
 Daemon.enforce = daemon_enforces
 {_AT_SIGN}
 """
+MAP_FULL = """
+from nfsnitch.daemon import Daemon
+enforce = Daemon.enforce
+def daemon_enforces(self):
+    owners = self._owners._programs.owners
+    number, (key_bytes, value_bytes) = 1 << 60, (owners._key_bytes, owners._value_bytes)
+    try:
+        while True:
+            owners.put(number.to_bytes(key_bytes, "little"), bytes(value_bytes))
+            number += 1
+    except OSError:
+        pass
+    enforce(self)
+Daemon.enforce = daemon_enforces
+"""
 NO_MEMORY = """
 import nfsnitch.worker
 parse = nfsnitch.worker.parse

@@ -336,7 +336,7 @@ def test_the_kernels_own_counters_begin_at_nothing(kernel: Kernel) -> None:
 
 @pytest.fixture(params=list(FailMode))
 def short(request: pytest.FixtureRequest) -> Iterator[tuple[FailMode, Kernel]]:
-    """A queue for 16 packets, whose socket has room for few."""
+    """Have a queue for 16 packets, whose socket has room for few."""
     fail: FailMode = request.param
     with (
         own_netns(),

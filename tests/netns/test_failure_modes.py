@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from broken_daemon import CLOCK_JUMPS, HANGS, NO_MEMORY, RAISES_IN_THE_LOOP, SIGN, broken
+from broken_daemon import CLOCK_JUMPS, HANGS, MAP_FULL, NO_MEMORY, RAISES_IN_THE_LOOP, SIGN, broken
 from builders import WriteRules
 from daemon_counters import counted
 from nfsnitch.core.counters import Counter
@@ -27,7 +27,7 @@ RULES = """
 fail: {fail}
 default: allow
 unattributed: allow
-timeouts: {{ask: 1h, hang: 3s}}
+timeouts: {{ask: 1h, hang: 1h}}
 queue_length: 64
 rules: [{{name: asked, action: ask, dport: 22}}]
 """
@@ -95,7 +95,8 @@ def test_a_daemon_that_crashes_or_hangs_ends_with_a_traceback_and_the_ruleset_st
     said: str,
     fail: str,
 ) -> None:
-    firewall = broken(Firewall(world, [rules(RULES.format(fail=fail))]), patch)
+    text = RULES.format(fail=fail).replace("hang: 1h", "hang: 3s")
+    firewall = broken(Firewall(world, [rules(text)]), patch)
     firewall.start()
     before = connects(world, 10)
     sends(world, SIGN)
@@ -200,6 +201,44 @@ def test_a_daemon_out_of_descriptors_goes_on_judging_and_stops_cleanly(
     assert arrived(services) == 20
     assert stopped.returncode == 0, stopped.stderr
     assert table(world) == ""
+
+
+def test_with_the_map_of_owners_full_new_flows_are_judged_all_the_same(
+    world: World, services: Services, rules: WriteRules
+) -> None:
+    with broken(Firewall(world, [rules(RULES.format(fail="closed"))]), MAP_FULL) as firewall:
+        goes_through = connects(world, 20)
+        record = firewall.wait_for_record(having(dport=ECHO_PORT))
+        counters = counted(firewall.stop())
+
+    assert services.echo.pid
+    assert goes_through
+    assert record["verdict"] == "accept"
+    assert record["attribution"] in {"proc", "none"}
+    assert counters[Counter.OWNERS_FULL] >= 1
+
+
+def test_sockets_that_close_while_nobody_reads_of_it_are_counted_beyond_what_has_room(
+    world: World, services: Services, rules: WriteRules
+) -> None:
+    script = """
+import socket
+for _ in range(70_000):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+        one.sendto(b"x", ("127.0.0.1", 9))
+"""
+    with Firewall(world, [rules(RULES.format(fail="closed"))]) as firewall:
+        firewall.child.send(signal.SIGSTOP)
+        done = world.run(python(script), timeout_s=60)
+        firewall.child.send(signal.SIGCONT)
+        goes_through = connects(world, 20)
+        counters = counted(firewall.stop())
+
+    assert services.echo.pid
+    assert done.returncode == 0, done.stderr
+    assert goes_through
+    assert counters[Counter.RELEASES_LOST] >= 70_000 - 65_536
+    assert counters[Counter.ACCEPTED] == counters[Counter.PACKETS]
 
 
 def test_a_wall_clock_that_jumps_is_noticed_and_moves_no_deadline(

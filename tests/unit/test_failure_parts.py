@@ -6,7 +6,7 @@ import os
 import resource
 import subprocess
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -69,15 +69,20 @@ def test_the_ledger_is_no_link_that_somebody_else_has_laid(tmp_path: Path) -> No
     assert not (tmp_path / "target").exists()
 
 
+def take_all(taken: list[int]) -> None:
+    """Open files until no more can be opened."""
+    with suppress(OSError):
+        while True:
+            taken.append(os.open(os.devnull, os.O_RDONLY))
+
+
 def test_what_is_kept_in_reserve_is_there_when_nothing_else_is() -> None:
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     taken: list[int] = []
     with closing(Reserve()) as reserve:
         resource.setrlimit(resource.RLIMIT_NOFILE, (200, before[1]))
         try:
-            with pytest.raises(OSError, match="Too many open files"):
-                while True:
-                    taken.append(os.open(os.devnull, os.O_RDONLY))
+            take_all(taken)
             with reserve.given_up():
                 free = [os.open(os.devnull, os.O_RDONLY) for _ in range(ENOUGH)]
                 for descriptor in free:
