@@ -18,6 +18,7 @@ from nfsnitch.core.counters import Counter
 from nfsnitch.lab.firewall import Firewall
 from nfsnitch.lab.programs import build_program
 from nfsnitch.lab.services import Services
+from nfsnitch.lab.waiting import Deadline
 from nfsnitch.lab.world import World
 
 pytestmark = [pytest.mark.root, pytest.mark.netns, pytest.mark.bpf, pytest.mark.slow]
@@ -97,7 +98,9 @@ def test_of_a_flood_of_new_flows_each_packet_is_judged_or_counted(
         evaluated = (Counter.ACCEPTED, Counter.DROPPED, Counter.REJECTED)
         lost = (Counter.QUEUE_DROPPED, Counter.QUEUE_USER_DROPPED, Counter.BYPASSED)
         counters: Tally[Counter] = Tally()
+        deadline = Deadline(200)
         while sum(counters[name] for name in (*evaluated, *lost)) < FLOWS:
+            assert deadline.left_s(), counters
             counters = asked.ask()
             most_kib = max(most_kib, resident_kib(firewall.child.pid))
         done = flood.finish(30)
