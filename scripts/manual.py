@@ -14,7 +14,7 @@ from pathlib import Path
 from nfsnitch import __version__, cli
 from nfsnitch.adapters.rulefile import descriptions
 from nfsnitch.adapters.rulefile.fields import RULE_FIELDS
-from nfsnitch.adapters.rulefile.settings import SETTINGS, TIMEOUTS
+from nfsnitch.adapters.rulefile.settings import GROUPS, SETTINGS
 from nfsnitch.commands.grammar import Command, Option, grammar
 
 _DATE = "2026-11-21"
@@ -143,8 +143,9 @@ def rules_page() -> Iterator[str]:
     yield ".SH TOP LEVEL"
     settings = {name: descriptions.SETTINGS[name] for name in SETTINGS}
     yield from _definitions({**settings, **descriptions.TOP_LEVEL})
-    yield ".SS timeouts"
-    yield from _definitions({name: descriptions.SETTINGS[name] for name in TIMEOUTS})
+    for group, mapping in GROUPS.items():
+        yield f".SS {group}"
+        yield from _definitions({name: descriptions.SETTINGS[name] for name in mapping.settings})
     yield ".SS groups"
     yield _text("A group is addresses, or a mapping with one of these words:")
     yield from _definitions(descriptions.GROUPS)

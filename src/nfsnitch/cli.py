@@ -12,7 +12,7 @@ from typing import NoReturn
 from nfsnitch import __version__
 from nfsnitch.adapters.rulefile import RuleFileError, load, system_names
 from nfsnitch.adapters.rulefile.problems import quoted
-from nfsnitch.commands import explain_options, reload, ruleset, status, stop, watch
+from nfsnitch.commands import explain_options, reload, status, stop, watch
 from nfsnitch.commands.check import CheckOptions, check
 from nfsnitch.commands.completions import SHELLS, completions
 from nfsnitch.commands.explain import explain, explain_json
@@ -82,13 +82,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="put the hooks of a cgroup on this directory; mode cgroup watches processes below it",
     )
-    parser.add_argument(
-        "--queue",
-        type=_queue_num,
-        default=DEFAULT_QUEUE_NUM,
-        metavar="N",
-        help="NFQUEUE number (default: %(default)s)",
-    )
+    _add_queue(parser)
     parser.add_argument(
         "--records", metavar="FILE", help="append a JSON line per decision; - for standard output"
     )
@@ -140,7 +134,14 @@ def _add_completions(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_ruleset(parser: argparse.ArgumentParser) -> None:
-    ruleset.add_options(parser)
+    parser.description = (
+        "Put the ruleset in force without a daemon (at boot, before the network is up), remove it, "
+        "or show it. With 'fail: closed' nothing new leaves until the daemon takes over. Exit "
+        "status 3 of load: in force with default settings, for the rule files are bad."
+    )
+    parser.add_argument("wish", choices=("load", "remove", "show"), help="what to do")
+    _add_rules(parser)
+    _add_queue(parser)
     parser.set_defaults(command=_ruleset)
 
 
@@ -152,6 +153,16 @@ def _add_rules(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="PATH",
         help=f"rule file or directory of them; may be repeated (default: {DEFAULT_RULES})",
+    )
+
+
+def _add_queue(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--queue",
+        type=_queue_num,
+        default=DEFAULT_QUEUE_NUM,
+        metavar="N",
+        help="NFQUEUE number (default: %(default)s)",
     )
 
 
@@ -196,6 +207,8 @@ def _explain(options: argparse.Namespace) -> int:
 
 
 def _ruleset(options: argparse.Namespace) -> int:
+    from nfsnitch.commands import ruleset  # noqa: PLC0415  it loads nftables
+
     wish = ruleset.Wish(options.wish)
     return ruleset.ruleset(wish, _rules(options), options.queue, system_names())
 

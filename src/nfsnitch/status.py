@@ -11,9 +11,9 @@ from typing import NamedTuple
 from nfsnitch import __version__
 from nfsnitch.adapters.bpf.core_loader import LoadedPrograms
 from nfsnitch.adapters.enforcement import Enforcement
-from nfsnitch.adapters.nfqueue import QUEUE_PACKETS, PacketQueue
+from nfsnitch.adapters.nfqueue import PacketQueue
 from nfsnitch.core.counters import Counter
-from nfsnitch.core.engine import MAX_HELD_FLOWS, Engine
+from nfsnitch.core.engine import Engine
 from nfsnitch.options import RunOptions
 from nfsnitch.protocol import Status
 
@@ -46,7 +46,7 @@ def status(parts: Parts, watchers: int) -> Status:
         queue_num=parts.options.queue_num,
         queueing=parts.enforcement.queueing.value,
         queue_waiting=parts.queue.kernel_counters().waiting,
-        queue_length=QUEUE_PACKETS,
+        queue_length=ruleset.settings.queue_length,
         attach=parts.programs.mode.value,
         attach_why=parts.programs.why,
         rule_files=tuple(map(os.fspath, parts.options.rules)),
@@ -55,9 +55,9 @@ def status(parts: Parts, watchers: int) -> Status:
         default=ruleset.default.value,
         unattributed=ruleset.unattributed.value,
         unanswered=ruleset.unanswered.value,
-        fail=str(getattr(getattr(ruleset, "settings", None), "fail", "closed")),
+        fail=ruleset.settings.fail.value,
         held_flows=parts.engine.held_flows,
-        held_limit=MAX_HELD_FLOWS,
+        held_limit=ruleset.settings.limits.held_flows,
         memory_bytes=resident_bytes(),
         watchers=watchers,
         counters={counter.value: parts.counters[counter] for counter in Counter},

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nfsnitch.adapters.sd_notify import Watchdog, notify
+from nfsnitch.adapters.sd_notify import notify
 
 
 @pytest.fixture(name="manager")
@@ -88,38 +88,3 @@ def test_a_manager_that_does_not_read_is_waited_for_no_longer_than_wanted(
         notify("WATCHDOG=1", wait_s=0)
 
     assert manager.recv(100) == b"WATCHDOG=1"
-
-
-@pytest.mark.parametrize(
-    ("usec", "pid", "heard"),
-    [
-        ("10000000", None, True),
-        ("10000000", str(os.getpid()), True),
-        ("10000000", "1", False),
-        (None, None, False),
-    ],
-    ids=["wanted", "of-us", "of-another-process", "not-wanted"],
-)
-def test_a_watchdog_hears_that_we_live_if_it_is_ours(
-    manager: socket.socket,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    usec: str | None,
-    pid: str | None,
-    heard: bool,  # noqa: FBT001
-) -> None:
-    manager.bind(str(tmp_path / "notify"))
-    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
-    for name, value in (("WATCHDOG_USEC", usec), ("WATCHDOG_PID", pid)):
-        if value is None:
-            monkeypatch.delenv(name, raising=False)
-        else:
-            monkeypatch.setenv(name, value)
-
-    Watchdog().alive()
-
-    if heard:
-        assert manager.recv(100) == b"WATCHDOG=1"
-    else:
-        with pytest.raises(BlockingIOError):
-            manager.recv(100)

@@ -34,7 +34,6 @@ from nfsnitch.adapters.nfqueue import PacketQueue
 from nfsnitch.adapters.nft import (
     ACCEPTED_LABEL,
     QUEUE_BIT,
-    REJECT_MARK,
     NftRuleset,
     Queueing,
     RulesetOptions,
@@ -124,7 +123,7 @@ def _installed(queueing: Queueing) -> str:
 
 
 def _packet_queue() -> str:
-    PacketQueue(_QUEUE_NUM, REJECT_MARK).close()
+    PacketQueue(_QUEUE_NUM).close()
     return "a queue was opened"
 
 

@@ -7,7 +7,6 @@ ruleset is loaded with the default settings then, and the exit status tells.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from contextlib import closing
@@ -21,7 +20,6 @@ from nfsnitch.adapters.instance import AlreadyRunningError, InstanceLock
 from nfsnitch.adapters.ledger import Ledger
 from nfsnitch.adapters.rulefile import Names, RuleFileError, load
 from nfsnitch.core.settings import Settings
-from nfsnitch.options import DEFAULT_QUEUE_NUM, DEFAULT_RULES
 
 REFUSED = 1
 """Exit status: nothing was changed."""
@@ -35,28 +33,6 @@ class Wish(StrEnum):
     LOAD = "load"
     REMOVE = "remove"
     SHOW = "show"
-
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Describe the command's options."""
-    parser.description = (
-        "Put the ruleset in force without a daemon (at boot, before the network is up), remove it, "
-        "or show it. With 'fail: closed' nothing new leaves until the daemon takes over. Exit "
-        f"status {LOADED_WITH_DEFAULTS} of load: in force with default settings, for the rule "
-        "files are bad."
-    )
-    parser.add_argument("wish", choices=[wish.value for wish in Wish], metavar="load|remove|show")
-    parser.add_argument(
-        "--rules",
-        action="extend",
-        nargs="+",
-        type=Path,
-        metavar="PATH",
-        help=f"rule files, for their settings (default: {DEFAULT_RULES})",
-    )
-    parser.add_argument(
-        "--queue", type=int, default=DEFAULT_QUEUE_NUM, metavar="N", help="NFQUEUE number"
-    )
 
 
 def ruleset(

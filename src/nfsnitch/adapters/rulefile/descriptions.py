@@ -9,6 +9,7 @@ from __future__ import annotations
 TOP_LEVEL = {
     "version": "The version of the rule language. There is only 1.",
     "timeouts": "How long things may take.",
+    "limits": "How much may be kept in memory.",
     "groups": "Names for what rules name often; a group may contain other groups.",
     "rules": "The rules in order. The first one that matches decides; all fields of a rule must "
     "match.",
@@ -19,7 +20,19 @@ SETTINGS = {
     "it is.",
     "unanswered": "What becomes of a connection that was asked about and that nobody answered in "
     "time.",
+    "fail": "What becomes of a packet that nobody evaluates, since no daemon runs or its queue is "
+    "full: closed drops it, open lets it leave.",
+    "loopback": "Whether traffic that stays on this machine is judged.",
+    "queue_length": "How many packets may wait in the kernel: from 16 to 1048576.",
+    "reject_mark": "The packet mark of what is to be refused, between two chains of ours.",
+    "queue_bit": "The bit of the packet mark of what is to be judged, between two chains of ours.",
+    "label": "The conntrack label of flows that pass in the kernel: from 0 to 127.",
     "ask": "How long a connection is held for an answer: from 100ms to 1h.",
+    "hang": "How long a daemon may be stuck before it ends itself: from 3s to 1h.",
+    "held_flows": "How many flows may wait for an answer.",
+    "packets_of_held_flow": "How many packets of one such flow wait with it.",
+    "decided_flows": "How many last decisions are remembered.",
+    "trusted_flows": "How many flows pass in the kernel at once.",
 }
 HEAD = {
     "name": "What the rule is called. Unique over all files: records name the rule that decided.",

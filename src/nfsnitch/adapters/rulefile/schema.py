@@ -17,12 +17,19 @@ from typing import Any
 from nfsnitch.adapters.rulefile import descriptions, values
 from nfsnitch.adapters.rulefile.fields import RULE_FIELDS, RuleField
 from nfsnitch.adapters.rulefile.rules import HEAD, MAX_NAME_CHARACTERS, MAX_NOTE_CHARACTERS
-from nfsnitch.adapters.rulefile.settings import SETTINGS, TIMEOUTS, Setting
+from nfsnitch.adapters.rulefile.setting_values import (
+    parse_fail_mode,
+    parse_hang_timeout_ns,
+    parse_loopback,
+)
+from nfsnitch.adapters.rulefile.settings import GROUPS as SETTING_GROUPS
+from nfsnitch.adapters.rulefile.settings import SETTINGS, Setting
 from nfsnitch.adapters.rulefile.values import GroupKind
 from nfsnitch.core.conditions import OwnerKind
 from nfsnitch.core.decision import Action
 from nfsnitch.core.flow import PROTOCOL_NAMES, Family
 from nfsnitch.core.rule import Ruleset
+from nfsnitch.core.settings import FailMode, Loopback
 
 Schema = dict[str, Any]
 
@@ -59,6 +66,9 @@ _VALUES: Mapping[Callable[..., Any], Schema] = {
     values.parse_action: _words(Action),
     values.parse_answer: _words(action for action in Action if action is not Action.ASK),
     values.parse_duration_ns: {"type": "string", "pattern": "^[1-9][0-9]{0,8}(ms|s|m|h)$"},
+    parse_hang_timeout_ns: {"type": "string", "pattern": "^[1-9][0-9]{0,8}(ms|s|m|h)$"},
+    parse_fail_mode: _words(FailMode),
+    parse_loopback: _words(Loopback),
     values.parse_path: _or_group({"type": "string", "pattern": "^/"}),
     values.parse_uid: _or_group(_number(values.MAX_UID), _WRITTEN_NUMBER),
     values.parse_gid: _or_group(_number(values.MAX_UID), _WRITTEN_NUMBER),
@@ -92,11 +102,7 @@ def rule_file_schema() -> Schema:
 def _top_level() -> Schema:
     shapes: Schema = {
         "version": {"enum": [VERSION, str(VERSION)], "default": VERSION},
-        "timeouts": {
-            "type": "object",
-            "properties": {name: _setting(setting) for name, setting in TIMEOUTS.items()},
-            "additionalProperties": False,
-        },
+        **{name: _settings_group(group.settings) for name, group in SETTING_GROUPS.items()},
         "groups": {
             "type": "object",
             "propertyNames": {"pattern": _GROUP_NAME},
@@ -107,6 +113,14 @@ def _top_level() -> Schema:
     return {
         name: {"description": descriptions.TOP_LEVEL[name], **shape}
         for name, shape in shapes.items()
+    }
+
+
+def _settings_group(settings: Mapping[str, Setting]) -> Schema:
+    return {
+        "type": "object",
+        "properties": {name: _setting(setting) for name, setting in settings.items()},
+        "additionalProperties": False,
     }
 
 
