@@ -23,7 +23,7 @@ from nfsnitch.adapters.bpf.layout import (
     OwnerFlag,
 )
 from nfsnitch.core.case import Case
-from nfsnitch.core.events import FlowArrived, Instant
+from nfsnitch.core.events import FlowArrived, FlowReviewed, Instant, LiveFlow
 from nfsnitch.core.flow import NO_PORTS, Family, Flow, Icmp, Protocol, packed_address
 from nfsnitch.core.owner import Ancestor, Attribution, Executable, Finding, Owner, Process
 from nfsnitch.core.unknown import Unknown
@@ -107,6 +107,42 @@ def arrival(
 def case(of_flow: Flow | None = None, owner: Owner | None = None) -> Case:
     """Return what rules are asked about; it would leave by eth0, when the test began."""
     return Case(of_flow or flow(), owner or process(), "eth0", instant())
+
+
+def live_flow(
+    *,
+    of_flow: Flow | None = None,
+    owner: Owner | None = None,
+    sock_cookie: int | Unknown = 1,
+    rivals: tuple[Owner, ...] = (),
+    labelled: bool = False,
+    is_cut: bool = False,
+) -> LiveFlow:
+    """Return a flow that is under way, of a socket that is open."""
+    found = Finding(owner or process(), Attribution.SOCK_DIAG, sock_cookie, rivals)
+    return LiveFlow(of_flow or flow(), found, "eth0", labelled, is_cut, b"entry")
+
+
+def reviewed(
+    of_flow: Flow | None = None,
+    *,
+    seconds: float = 0,
+    owner: Owner | None = None,
+    sock_cookie: int | Unknown = 1,
+    rivals: tuple[Owner, ...] = (),
+    labelled: bool = False,
+    is_cut: bool = False,
+) -> FlowReviewed:
+    """Return the event of a look at a flow that is under way."""
+    live = live_flow(
+        of_flow=of_flow,
+        owner=owner,
+        sock_cookie=sock_cookie,
+        rivals=rivals,
+        labelled=labelled,
+        is_cut=is_cut,
+    )
+    return FlowReviewed(instant(seconds), live)
 
 
 def pids(found: Finding) -> tuple[int, ...]:

@@ -19,8 +19,11 @@ from typing import NamedTuple, Protocol
 from nfsnitch.core.commands import (
     Command,
     Count,
+    CutDone,
+    CutFlow,
     DistrustFlow,
     GiveVerdict,
+    JudgeFlow,
     TrustFlow,
     WakeAt,
     WriteRecord,
@@ -31,9 +34,12 @@ from nfsnitch.core.engine import Engine
 from nfsnitch.core.events import (
     Event,
     FlowArrived,
+    FlowReviewed,
     Instant,
+    LiveFlow,
     MalformedArrived,
     PacketFailed,
+    RulesetChanged,
     SocketClosed,
     Stopping,
     TimePassed,
@@ -42,6 +48,7 @@ from nfsnitch.core.flow import Flow
 from nfsnitch.core.owner import CWD_NOT_LOOKED_UP, Finding, Owner, Process
 from nfsnitch.core.packet import Malformed, parse
 from nfsnitch.core.record import Record
+from nfsnitch.core.rule import Ruleset
 from nfsnitch.core.script import needs_cwd
 from nfsnitch.core.unknown import Unknown
 
@@ -78,6 +85,9 @@ class Ports(NamedTuple):
     trust: Callable[[Flow], bool]
     """Let a flow's further packets pass in the kernel; False if that could not be had."""
     distrust: Callable[[Flow], bool]
+    judge: Callable[[bytes], bool]
+    """Take every label of ours off an entry of the kernel's; False if that could not be had."""
+    cut: Callable[[CutFlow], CutDone]
     wake_at: Callable[[int, Callable[[], None]], None]
     """Call back at this time (ns of the monotonic clock) or later."""
     now: Callable[[], Instant]
@@ -113,6 +123,16 @@ class Worker:
     def socket_closed(self, sock_cookie: int) -> None:
         """Take note of a closed socket."""
         self._carry_out(self._engine.receive(SocketClosed(self._ports.now(), sock_cookie)))
+
+    def rules_changed(self, ruleset: Ruleset, generation: int) -> None:
+        """Decide by *ruleset* from here on, what is held included."""
+        self._carry_out(
+            self._engine.receive(RulesetChanged(self._ports.now(), ruleset, generation))
+        )
+
+    def flow_reviewed(self, live: LiveFlow) -> None:
+        """Do with a flow under way what the rules say of it."""
+        self._carry_out(self._engine.receive(FlowReviewed(self._ports.now(), live)))
 
     def stop(self) -> None:
         """Give everything that is held its verdict; from here on nothing is held."""
@@ -156,8 +176,17 @@ class Worker:
                 self._must(self._ports.trust(command.flow))
             elif isinstance(command, DistrustFlow):
                 self._must(self._ports.distrust(command.flow))
+            elif isinstance(command, JudgeFlow):
+                self._must(self._ports.judge(command.entry))
+            elif isinstance(command, CutFlow):
+                self._cut(command)
             else:
                 self._wake(command)
+
+    def _cut(self, command: CutFlow) -> None:
+        done = self._ports.cut(command)
+        self._counters[Counter.CUT_ERRORS] += not done.refused
+        self._counters[Counter.SOCKETS_SPARED] += done.spared
 
     def _must(self, done: bool) -> None:  # noqa: FBT001  the answer of a port
         if not done:

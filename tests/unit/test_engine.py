@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builders import arrival, flow, instant, process
+from builders import arrival, flow, instant, process, reviewed
 from engine_play import ASK_S, NOBODY, RULES, counts, new_engine, records, verdicts
+from nfsnitch.core import engine as engine_module
 from nfsnitch.core.commands import (
     GiveVerdict,
     WakeAt,
@@ -208,7 +209,7 @@ def test_a_stop_releases_everything_held_and_holds_nothing_after() -> None:
 
 def test_a_changed_ruleset_decides_from_then_on() -> None:
     engine = new_engine()
-    engine.receive(RulesetChanged(instant(), Ruleset(default=Action.DENY)))
+    engine.receive(RulesetChanged(instant(), Ruleset(default=Action.DENY), 2))
 
     assert verdicts(engine.receive(arrival(1))) == {1: Verdict.DROP}
 
@@ -230,7 +231,9 @@ packet_events = st.tuples(
     st.booleans(),  # owner known
     st.sampled_from(["flow", "malformed", "failed"]),
 )
-steps = st.one_of(packet_events, st.floats(0, 15), st.sampled_from(["rules", "closed"]))
+steps = st.one_of(
+    packet_events, st.floats(0, 15), st.sampled_from(["ask", "rules", "closed", "reviewed"])
+)
 
 
 def _packet_event(
@@ -251,7 +254,7 @@ def test_every_packet_gets_exactly_one_verdict_whatever_happens(
 ) -> None:
     engine = new_engine()
     given_verdicts: Tally[int] = Tally()
-    seconds, packets = 0.0, 0
+    seconds, packets, generation = 0.0, 0, 1
 
     def play(event: Event) -> None:
         for command in engine.receive(event):
@@ -267,8 +270,12 @@ def test_every_packet_gets_exactly_one_verdict_whatever_happens(
             play(TimePassed(instant(seconds)))
         elif step == "closed":
             play(SocketClosed(instant(seconds), 1))
+        elif step == "reviewed":
+            play(reviewed(flow(dport=22, sport=1), seconds=seconds))
         else:
-            play(RulesetChanged(instant(seconds), Ruleset(default=Action.ASK)))
+            generation += 1
+            rules = Ruleset(default=Action.ASK) if step == "ask" else RULES
+            play(RulesetChanged(instant(seconds), rules, generation))
     play(Stopping(instant(seconds)))
 
     assert given_verdicts == dict.fromkeys(range(1, packets + 1), 1)

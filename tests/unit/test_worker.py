@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from builders import instant, process
+from builders import instant, live_flow, process
 from fakes import FakeQueue
+from nfsnitch.core.commands import CutDone, CutFlow
 from nfsnitch.core.conditions import ValueCondition, read_script
 from nfsnitch.core.counters import Counter
 from nfsnitch.core.decision import Action, Reason, Verdict
@@ -43,6 +44,9 @@ class Outside:
     timers: list[tuple[int, Callable[[], None]]] = field(default_factory=list)
     counters: collections.Counter[Counter] = field(default_factory=collections.Counter)
     distrusted: list[Flow] = field(default_factory=list)
+    judged: list[bytes] = field(default_factory=list)
+    cuts: list[CutFlow] = field(default_factory=list)
+    cut_done: CutDone = field(default_factory=lambda: CutDone(refused=True, spared=False))
     write_record: Callable[[Record], None] | None = None
     cwd_of: Callable[[Process], str | Unknown] = lambda _process: Unknown("not in this test")
 
@@ -50,6 +54,16 @@ class Outside:
         """Take note."""
         self.distrusted.append(flow)
         return True
+
+    def judge(self, entry: bytes) -> bool:
+        """Take note."""
+        self.judged.append(entry)
+        return True
+
+    def cut(self, command: CutFlow) -> CutDone:
+        """Take note."""
+        self.cuts.append(command)
+        return self.cut_done
 
     def worker(self, ruleset: Ruleset) -> Worker:
         """Return a worker wired to all this."""
@@ -60,6 +74,8 @@ class Outside:
             write_record=self.write_record or self.records.append,
             trust=self.trust,
             distrust=self.distrust,
+            judge=self.judge,
+            cut=self.cut,
             wake_at=lambda when, callback: self.timers.append((when, callback)),
             now=lambda: self.now,
             cwd_of=self.cwd_of,
@@ -286,3 +302,40 @@ def test_a_flow_whose_owner_is_unknown_is_counted() -> None:
 
     assert outside.counters[Counter.UNATTRIBUTED] == 1
     assert outside.queue.verdicts == {1: Verdict.DROP}
+
+
+DENY = Ruleset(default=Action.DENY)
+
+
+@pytest.mark.parametrize(
+    ("done", "counted"),
+    [
+        (CutDone(refused=True, spared=False), {}),
+        (CutDone(refused=True, spared=True), {Counter.SOCKETS_SPARED: 1}),
+        (CutDone(refused=False, spared=False), {Counter.CUT_ERRORS: 1}),
+    ],
+)
+def test_a_flow_that_the_new_rules_refuse_is_cut_recorded_and_counted(
+    done: CutDone, counted: dict[Counter, int]
+) -> None:
+    outside = Outside(cut_done=done)
+    worker = outside.worker(ALLOW)
+
+    worker.rules_changed(DENY, 2)
+    worker.flow_reviewed(live_flow())
+
+    assert [each.entry for each in outside.cuts] == [live_flow().entry]
+    assert [(each.decision.reason, each.generation) for each in outside.records] == [
+        (Reason.CUT, 2)
+    ]
+    expected = {Counter.FLOWS_CUT: 1} | counted
+    assert {name: number for name, number in outside.counters.items() if number} == expected
+
+
+def test_trust_that_nobody_else_would_withdraw_is_withdrawn() -> None:
+    outside = Outside()
+
+    outside.worker(ALLOW).flow_reviewed(live_flow(labelled=True))
+
+    assert outside.judged == [live_flow().entry]
+    assert outside.cuts == []

@@ -128,6 +128,42 @@ class Attributor:
             return self._by_proc(flow, entry)
         return _finding(user, Attribution.SOCK_DIAG)
 
+    def holder(self, flow: Flow) -> Finding | SocketEntry | None:
+        """Return who has the flow's socket now, for a look at a flow without a packet of it.
+
+        Several who may are named together, as in `find`; but nothing is taken note of, so that
+        packets are attributed as if nobody had looked. None: nobody has it any more. A socket that
+        is older than our eBPF programs is returned as it is: /proc tells whose it is.
+
+        Raises:
+            OSError: the kernel's socket tables could not be asked.
+
+        """
+        entry = self._open_entry(flow)
+        if entry is None and flow.proto == Protocol.TCP:
+            return None
+        users = [user for user in self._users_by_flow(flow) if not user.released_ns]
+        if entry is not None:
+            user = self._owners.socket_user(entry.cookie)
+            if user is None:
+                # One that is closed, with data still on its way, has nobody in /proc either.
+                return entry if entry.inode else None
+            users = [user, *(each for each in users if each.cookie != user.cookie)]
+        if not users:
+            cookies = (each for each in self._cookies_by_port(flow) if each is not None)
+            found = [self._owners.socket_user(cookie) for cookie in cookies]
+            users = [user for user in found if user is not None and not user.released_ns]
+        if not users:
+            return None
+        rivals = tuple(each.owner for each in users[1:])
+        by = Attribution.PORT_MAP if entry is None else Attribution.SOCK_DIAG
+        return _finding(users[0], by, rivals)
+
+    def _open_entry(self, flow: Flow) -> SocketEntry | None:
+        if flow.proto == Protocol.TCP:
+            return self._sock_diag.find_connected(flow)
+        return self._sock_diag.find(flow)
+
     def _by_closed_socket(self, flow: Flow) -> Finding:
         # It may have been closed since the first look: closing it writes its tuple first, and takes
         # it out of the kernel's tables after that.

@@ -1,7 +1,8 @@
-"""Gives and takes the label by which conntrack entries pass our ruleset without being queued.
+"""Gives and takes the labels by which conntrack entries pass our ruleset, or never do.
 
 Speaks ctnetlink (net/netfilter/nf_conntrack_netlink.c). Trust is given by setting the label on the
-flow's entry, and withdrawn by deleting the entry: the next packet then starts a new one.
+flow's entry. It is withdrawn with the socket by deleting the entry: the next packet then starts a
+new one. Where the flow goes on, the label alone is taken off, so that address translation stays.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ _NLMSG_ERROR = 2
 _NLA_F_NESTED = 0x8000
 
 # linux/netfilter/nfnetlink_conntrack.h
-_CTA_TUPLE_ORIG, _CTA_TUPLE_REPLY, _CTA_LABELS, _CTA_LABELS_MASK = 1, 2, 22, 23
-_CTA_TUPLE_IP, _CTA_TUPLE_PROTO = 1, 2
-_ADDRESSES = {Family.IPV4: (1, 2), Family.IPV6: (3, 4)}
+CTA_TUPLE_ORIG, CTA_TUPLE_REPLY, CTA_LABELS, _CTA_LABELS_MASK = 1, 2, 22, 23
+CTA_TUPLE_IP, CTA_TUPLE_PROTO = 1, 2
+ADDRESSES = {Family.IPV4: (1, 2), Family.IPV6: (3, 4)}
 """CTA_IP_V4_SRC, _DST; CTA_IP_V6_SRC, _DST."""
-_CTA_PROTO_NUM, _CTA_PROTO_SRC_PORT, _CTA_PROTO_DST_PORT = 1, 2, 3
-_ICMP_ATTRIBUTES = {Protocol.ICMP: (4, 5, 6), Protocol.ICMPV6: (7, 8, 9)}
+CTA_PROTO_NUM, CTA_PROTO_SRC_PORT, CTA_PROTO_DST_PORT = 1, 2, 3
+ICMP_ATTRIBUTES = {Protocol.ICMP: (4, 5, 6), Protocol.ICMPV6: (7, 8, 9)}
 """CTA_PROTO_ICMP_ID, _TYPE, _CODE; the same for ICMPv6."""
 
 _ICMP_ANSWERS = {
@@ -48,9 +49,11 @@ _LABEL_BYTES = 16
 class Conntrack:
     """A netlink socket to the conntrack of the network namespace in which it was made."""
 
-    def __init__(self, label: int) -> None:
-        """Use conntrack label *label*, 0-127."""
-        self._label = (1 << label).to_bytes(_LABEL_BYTES, "little")
+    def __init__(self, label: int, refused_label: int) -> None:
+        """Use these conntrack labels (0-127) for flows that are trusted, and that were cut."""
+        self._trusted = _label_bits(label)
+        self._refused = _label_bits(refused_label)
+        self._both = _label_bits(label, refused_label)
         self._netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER)
         self._netlink.connect((0, 0))
         self._netlink.settimeout(1)
@@ -62,25 +65,43 @@ class Conntrack:
 
     def trust(self, flow: Flow) -> bool:
         """Label the entry of *flow*; False if there is none, or the kernel would not."""
-        labels = _attribute(_CTA_LABELS, self._label) + _attribute(_CTA_LABELS_MASK, self._label)
-        return self._apply(_IPCTNL_MSG_CT_NEW, flow, labels)
+        return self._apply(_IPCTNL_MSG_CT_NEW, flow, self._labels(self._trusted))
 
     def distrust(self, flow: Flow) -> bool:
         """Delete the entry of *flow*; False if there was none, or the kernel would not."""
         return self._apply(_IPCTNL_MSG_CT_DELETE, flow, b"")
 
+    def judge(self, entry: bytes) -> bool:
+        """Take both labels off an entry (`ConntrackEntry.handle`); False if that failed."""
+        return self._change(_IPCTNL_MSG_CT_NEW, entry, self._labels(bytes(_LABEL_BYTES)))
+
+    def refuse(self, entry: bytes) -> bool:
+        """Label an entry as one that was cut; one that has no room for labels is deleted."""
+        labels = self._labels(self._refused)
+        return self._change(_IPCTNL_MSG_CT_NEW, entry, labels) or self.delete(entry)
+
+    def delete(self, entry: bytes) -> bool:
+        """Delete an entry; False if it was gone, or the kernel would not."""
+        return self._change(_IPCTNL_MSG_CT_DELETE, entry, b"")
+
+    def _labels(self, wanted: bytes) -> bytes:
+        return _attribute(CTA_LABELS, wanted) + _attribute(_CTA_LABELS_MASK, self._both)
+
+    def _change(self, message: int, entry: bytes, attributes: bytes) -> bool:
+        return self._answer(message, entry[0], entry[1:] + attributes)
+
     def _apply(self, message: int, flow: Flow, attributes: bytes) -> bool:
         # Where the destination was translated, the entry's own tuple has the address from before;
         # the tuple of its replies has the one that our chains, and so the flow, show.
         return any(
-            self._answer(message, flow, tuple_attribute + attributes)
+            self._answer(message, _FAMILIES[flow.family], tuple_attribute + attributes)
             for tuple_attribute in (
-                _tuple_attribute(_CTA_TUPLE_ORIG, flow),
-                _tuple_attribute(_CTA_TUPLE_REPLY, _reply(flow)),
+                _tuple_attribute(CTA_TUPLE_ORIG, flow),
+                _tuple_attribute(CTA_TUPLE_REPLY, _reply(flow)),
             )
         )
 
-    def _answer(self, message: int, flow: Flow, attributes: bytes) -> bool:
+    def _answer(self, message: int, family: int, attributes: bytes) -> bool:
         self._sequence = (self._sequence + 1) & 0xFFFFFFFF
         header = _HEADER.pack(
             _HEADER.size + len(attributes),
@@ -88,7 +109,7 @@ class Conntrack:
             _NLM_F_REQUEST | _NLM_F_ACK,
             self._sequence,
             0,
-            _FAMILIES[flow.family],
+            family,
             0,
             0,
         )
@@ -105,6 +126,10 @@ class Conntrack:
                 return int(error)
 
 
+def _label_bits(*labels: int) -> bytes:
+    return sum(1 << label for label in labels).to_bytes(_LABEL_BYTES, "little")
+
+
 def _reply(flow: Flow) -> Flow:
     icmp = flow.icmp
     if icmp is not None:
@@ -115,18 +140,18 @@ def _reply(flow: Flow) -> Flow:
 
 
 def _tuple_attribute(kind: int, flow: Flow) -> bytes:
-    source, destination = _ADDRESSES[flow.family]
+    source, destination = ADDRESSES[flow.family]
     addresses = _attribute(source, flow.saddr) + _attribute(destination, flow.daddr)
     return _nested(
         kind,
-        _nested(_CTA_TUPLE_IP, addresses) + _nested(_CTA_TUPLE_PROTO, _proto_attributes(flow)),
+        _nested(CTA_TUPLE_IP, addresses) + _nested(CTA_TUPLE_PROTO, _proto_attributes(flow)),
     )
 
 
 def _proto_attributes(flow: Flow) -> bytes:
-    number = _attribute(_CTA_PROTO_NUM, bytes((flow.proto,)))
+    number = _attribute(CTA_PROTO_NUM, bytes((flow.proto,)))
     if flow.icmp is not None and not isinstance(flow.icmp.identifier, Unknown):
-        of_id, of_type, of_code = _ICMP_ATTRIBUTES[Protocol(flow.proto)]
+        of_id, of_type, of_code = ICMP_ATTRIBUTES[Protocol(flow.proto)]
         return (
             number
             + _attribute(of_id, flow.icmp.identifier.to_bytes(2, "big"))
@@ -137,8 +162,8 @@ def _proto_attributes(flow: Flow) -> bytes:
         return number
     return (
         number
-        + _attribute(_CTA_PROTO_SRC_PORT, flow.sport.to_bytes(2, "big"))
-        + _attribute(_CTA_PROTO_DST_PORT, flow.dport.to_bytes(2, "big"))
+        + _attribute(CTA_PROTO_SRC_PORT, flow.sport.to_bytes(2, "big"))
+        + _attribute(CTA_PROTO_DST_PORT, flow.dport.to_bytes(2, "big"))
     )
 
 

@@ -19,6 +19,8 @@ _DEFAULT = Settings()
 REJECT_MARK = _DEFAULT.reject_mark
 QUEUE_BIT = _DEFAULT.queue_bit
 ACCEPTED_LABEL = _DEFAULT.label
+REFUSED_LABEL = 118
+"""Another one: of flows that were cut, whose packets are judged whatever conntrack says of them."""
 
 JUDGED, BYPASSED, CAUGHT = "judged", "bypassed", "caught"
 COUNTERS = (JUDGED, BYPASSED, CAUGHT)
@@ -57,6 +59,7 @@ class RulesetOptions:
     reject_mark: int = REJECT_MARK
     queue_bit: int = QUEUE_BIT
     accepted_label: int = ACCEPTED_LABEL
+    refused_label: int = REFUSED_LABEL
     fail: FailMode = FailMode.CLOSED
     loopback: Loopback = Loopback.SKIP
 
@@ -210,6 +213,7 @@ def _definitions(options: RulesetOptions) -> str:
         "keep_mask": f"{0xFFFFFFFF ^ options.queue_bit:#010x}",
         "reject_mark": f"{options.reject_mark:#010x}",
         "accepted_label": str(options.accepted_label),
+        "refused_label": str(options.refused_label),
     }
     return "\n".join(f"define {name} = {value}" for name, value in definitions.items())
 

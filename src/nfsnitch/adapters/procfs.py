@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -158,6 +158,24 @@ def holders(inode: int) -> list[int]:
     """Return the pids of all processes that hold the socket with this inode."""
     wanted = f"socket:[{inode}]"
     return [pid for pid in _pids() if _holds(pid, wanted)]
+
+
+def each_holder(inodes: Collection[int]) -> Iterator[tuple[int, int]]:
+    """Yield (inode, pid) of all who hold any of these sockets; (0, 0) after each process."""
+    wanted = {f"socket:[{inode}]": inode for inode in inodes}
+    for pid in _pids():
+        for inode in {found for found in map(wanted.get, _links(pid)) if found is not None}:
+            yield inode, pid
+        yield 0, 0
+
+
+def _links(pid: int) -> Iterator[str]:
+    """Yield what the descriptors of a process lead to."""
+    for tid in _names(f"{PROC}/{pid}/task"):
+        folder = f"{PROC}/{pid}/task/{tid}/fd"
+        for name in _names(folder):
+            with suppress(OSError):
+                yield os.readlink(f"{folder}/{name}")  # noqa: PTH115  see `_names`
 
 
 def _holds(pid: int, wanted: str) -> bool:

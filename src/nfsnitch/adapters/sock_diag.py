@@ -7,7 +7,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import closing
 from struct import Struct
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from nfsnitch.core.flow import Family, Flow, Protocol
 from nfsnitch.core.unknown import Unknown
@@ -21,16 +21,18 @@ _NLM_F_DUMP = 0x300
 
 _REQUEST = Struct("=IHHII BBBBI 2s2s16s16sI8s")
 """struct nlmsghdr, struct inet_diag_req_v2."""
-_REPLY_HEADER = Struct("=IHHII")
+REPLY_HEADER = Struct("=IHHII")
 _REPLY = Struct("=BBBB HH16s16sIQ IIIII")
 """struct inet_diag_msg."""
 _ALL_STATES = 0xFFFFFFFF
-_NO_COOKIE = b"\xff" * 8
+NO_COOKIE = b"\xff" * 8
 _RECEIVE_BYTES = 8192
 _DUMP_BYTES = 65_536
 """More than the kernel puts into one message of a dump (32 KiB)."""
 _NUMBERED_PROTOCOLS = (6, 17, 33, 132, 136, 255)
 """TCP, UDP, DCCP, SCTP, UDP-Lite; 255 stands for raw sockets (net/ipv4/raw_diag.c)."""
+_TIME_WAIT = 6
+"""TCP_TIME_WAIT (net/tcp_states.h)."""
 
 ANSWERED_PROTOCOLS = frozenset({Protocol.TCP, Protocol.UDP, Protocol.UDPLITE})
 _FAMILIES = {Family.IPV4: socket.AF_INET, Family.IPV6: socket.AF_INET6}
@@ -69,12 +71,37 @@ class SockDiag:
             OSError: the kernel did not answer, or not with a socket.
 
         """
+        fields = self._fields(flow)
+        return None if fields is None else _entry(fields)
+
+    def find_connected(self, flow: Flow) -> SocketEntry | None:
+        """Return as `find` does, but no socket that is not connected to where *flow* goes.
+
+        So no listener, no UDP socket that sends to many, and nothing that only waits for the last
+        packets of a connection to be gone.
+
+        Raises:
+            OSError: the kernel did not answer, or not with a socket.
+
+        """
+        fields = self._fields(flow)
+        if fields is None or fields[1] == _TIME_WAIT or fields[5] != _port_be(flow):
+            return None
+        # An IPv4 flow of an IPv6 socket has its address in the last four of sixteen bytes.
+        remote = fields[7] if fields[0] == socket.AF_INET6 else fields[7][:4]
+        return _entry(fields) if remote[-len(flow.daddr) :] == flow.daddr else None
+
+    def _fields(self, flow: Flow) -> tuple[Any, ...] | None:
+        """Return the fields of struct inet_diag_msg."""
         if flow.proto not in ANSWERED_PROTOCOLS:
             return None
         if isinstance(flow.sport, Unknown) or isinstance(flow.dport, Unknown):
             return None
         self._sequence = (self._sequence + 1) & 0xFFFFFFFF
-        self._netlink.send(self._request(flow, flow.sport, flow.dport))
+        # udp_dump_one takes the two ends the other way round, as an incoming packet has them.
+        swapped = flow.proto != Protocol.TCP
+        header = _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, self._sequence
+        self._netlink.send(request(*header, flow, swapped=swapped))
         return self._reply()
 
     def give_cookies(self) -> int:
@@ -90,41 +117,55 @@ class SockDiag:
         pairs = itertools.product(_FAMILIES.values(), _NUMBERED_PROTOCOLS)
         return sum(_listed(family, proto) for family, proto in pairs)
 
-    def _request(self, flow: Flow, sport: int, dport: int) -> bytes:
-        local = sport.to_bytes(2, "big"), flow.saddr
-        remote = dport.to_bytes(2, "big"), flow.daddr
-        if flow.proto != Protocol.TCP:
-            # udp_dump_one takes the two the other way round, as an incoming packet has them.
-            local, remote = remote, local
-        return _REQUEST.pack(
-            _REQUEST.size,
-            _SOCK_DIAG_BY_FAMILY,
-            _NLM_F_REQUEST,
-            self._sequence,
-            0,
-            _FAMILIES[flow.family],
-            flow.proto,
-            0,
-            0,
-            _ALL_STATES,
-            local[0],
-            remote[0],
-            local[1],
-            remote[1],
-            0,
-            _NO_COOKIE,
-        )
-
-    def _reply(self) -> SocketEntry | None:
+    def _reply(self) -> tuple[Any, ...] | None:
         while True:
             raw = self._netlink.recv(_RECEIVE_BYTES)
-            _, kind, _, sequence, _ = _REPLY_HEADER.unpack_from(raw)
+            _, kind, _, sequence, _ = REPLY_HEADER.unpack_from(raw)
             if sequence == self._sequence:  # else: what an earlier call gave up waiting for
                 break
         if kind == _NLMSG_ERROR:
             return None
-        fields = _REPLY.unpack_from(raw, _REPLY_HEADER.size)
-        return SocketEntry(cookie=fields[9], inode=fields[14], uid=fields[13])
+        return _REPLY.unpack_from(raw, REPLY_HEADER.size)
+
+
+def request(
+    kind: int, flags: int, sequence: int, flow: Flow, cookie: bytes = NO_COOKIE, *, swapped: bool
+) -> bytes:
+    """Return a message of *kind* about the socket that sends *flow*, or receives it if *swapped*.
+
+    Protocols without ports have none there.
+    """
+    sport, dport = (0 if isinstance(port, Unknown) else port for port in (flow.sport, flow.dport))
+    local = sport.to_bytes(2, "big"), flow.saddr
+    remote = dport.to_bytes(2, "big"), flow.daddr
+    if swapped:
+        local, remote = remote, local
+    return _REQUEST.pack(
+        _REQUEST.size,
+        kind,
+        flags,
+        sequence,
+        0,
+        _FAMILIES[flow.family],
+        flow.proto,
+        0,
+        0,
+        _ALL_STATES,
+        local[0],
+        remote[0],
+        local[1],
+        remote[1],
+        0,
+        cookie,
+    )
+
+
+def _entry(fields: tuple[Any, ...]) -> SocketEntry:
+    return SocketEntry(cookie=fields[9], inode=fields[14], uid=fields[13])
+
+
+def _port_be(flow: Flow) -> int | Unknown:
+    return flow.dport if isinstance(flow.dport, Unknown) else socket.htons(flow.dport)
 
 
 def _listed(family: int, proto: int) -> int:
@@ -143,14 +184,14 @@ def _listed(family: int, proto: int) -> int:
 
 def _list_request(family: int, proto: int) -> bytes:
     header = (_REQUEST.size, _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST | _NLM_F_DUMP, 1, 0)
-    everything = (0, 0, _ALL_STATES, b"", b"", b"", b"", 0, _NO_COOKIE)
+    everything = (0, 0, _ALL_STATES, b"", b"", b"", b"", 0, NO_COOKIE)
     return _REQUEST.pack(*header, family, proto, *everything)
 
 
 def _message_kinds(raw: bytes) -> Iterator[int]:
     """Yield the types of the netlink messages in *raw*, which are aligned to 4 bytes."""
     at = 0
-    while at + _REPLY_HEADER.size <= len(raw):
-        length, kind, *_ = _REPLY_HEADER.unpack_from(raw, at)
+    while at + REPLY_HEADER.size <= len(raw):
+        length, kind, *_ = REPLY_HEADER.unpack_from(raw, at)
         yield kind
-        at += max((length + 3) & ~3, _REPLY_HEADER.size)
+        at += max((length + 3) & ~3, REPLY_HEADER.size)

@@ -8,6 +8,7 @@ from nfsnitch.core.counters import Counter
 from nfsnitch.core.decision import Verdict
 from nfsnitch.core.flow import Flow
 from nfsnitch.core.record import Record
+from nfsnitch.core.unknown import Unknown
 
 
 class GiveVerdict(NamedTuple):
@@ -35,6 +36,31 @@ class DistrustFlow(NamedTuple):
     flow: Flow
 
 
+class CutDone(NamedTuple):
+    """What became of a flow that was to be cut."""
+
+    refused: bool
+    """Its further packets meet the rules."""
+    spared: bool
+    """Its socket should have been destroyed, and this kernel cannot do that."""
+
+
+class JudgeFlow(NamedTuple):
+    """Let a flow be like one that was never trusted nor cut: its next packet is judged."""
+
+    entry: bytes
+    """From `events.LiveFlow`."""
+
+
+class CutFlow(NamedTuple):
+    """End a flow that is under way: it is refused from here on."""
+
+    entry: bytes
+    """From `events.LiveFlow`."""
+    flow: Flow
+    sock_cookie: int | Unknown
+
+
 class WakeAt(NamedTuple):
     """Send `events.TimePassed` at this moment; replaces the moment asked for before."""
 
@@ -48,4 +74,6 @@ class Count(NamedTuple):
     amount: int = 1
 
 
-Command = GiveVerdict | WriteRecord | TrustFlow | DistrustFlow | WakeAt | Count
+Command = (
+    GiveVerdict | WriteRecord | TrustFlow | DistrustFlow | JudgeFlow | CutFlow | WakeAt | Count
+)

@@ -53,6 +53,8 @@ class Reason(StrEnum):
     """The packet could not be read."""
     ERROR = "error"
     """The daemon failed on this packet; it fails closed."""
+    CUT = "cut"
+    """It was under way already when the rules came to refuse it."""
 
 
 @dataclass(frozen=True, slots=True)

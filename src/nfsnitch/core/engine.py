@@ -16,6 +16,10 @@ A flow that was accepted is judged again with each packet that is queued, until 
 sent so many that it seems to go on: then the kernel is told to let it pass (`TrustFlow`), and to
 stop doing so when the socket is closed (`core.memory` says why).
 
+When the rules change, what is held is decided anew, what was decided is forgotten, and each flow
+under way is reviewed (`FlowReviewed`): where the new rules refuse it, it is cut; where they do not
+plainly allow it, trust in it ends, so that its next packet is judged.
+
 What may be held is bounded in flows, in packets of one flow and in packets of all flows together,
 so that those which wait leave room in the kernel's queue for the others. A flow over a bound gets
 the `unanswered` action at once, a further packet of a held flow is dropped; both are counted.
@@ -31,8 +35,10 @@ from nfsnitch.core.case import Case
 from nfsnitch.core.commands import (
     Command,
     Count,
+    CutFlow,
     DistrustFlow,
     GiveVerdict,
+    JudgeFlow,
     TrustFlow,
     WakeAt,
     WriteRecord,
@@ -42,7 +48,9 @@ from nfsnitch.core.decision import STRICTNESS, VERDICTS, Action, Decision, Reaso
 from nfsnitch.core.events import (
     Event,
     FlowArrived,
+    FlowReviewed,
     Instant,
+    LiveFlow,
     MalformedArrived,
     PacketFailed,
     RulesetChanged,
@@ -80,6 +88,10 @@ class _Held:
 _HeldKey = tuple[Flow, int | Unknown]
 
 
+def _decision(ruling: Ruling) -> Decision:
+    return Decision(VERDICTS[ruling.action], ruling.action, ruling.reason, ruling.rule)
+
+
 def _held_key(arrival: FlowArrived) -> _HeldKey:
     return arrival.flow, arrival.found.sock_cookie
 
@@ -90,6 +102,7 @@ class Engine:
     def __init__(self, ruleset: Ruleset, netns: int) -> None:
         """Start with *ruleset*, for packets seen in network namespace *netns* (inode number)."""
         self._ruleset = ruleset
+        self._generation = 1
         self._netns = netns
         self._held: dict[_HeldKey, _Held] = {}
         """In the order of arrival."""
@@ -106,6 +119,7 @@ class Engine:
             SocketClosed: self._socket_closed,
             TimePassed: self._time_passed,
             RulesetChanged: self._ruleset_changed,
+            FlowReviewed: self._flow_reviewed,
             Stopping: self._stopping,
         }
 
@@ -134,20 +148,25 @@ class Engine:
         if held is not None:
             return self._join(held, arrival)
         owner = arrival.found.owner
-        ruling = self._ruling(arrival)
+        ruling = self._ruling(arrival.flow, arrival.found)
         counts: list[Command] = []
         if isinstance(owner, Unknown):
             counts.append(Count(Counter.UNATTRIBUTED))
         if ruling.action is Action.ASK:
             return counts + self._hold(arrival, ruling)
-        decision = Decision(VERDICTS[ruling.action], ruling.action, ruling.reason, ruling.rule)
+        decision = _decision(ruling)
         return self._decided(decision, arrival, (arrival.packet_id,), arrival.now) + counts
 
-    def _ruling(self, arrival: FlowArrived) -> Ruling:
+    def _ruling_on_arrival(self, arrival: FlowArrived, now: Instant) -> Ruling:
+        return self._ruling(arrival.flow, arrival.found, arrival.iface, now)
+
+    def _ruling(
+        self, flow: Flow, found: Finding, iface: str | Unknown, now: Instant
+    ) -> Ruling:
         """Return what the rules say; of several who may have sent it, what they say strictest."""
-        case = Case(arrival.flow, arrival.found.owner, arrival.iface, arrival.now)
+        case = Case(flow, found.owner, iface, now)
         ruling = self._ruleset.rule_on(case)
-        for rival in arrival.found.rivals:
+        for rival in found.rivals:
             other = self._ruleset.rule_on(case._replace(owner=rival))
             if STRICTNESS.index(other.action) > STRICTNESS.index(ruling.action):
                 ruling = other
@@ -197,9 +216,58 @@ class Engine:
 
     def _ruleset_changed(self, event: RulesetChanged) -> list[Command]:
         self._ruleset = event.ruleset
+        self._generation = event.generation
         self._surely = None
         self._memory.limits = event.ruleset.settings.limits
-        return self._watch_clock(event.now) if self._memory.trusts_any else []
+        self._memory.forget_decisions()
+        commands = self._watch_clock(event.now) if self._memory.trusts_any else []
+        for key, held in list(self._held.items()):
+            held.ruling = self._ruling_on_arrival(held.arrival, event.now)
+            if held.ruling.action is not Action.ASK:
+                del self._held[key]
+                decision = _decision(held.ruling)
+                commands += self._decided(decision, held.arrival, held.packet_ids, event.now)
+        return commands
+
+    def _flow_reviewed(self, event: FlowReviewed) -> list[Command]:
+        live = event.live
+        flow, found = live.flow, live.found
+        judge: list[Command] = []
+        if live.labelled or live.is_cut:
+            judge.append(JudgeFlow(live.entry))
+        if found is None:
+            return judge
+        ruling = self._ruling(flow, found, live.iface, event.now)
+        if ruling.action is Action.ALLOW:
+            # A label that was given before we were started nobody would take with the socket.
+            trusted = live.labelled and self._memory.trusted(flow, found.sock_cookie)
+            return [] if trusted else judge
+        self._memory.distrust(flow, found.sock_cookie)
+        if ruling.action is Action.ASK:
+            return judge
+        return [] if live.is_cut else self._cut(live, found, ruling, event.now)
+
+    def _cut(self, live: LiveFlow, found: Finding, ruling: Ruling, now: Instant) -> list[Command]:
+        # Whatever the rule says of new ones, nobody is told here by a packet: the socket is.
+        decision = Decision(Verdict.DROP, ruling.action, Reason.CUT, ruling.rule)
+        record = Record(
+            now.wall_ns,
+            decision,
+            0,
+            0,
+            live.flow,
+            found.owner,
+            found.attribution,
+            self._netns,
+            live.iface,
+            found.rivals,
+            self._generation,
+        )
+        return [
+            CutFlow(live.entry, live.flow, found.sock_cookie),
+            WriteRecord(record),
+            Count(Counter.FLOWS_CUT),
+        ]
 
     def _refused(
         self, event: MalformedArrived | PacketFailed, reason: Reason, counter: Counter
@@ -216,6 +284,7 @@ class Engine:
             Attribution.NONE,
             self._netns,
             event.iface,
+            generation=self._generation,
         )
         return [
             GiveVerdict(event.packet_id, Verdict.DROP),
@@ -297,6 +366,7 @@ class Engine:
             self._netns,
             arrival.iface,
             arrival.found.rivals,
+            self._generation,
         )
         commands.append(WriteRecord(record))
         return commands

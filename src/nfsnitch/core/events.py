@@ -71,10 +71,38 @@ class TimePassed:
 
 @dataclass(frozen=True, slots=True)
 class RulesetChanged:
-    """Another ruleset is in force from here on; flows held already keep their deadline."""
+    """The rules say something else from here on: others are in force, or their time has come.
+
+    Flows that are held are decided anew; those that go on being held keep their deadline.
+    """
 
     now: Instant
     ruleset: Ruleset
+    generation: int
+    """One more than before with each reload; the same where only time has passed."""
+
+
+class LiveFlow(NamedTuple):
+    """A flow that is under way, as the kernel's tables have it."""
+
+    flow: Flow
+    found: Finding | None
+    """Who has the socket; None if nobody has it any more."""
+    iface: str | Unknown
+    """The interface through which its packets leave."""
+    labelled: bool
+    """Its packets pass in the kernel, by the label that `commands.TrustFlow` gives."""
+    is_cut: bool
+    """It was cut before, and its packets are refused one by one."""
+    entry: bytes
+    """What the kernel's table of flows calls it; for commands."""
+
+
+class FlowReviewed(NamedTuple):
+    """A flow is under way that was let pass before the rules came to say what they say now."""
+
+    now: Instant
+    live: LiveFlow
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,5 +119,6 @@ Event = (
     | SocketClosed
     | TimePassed
     | RulesetChanged
+    | FlowReviewed
     | Stopping
 )

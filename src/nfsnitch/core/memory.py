@@ -3,7 +3,8 @@
 A flow is known by its tuple, and a tuple does not belong to one program for ever: a port that one
 socket gives back is another's a moment later, while conntrack still knows the flow for minutes. So
 trust belongs to a flow *of a socket*. It begins when the same socket has sent `TRUST_AFTER` packets
-(who sends but a few is judged each time), and it ends when the socket is closed.
+(who sends but a few is judged each time), and it ends when the socket is closed, or when the rules
+change and do not allow the flow any longer.
 """
 
 from __future__ import annotations
@@ -94,6 +95,26 @@ class FlowMemory:
         self._trusted.clear()
         self._trusted_flows = 0
         return flows
+    def forget_decisions(self) -> None:
+        """Forget what was decided, by rules that are in force no longer.
+
+        Which flows the kernel lets pass stays known until each has been reviewed: that has to be
+        undone when the socket is closed, whatever the rules say.
+        """
+        self._decided.clear()
+
+    def trusted(self, flow: Flow, sock_cookie: int | Unknown) -> bool:
+        """Whether the kernel lets the packets of this flow of this socket pass."""
+        return not isinstance(sock_cookie, Unknown) and flow in self._trusted.get(sock_cookie, {})
+
+    def distrust(self, flow: Flow, sock_cookie: int | Unknown) -> None:
+        """Forget that a flow of a socket is trusted."""
+        if isinstance(sock_cookie, Unknown) or flow not in self._trusted.get(sock_cookie, {}):
+            return
+        del self._trusted[sock_cookie][flow]
+        self._trusted_flows -= 1
+        if not self._trusted[sock_cookie]:
+            del self._trusted[sock_cookie]
 
     def closed(self, sock_cookie: int) -> list[Flow]:
         """Forget a closed socket; returns the flows of it that were trusted."""

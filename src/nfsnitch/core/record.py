@@ -41,7 +41,7 @@ class Record(NamedTuple):
     held_ns: int
     """How long the first packet waited for its verdict."""
     packets: int
-    """How many queued packets got this verdict."""
+    """How many queued packets got this verdict; 0 of a flow that was cut."""
     flow: Flow | Unknown
     owner: Owner
     attribution: Attribution
@@ -50,6 +50,8 @@ class Record(NamedTuple):
     iface: str | Unknown
     rivals: tuple[Owner, ...] = ()
     """Others who may have sent it instead; the decision is one that holds for them, too."""
+    generation: int = 1
+    """Of the rules that decided: 1 at the start, one more with each reload."""
 
     def as_json(self) -> Json:
         """Return the record as JSON data; what is not known is ``{"unknown": reason}``."""
@@ -60,6 +62,7 @@ class Record(NamedTuple):
             "action": decision.action.value,
             "rule": decision.rule,
             "reason": decision.reason.value,
+            "generation": self.generation,
             "attribution": self.attribution.value,
             "held_ms": round(self.held_ns / 1e6, 3),
             "packets": self.packets,

@@ -1,0 +1,166 @@
+"""Lists the flows that conntrack knows, a few at a time (net/netfilter/nf_conntrack_netlink.c)."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import closing
+from struct import Struct
+from typing import NamedTuple
+
+from nfsnitch.adapters.conntrack import (
+    ADDRESSES,
+    CTA_LABELS,
+    CTA_PROTO_NUM,
+    CTA_PROTO_SRC_PORT,
+    CTA_TUPLE_IP,
+    CTA_TUPLE_ORIG,
+    CTA_TUPLE_PROTO,
+    CTA_TUPLE_REPLY,
+    ICMP_ATTRIBUTES,
+)
+from nfsnitch.core.flow import NO_PORTS, Family, Flow, Icmp, Protocol
+
+_NETLINK_NETFILTER = 12
+_GET = 1 << 8 | 1
+"""NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_GET."""
+_NLM_F_REQUEST, _NLM_F_DUMP = 0x1, 0x300
+_NLMSG_ERROR, _NLMSG_DONE = 2, 3
+_TYPE_MASK = 0x3FFF
+"""Without NLA_F_NESTED and NLA_F_NET_BYTEORDER."""
+_CTA_ZONE = 18
+_RECEIVE_BYTES = 32_768
+_PATIENCE_S = 1.0
+
+_HEADER = Struct("=IHHII BBH")
+"""struct nlmsghdr, struct nfgenmsg."""
+_NLMSGHDR = Struct("=IHHII")
+_ATTRIBUTE = Struct("=HH")
+_ERROR = Struct("=i")
+_FAMILIES: dict[int, Family] = {socket.AF_INET: Family.IPV4, socket.AF_INET6: Family.IPV6}
+_WITH_PORTS = frozenset({Protocol.TCP, Protocol.UDP, Protocol.UDPLITE, Protocol.SCTP})
+"""Those of which `core.packet` reads them."""
+
+Attributes = dict[int, memoryview]
+"""Netlink attributes by type; of several of a type the last one."""
+
+
+class ConntrackEntry(NamedTuple):
+    """One flow that conntrack knows."""
+
+    flow: Flow
+    """Its original direction as our chains see it: before source, after destination translation."""
+    labels: int
+    """Bit n is label n."""
+    handle: bytes
+    """What tells `Conntrack` which entry is meant: the address family, and attributes."""
+
+
+def conntrack_entries() -> Iterator[ConntrackEntry]:
+    """Yield the entries of the present network namespace; between two, others may run.
+
+    What is not a whole entry of a protocol over IP is left out.
+
+    Raises:
+        OSError: the kernel did not answer, or refused.
+
+    """
+    with closing(socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER)) as netlink:
+        netlink.connect((0, 0))
+        netlink.settimeout(_PATIENCE_S)
+        flags = _NLM_F_REQUEST | _NLM_F_DUMP
+        netlink.send(_HEADER.pack(_HEADER.size, _GET, flags, 1, 0, socket.AF_UNSPEC, 0, 0))
+        for message in _messages(netlink):
+            entry = parsed(message)
+            if entry is not None:
+                yield entry
+
+
+def parsed(message: memoryview) -> ConntrackEntry | None:
+    """Return the entry in the payload of a message (struct nfgenmsg and attributes), if it is one.
+
+    Never raises, whatever the bytes are.
+    """
+    if len(message) < 4 or (family := _FAMILIES.get(message[0])) is None:  # noqa: PLR2004
+        return None
+    entry = attributes(message[4:])
+    try:
+        original, reply = entry[CTA_TUPLE_ORIG], entry[CTA_TUPLE_REPLY]
+        flow = _flow(family, attributes(original), attributes(reply))
+    except (LookupError, ValueError):
+        return None
+    labels = int.from_bytes(entry.get(CTA_LABELS, b""), "little")
+    handle = bytes((message[0],)) + _repacked(CTA_TUPLE_ORIG | 0x8000, original)
+    if _CTA_ZONE in entry:
+        handle += _repacked(_CTA_ZONE, entry[_CTA_ZONE])
+    return ConntrackEntry(flow, labels, handle)
+
+
+def attributes(content: memoryview) -> Attributes:
+    """Return the netlink attributes in *content*, up to the first that is not whole."""
+    found: Attributes = {}
+    at, end = 0, len(content)
+    while at + _ATTRIBUTE.size <= end:
+        length, kind = _ATTRIBUTE.unpack_from(content, at)
+        if length < _ATTRIBUTE.size or at + length > end:
+            break
+        found[kind & _TYPE_MASK] = content[at + _ATTRIBUTE.size : at + length]
+        at += (length + 3) & ~3
+    return found
+
+
+def _messages(netlink: socket.socket) -> Iterator[memoryview]:
+    """Yield the payloads of a dump's messages."""
+    while True:
+        raw = memoryview(netlink.recv(_RECEIVE_BYTES))
+        while len(raw) >= _NLMSGHDR.size:
+            length, kind, _, _, _ = _NLMSGHDR.unpack_from(raw)
+            payload = raw[_NLMSGHDR.size : length]
+            if kind in {_NLMSG_DONE, _NLMSG_ERROR}:
+                _check(payload)
+                return
+            yield payload
+            raw = raw[(length + 3) & ~3 :]
+
+
+def _check(payload: memoryview) -> None:
+    (error,) = _ERROR.unpack_from(payload)
+    if error:
+        raise OSError(-error, f"conntrack cannot be listed: {os.strerror(-error)}")
+
+
+def _flow(family: Family, original: Attributes, reply: Attributes) -> Flow:
+    source, destination = ADDRESSES[family]
+    here = attributes(original[CTA_TUPLE_IP])
+    there = attributes(reply[CTA_TUPLE_IP])
+    own, answer = attributes(original[CTA_TUPLE_PROTO]), attributes(reply[CTA_TUPLE_PROTO])
+    proto = own[CTA_PROTO_NUM][0]
+    # Whom the replies come from is whom we send to, whatever address the program had named.
+    saddr, daddr = bytes(here[source]), bytes(there[source])
+    size = 4 if family is Family.IPV4 else 16
+    if (len(saddr), len(daddr), len(here[destination])) != (size, size, size):
+        raise ValueError("an address of another family")
+    if proto in _WITH_PORTS:
+        sport, dport = _port(own[CTA_PROTO_SRC_PORT]), _port(answer[CTA_PROTO_SRC_PORT])
+        return Flow(family, proto, saddr, daddr, sport, dport)
+    icmp = _icmp(proto, own)
+    return Flow(family, proto, saddr, daddr, NO_PORTS, NO_PORTS, icmp)
+
+
+def _icmp(proto: int, own: Attributes) -> Icmp | None:
+    if proto not in ICMP_ATTRIBUTES:
+        return None
+    of_id, of_type, of_code = ICMP_ATTRIBUTES[Protocol(proto)]
+    return Icmp(own[of_type][0], own[of_code][0], _port(own[of_id]))
+
+
+def _port(content: memoryview) -> int:
+    if len(content) != 2:  # noqa: PLR2004
+        raise ValueError("no port")
+    return int.from_bytes(content, "big")
+
+
+def _repacked(kind: int, content: memoryview) -> bytes:
+    padding = -len(content) % 4
+    return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(content), kind) + bytes(content) + bytes(padding)
