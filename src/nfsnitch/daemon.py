@@ -29,31 +29,36 @@ from nfsnitch.adapters.clock import Clock
 from nfsnitch.adapters.conntrack import Conntrack
 from nfsnitch.adapters.control import ControlServer, Handlers
 from nfsnitch.adapters.control_socket import ControlSocket, ControlSocketError
+from nfsnitch.adapters.cutting import Cutting
 from nfsnitch.adapters.enforcement import Enforcement, EnforcementError
 from nfsnitch.adapters.instance import AlreadyRunningError, InstanceLock
 from nfsnitch.adapters.interfaces import Interfaces
 from nfsnitch.adapters.ledger import Ledger
+from nfsnitch.adapters.live_flows import LiveFlows
 from nfsnitch.adapters.losses import Losses
 from nfsnitch.adapters.nfqueue import PacketQueue, QueuedPacket, QueueError
-from nfsnitch.adapters.nft import Queueing
+from nfsnitch.adapters.nft import REFUSED_LABEL, Queueing
 from nfsnitch.adapters.rate_limit import RateLimit
 from nfsnitch.adapters.record_file import RecordFile
 from nfsnitch.adapters.sd_notify import notify
+from nfsnitch.adapters.sock_destroy import SockDestroy
 from nfsnitch.adapters.sock_diag import SockDiag
 from nfsnitch.adapters.watchdog import Watchdog
 from nfsnitch.adapters.working_directory import WorkingDirectories
 from nfsnitch.core.clock import ClockWatch
 from nfsnitch.core.counters import Counter
 from nfsnitch.core.engine import Engine
+from nfsnitch.core.events import LiveFlow
 from nfsnitch.core.record import Record
 from nfsnitch.lean import return_free_memory
 from nfsnitch.options import RunOptions
 from nfsnitch.protocol import Status, socket_path
+from nfsnitch.reload import Reloaded, Reloader, RulesRefusedError, load_first, load_whole
 from nfsnitch.resources import bpf_object
+from nfsnitch.review import FlowReview
 from nfsnitch.status import Parts, status
+from nfsnitch.triggers import ReloadTriggers
 from nfsnitch.worker import Ports, Worker
-
-_log = logging.getLogger(__name__)
 
 _TICK_S = 1.0
 _TRIM_S = 60.0
@@ -61,6 +66,8 @@ _RECORDS_DELAY_S = 0.02
 _LOOK_AGAIN_S = 0.002
 _SWEEP_STEPS, _SWEEP_AGAIN_S = 200, 0.02
 _PROC_LOOKUPS_PER_S, _PROC_LOOKUPS_AT_ONCE = 20, 40
+
+_log = logging.getLogger(__name__)
 
 _START_PROBLEMS = (
     AlreadyRunningError,
@@ -70,7 +77,7 @@ _START_PROBLEMS = (
     OSError,
     privileges.PrivilegesError,
     QueueError,
-    rulefile.RuleFileError,
+    RulesRefusedError,
 )
 
 
@@ -112,14 +119,14 @@ class Daemon:
         if lacking:
             raise PermissionError(f"it lacks {privileges.named(lacking)}; start it with these")
         self._counters: collections.Counter[Counter] = collections.Counter()
-        ruleset = rulefile.load(options.rules, rulefile.system_names(), _warn)
+        loaded = load_first(options.rules)
         namespace = netns.inode()
         lock = InstanceLock(namespace)
         stack.callback(lock.release)
         self._loop = stack.enter_context(closing(asyncio.new_event_loop()))
         self._failure: BaseException | None = None
         self._loop.set_exception_handler(self._failed)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._loop.stop)
         self._proc_limit = RateLimit(_PROC_LOOKUPS_PER_S, _PROC_LOOKUPS_AT_ONCE)
         self._programs = stack.enter_context(attached(bpf_object(), options.cgroup, options.attach))
@@ -130,16 +137,17 @@ class Daemon:
             stack.callback(self._records.close)
         self._interfaces = Interfaces()
         ledger = stack.enter_context(closing(Ledger(namespace)))
-        queue = PacketQueue(options.queue_num, ruleset.settings, ledger.note_evaluated)
+        settings = loaded.ruleset.settings
+        queue = PacketQueue(options.queue_num, settings, ledger.note_evaluated)
         self._queue = stack.enter_context(closing(queue))
         self._clock = Clock()
-        self._engine = Engine(ruleset, namespace)
-        self._worker = self._wired(stack)
-        enforcement = Enforcement(options.queue_num, ruleset.settings)
+        self._engine = Engine(loaded.ruleset, namespace)
+        self._worker, look = self._wired(stack)
+        enforcement = Enforcement(options.queue_num, settings)
         self._enforcement = stack.enter_context(closing(enforcement))
         self._losses = Losses(self._enforcement, self._queue, ledger)
         self._clock_watch = ClockWatch(self._clock.now())
-        self._watchdog = Watchdog(ruleset.settings.hang_timeout_ns)
+        self._watchdog = Watchdog(settings.hang_timeout_ns)
         stack.callback(self._watchdog.stop)
         self._parts = Parts(
             options,
@@ -151,17 +159,34 @@ class Daemon:
             self._programs,
             self._counters,
         )
+        review = FlowReview(look, self._worker.flow_reviewed, self._counters)
+        self._reloader = Reloader(
+            lambda: load_whole(options.rules),
+            loaded,
+            self._put_in_force,
+            review.run,
+            self._counters,
+        )
+        self._triggers = ReloadTriggers(self._loop, self._reloader, options.rules, self._fail)
+        stack.callback(self._triggers.close)
         self._control = self._control_server(options, namespace, stack)
         self._sweep: Iterator[None] = iter(())
         self._sweep_planned = False
         self._records_planned = False
         self._look_planned = False
 
-    def _wired(self, stack: ExitStack) -> Worker:
-        conntrack = stack.enter_context(closing(Conntrack(self._engine.ruleset.settings.label)))
+    def _wired(
+        self, stack: ExitStack
+    ) -> tuple[Worker, Callable[[], Iterator[LiveFlow | None]]]:
+        """Return the worker, and what lists the flows under way."""
+        label = self._engine.ruleset.settings.label
+        conntrack = stack.enter_context(closing(Conntrack(label, REFUSED_LABEL)))
         sock_diag = stack.enter_context(closing(SockDiag()))
         if self._owners.needs_cookies:
             sock_diag.give_cookies()
+        sock_destroy = stack.enter_context(closing(SockDestroy(sock_diag)))
+        if sock_destroy.problem is not None:
+            _log.warning("refused connections are cut without a reset: %s", sock_destroy.problem)
         attributor = Attributor(
             self._owners,
             sock_diag,
@@ -177,11 +202,15 @@ class Daemon:
             write_record=self._record,
             trust=conntrack.trust,
             distrust=conntrack.distrust,
+            judge=conntrack.judge,
+            cut=Cutting(conntrack, sock_destroy).cut,
             wake_at=self._call_at,
             now=self._clock.now,
             cwd_of=WorkingDirectories().of,
         )
-        return Worker(self._engine, ports, self._counters)
+        worker = Worker(self._engine, ports, self._counters)
+        live = LiveFlows(attributor, self._interfaces.name_of, label, REFUSED_LABEL)
+        return worker, live.look
 
     def _control_server(
         self, options: RunOptions, namespace: int, stack: ExitStack
@@ -236,8 +265,22 @@ class Daemon:
         if self._failure is not None:
             raise self._failure
 
+    async def reload(self) -> Reloaded:
+        """Read the rules again, put them in force, and cut what they refuse.
+
+        Several who ask at once share one reload. A bad file changes nothing: see `Reloaded`.
+        """
+        return await self._reloader.reload()
+
+    def _put_in_force(self, ruleset: Ruleset, generation: int) -> None:
+        # Of what is set up once, nothing follows from the ruleset. What will (loopback, labels,
+        # what becomes of packets without a worker) is to be installed anew here, before the rules.
+        self._worker.rules_changed(ruleset, generation)
+        self._plan_records()
+
     def stop(self) -> None:
         """Decide what is held or still queued, and remove the ruleset."""
+        self._triggers.close()
         self._worker.stop()
         # What is queued when a chain goes away, the kernel drops; so before that, and for what
         # came in between, after it.
@@ -312,6 +355,7 @@ class Daemon:
         if not self._sweep_planned:
             self._sweep_on()
         self._interfaces.forget()
+        self._triggers.tick()
         self._loop.call_later(_TICK_S, self._tick)
 
     def _look_at_clock(self) -> None:
@@ -340,8 +384,12 @@ class Daemon:
         self._loop.call_at(when_ns / 1e9 + 0.001, callback)
 
     def _failed(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        self._failure = context.get("exception") or RuntimeError(context["message"])
-        loop.stop()
+        del loop
+        self._fail(context.get("exception") or RuntimeError(context["message"]))
+
+    def _fail(self, problem: BaseException) -> None:
+        self._failure = problem
+        self._loop.stop()
 
 
 def _warn(warning: rulefile.RuleWarning) -> None:

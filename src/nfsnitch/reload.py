@@ -1,0 +1,253 @@
+"""Rules that change while they are in force.
+
+Whoever asks for a reload, the same happens: the files are read by a thread of its own, as one set
+that nobody changed meanwhile; what is right comes in force in one step, between two packets; then
+the flows under way are reviewed. What is wrong is told, and the rules in force stay.
+
+    asked ──► read in a thread ──┬─ wrong ─► told; nothing has changed
+      ▲                          └─ right ─► in force ─► flows reviewed ─► answered
+      └── asked again meanwhile: once more after it, for all who asked
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import logging
+import sys
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+from nfsnitch.adapters import rulefile
+from nfsnitch.adapters.rules_watch import FilesState, state_of
+from nfsnitch.adapters.sd_notify import notify
+from nfsnitch.core.counters import Counter
+from nfsnitch.core.rule import Ruleset
+
+T = TypeVar("T")
+
+_READINGS = 5
+_BETWEEN_READINGS_S = 0.05
+_SWITCH_S = 0.0005
+"""How long the thread that reads may keep the interpreter to itself while a packet waits."""
+
+_log = logging.getLogger(__name__)
+
+
+class Reloaded(NamedTuple):
+    """What became of a reload."""
+
+    generation: int
+    """Of the rules in force now."""
+    rules: int
+    """How many they are."""
+    cut_flows: int
+    """Flows under way that were cut."""
+    problem: str | None
+    """What was wrong, a line for each thing; then the rules are those from before."""
+
+
+class Loaded(NamedTuple):
+    """What was read, and from which state of the files."""
+
+    ruleset: Ruleset
+    state: FilesState
+
+
+class NotLoaded(NamedTuple):
+    """What could not be read, and why."""
+
+    problem: str
+    """A line for each thing that is wrong."""
+    state: FilesState
+
+
+class RulesRefusedError(Exception):
+    """Something is wrong with the rules, and there are no others."""
+
+
+def load_first(paths: Sequence[Path]) -> Loaded:
+    """Read all rule files as `load_whole` does, where there is nothing to fall back on.
+
+    Raises:
+        RulesRefusedError: something is wrong with them.
+
+    """
+    loaded = load_whole(paths)
+    if isinstance(loaded, NotLoaded):
+        raise RulesRefusedError(loaded.problem)
+    return loaded
+
+
+def load_whole(paths: Sequence[Path]) -> Loaded | NotLoaded:
+    """Read all rule files as one set: none of them changed between the first and the last byte."""
+    state = state_of(paths)
+    for _ in range(_READINGS):
+        found = _load(paths)
+        before, state = state, state_of(paths)
+        if before == state:
+            return NotLoaded(found, state) if isinstance(found, str) else Loaded(found, state)
+        time.sleep(_BETWEEN_READINGS_S)
+        state = state_of(paths)
+    problem = (
+        f"the rule files changed each of {_READINGS} times that they were read; write a new file"
+        " and rename it into place"
+    )
+    return NotLoaded(problem, state)
+
+
+def _load(paths: Sequence[Path]) -> Ruleset | str:
+    """Return the rules, or what is wrong."""
+    try:
+        return rulefile.load(paths, rulefile.system_names())
+    except rulefile.RuleFileError as error:
+        return str(error)
+    except Exception as error:  # noqa: BLE001  whatever it is, rules are in force that may stay
+        _log.exception("the rule files could not be read")
+        return f"the rule files could not be read: {type(error).__name__}; see the log"
+
+
+class InForce(NamedTuple):
+    """The rules in force."""
+
+    ruleset: Ruleset
+    generation: int
+
+
+class Reloader:
+    """Puts rules in force one generation after the other; belongs to one event loop."""
+
+    def __init__(
+        self,
+        load: Callable[[], Loaded | NotLoaded],
+        loaded: Loaded,
+        put_in_force: Callable[[Ruleset, int], None],
+        review: Callable[[], Awaitable[int]],
+        counters: collections.Counter[Counter],
+    ) -> None:
+        """Begin with what was *loaded*, which is in force already as generation 1.
+
+        *put_in_force* gets each further generation; *review* then looks at the flows under way and
+        returns how many were cut.
+        """
+        self._load = load
+        self._put_in_force = put_in_force
+        self._review = review
+        self._counters = counters
+        self._one_at_a_time = asyncio.Lock()
+        self._waiting: asyncio.Future[Reloaded] | None = None
+        """The reload that has been asked for and has not begun."""
+        self.in_force = InForce(loaded.ruleset, 1)
+        self.read_state = loaded.state
+        """Of the files when they were read last, whether or not they were right."""
+        self._planned_ns = 0
+        self._change_ns: int | None = None
+        self._plan(time.time_ns())
+
+    async def reload(self) -> Reloaded:
+        """Read the files and put them in force; all who ask before that begins share one answer."""
+        if self._waiting is None:
+            self._waiting = asyncio.ensure_future(self._reload_next())
+        return await asyncio.shield(self._waiting)
+
+    def is_due(self, wall_ns: int) -> bool:
+        """Whether at this time (ns since 1970) the rules may say something else than they did.
+
+        So it is when a schedule or an expiry comes, and when somebody has set the clock back.
+        """
+        return self._change_ns is not None and (
+            wall_ns >= self._change_ns or wall_ns < self._planned_ns
+        )
+
+    async def apply_again(self) -> int:
+        """Review held flows and those under way by the same rules, whose time has come."""
+        async with self._one_at_a_time:
+            self._plan(time.time_ns())
+            self._put_in_force(*self.in_force)
+            return await self._review()
+
+    async def _reload_next(self) -> Reloaded:
+        async with self._one_at_a_time:
+            self._waiting = None
+            # So that a manager that told us to reload (Type=notify-reload) knows which READY=1 is
+            # the answer, sd_notify(3).
+            notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+            done = await self._reloaded()
+            notify(f"READY=1\nSTATUS={_status(done)}")
+            return done
+
+    async def _reloaded(self) -> Reloaded:
+        with _packets_first():
+            loaded = await _in_thread(self._load)
+        self.read_state = loaded.state
+        if isinstance(loaded, NotLoaded):
+            return self._refused(loaded.problem)
+        self.in_force = InForce(loaded.ruleset, self.in_force.generation + 1)
+        self._plan(time.time_ns())
+        self._put_in_force(*self.in_force)
+        self._counters[Counter.RELOADS] += 1
+        cut_flows = await self._review()
+        done = Reloaded(self.in_force.generation, len(loaded.ruleset.rules), cut_flows, None)
+        _log.info("%s", _status(done))
+        return done
+
+    def _refused(self, problem: str) -> Reloaded:
+        self._counters[Counter.RELOADS_REFUSED] += 1
+        ruleset, generation = self.in_force
+        _log.error("reload refused; generation %d stays in force:", generation)
+        for line in problem.split("\n"):
+            _log.error("  %s", line)
+        return Reloaded(generation, len(ruleset.rules), 0, problem)
+
+    def _plan(self, wall_ns: int) -> None:
+        next_change_ns = getattr(self.in_force.ruleset, "next_change_ns", None)
+        self._planned_ns = wall_ns
+        self._change_ns = None if next_change_ns is None else next_change_ns(wall_ns)
+
+
+def _status(done: Reloaded) -> str:
+    if done.problem is not None:
+        first = done.problem.split("\n", 1)[0]
+        return f"reload refused, generation {done.generation} stays in force: {first}"
+    return f"generation {done.generation} in force: {done.rules} rules, {done.cut_flows} flows cut"
+
+
+async def _in_thread(work: Callable[[], T]) -> T:
+    """Return what *work* returns, done in a thread that a stop does not wait for."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def finish(result: T | None, problem: BaseException | None) -> None:
+        if future.cancelled():
+            return
+        if problem is not None:
+            future.set_exception(problem)
+        else:
+            future.set_result(result)  # type: ignore[arg-type]
+
+    def run() -> None:
+        result, problem = None, None
+        try:
+            result = work()
+        except BaseException as error:  # noqa: BLE001  it belongs to whoever waits
+            problem = error
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(finish, result, problem)
+
+    threading.Thread(target=run, name="load-rules", daemon=True).start()
+    return await future
+
+
+@contextmanager
+def _packets_first() -> Iterator[None]:
+    """Let no other thread make a packet wait for long."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(_SWITCH_S)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(usual)

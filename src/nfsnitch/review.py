@@ -1,0 +1,55 @@
+"""The review of flows under way, once the rules have come to say something else."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import logging
+import time
+from collections.abc import Callable, Iterator
+
+from nfsnitch.core.counters import Counter
+from nfsnitch.core.events import LiveFlow
+
+_STEP_S = 0.002
+"""A packet that comes meanwhile waits so long at most."""
+_ATTEMPTS = 3
+
+_log = logging.getLogger(__name__)
+
+
+class FlowReview:
+    """Looks at every flow under way, in steps between which packets are decided."""
+
+    def __init__(
+        self,
+        look: Callable[[], Iterator[LiveFlow | None]],
+        reviewed: Callable[[LiveFlow], None],
+        counters: collections.Counter[Counter],
+    ) -> None:
+        """Hand each flow that *look* yields to *reviewed*."""
+        self._look = look
+        self._reviewed = reviewed
+        self._counters = counters
+
+    async def run(self) -> int:
+        """Review all; return how many flows were cut."""
+        cut_before = self._counters[Counter.FLOWS_CUT]
+        for _ in range(_ATTEMPTS):
+            try:
+                await self._in_steps()
+                break
+            except OSError as problem:
+                # Each flow that was seen has been dealt with; another look does the rest.
+                self._counters[Counter.REVIEW_ERRORS] += 1
+                _log.error("flows under way could not all be reviewed: %s", problem)
+        return self._counters[Counter.FLOWS_CUT] - cut_before
+
+    async def _in_steps(self) -> None:
+        until = time.monotonic() + _STEP_S
+        for live in self._look():
+            if live is not None:
+                self._reviewed(live)
+            if time.monotonic() >= until:
+                await asyncio.sleep(0)  # the loop looks at the queue
+                until = time.monotonic() + _STEP_S

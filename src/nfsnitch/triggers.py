@@ -1,0 +1,103 @@
+"""What makes the daemon read its rules again: SIGHUP, changed files, and time."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import Any
+
+from nfsnitch.adapters.rules_watch import RulesWatch, state_of
+from nfsnitch.reload import Reloader
+
+_QUIET_S = 0.1
+"""Files are read when nothing has happened to them for so long,"""
+_PATIENCE_S = 1.0
+"""but at the latest so long after the first thing that happened."""
+
+_log = logging.getLogger(__name__)
+
+
+class ReloadTriggers:
+    """Calls a reloader when there is reason to; belongs to one event loop."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        reloader: Reloader,
+        paths: Sequence[Path],
+        failed: Callable[[BaseException], None],
+    ) -> None:
+        """Watch SIGHUP and *paths* until `close`; *failed* hears of what nobody has foreseen."""
+        self._loop = loop
+        self._reloader = reloader
+        self._paths = paths
+        self._failed = failed
+        self._tasks: set[asyncio.Task[object]] = set()
+        self._due: asyncio.TimerHandle | None = None
+        self._first_change_s = 0.0
+        loop.add_signal_handler(signal.SIGHUP, self.reload)
+        self._watch = self._watched()
+
+    def close(self) -> None:
+        """Stop watching, and give up what is under way; the loop must have stopped."""
+        self._loop.remove_signal_handler(signal.SIGHUP)
+        if self._due is not None:
+            self._due.cancel()
+        if self._watch is not None:
+            self._loop.remove_reader(self._watch)
+            self._watch.close()
+            self._watch = None
+        if self._tasks:
+            for task in self._tasks:
+                task.cancel()
+            self._loop.run_until_complete(asyncio.wait(self._tasks))
+
+    def reload(self) -> None:
+        """Have the rules read again, soon."""
+        self._do(self._reloader.reload())
+
+    def tick(self) -> None:
+        """See whether the rules say something else by now; to be called each second."""
+        if self._reloader.is_due(time.time_ns()):
+            self._do(self._reloader.apply_again())
+
+    def _watched(self) -> RulesWatch | None:
+        try:
+            watch = RulesWatch(self._paths, self._changed)
+        except OSError as problem:
+            _log.warning("changed rule files go unnoticed until SIGHUP: %s", problem)
+            return None
+        self._loop.add_reader(watch, watch.read)
+        # Between the first reading and the beginning of the watch something may have happened.
+        self._changed()
+        return watch
+
+    def _changed(self) -> None:
+        now_s = self._loop.time()
+        if self._due is None:
+            self._first_change_s = now_s
+        else:
+            self._due.cancel()
+        when_s = min(now_s + _QUIET_S, self._first_change_s + _PATIENCE_S)
+        self._due = self._loop.call_at(when_s, self._settled)
+
+    def _settled(self) -> None:
+        self._due = None
+        if self._watch is not None:
+            self._watch.watch_again()
+        if state_of(self._paths) != self._reloader.read_state:
+            self.reload()
+
+    def _do(self, work: Coroutine[Any, Any, object]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[object]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (problem := task.exception()) is not None:
+            self._failed(problem)
