@@ -141,6 +141,7 @@ class Reloader:
         self._one_at_a_time = asyncio.Lock()
         self._waiting: asyncio.Future[Reloaded] | None = None
         """The reload that has been asked for and has not begun."""
+        self._reading = False
         self.in_force = InForce(loaded.ruleset, 1)
         self.read_state = loaded.state
         """Of the files when they were read last, whether or not they were right."""
@@ -153,6 +154,11 @@ class Reloader:
         if self._waiting is None:
             self._waiting = asyncio.ensure_future(self._reload_next())
         return await asyncio.shield(self._waiting)
+
+    @property
+    def will_read(self) -> bool:
+        """Whether a reload is under way, or waits, that has not read all files yet."""
+        return self._reading or self._waiting is not None
 
     def is_due(self, wall_ns: int) -> bool:
         """Whether at this time (ns since 1970) the rules may say something else than they did.
@@ -181,8 +187,12 @@ class Reloader:
             return done
 
     async def _reloaded(self) -> Reloaded:
-        with _packets_first():
-            loaded = await _in_thread(self._load)
+        self._reading = True
+        try:
+            with _packets_first():
+                loaded = await _in_thread(self._load)
+        finally:
+            self._reading = False
         self.read_state = loaded.state
         if isinstance(loaded, NotLoaded):
             return self._refused(loaded.problem)

@@ -89,7 +89,9 @@ class ReloadTriggers:
         self._due = None
         if self._watch is not None:
             self._watch.watch_again()
-        if state_of(self._paths) != self._reloader.read_state:
+        if self._reloader.will_read:
+            self._changed()  # perhaps that reading has seen it all
+        elif state_of(self._paths) != self._reloader.read_state:
             self.reload()
 
     def _do(self, work: Coroutine[Any, Any, object]) -> None:

@@ -159,6 +159,15 @@ class Attributor:
         by = Attribution.PORT_MAP if entry is None else Attribution.SOCK_DIAG
         return _finding(users[0], by, rivals)
 
+    def local_ports(self) -> dict[int, set[int]]:
+        """Return, by protocol, the local ports of sockets that are open; some protocols lack.
+
+        Raises:
+            OSError: the kernel's socket tables could not be asked.
+
+        """
+        return {proto: self._sock_diag.local_ports(proto) for proto in ANSWERED_PROTOCOLS}
+
     def _open_entry(self, flow: Flow) -> SocketEntry | None:
         if flow.proto == Protocol.TCP:
             return self._sock_diag.find_connected(flow)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from struct import Struct
 from typing import NamedTuple
@@ -39,6 +39,27 @@ _NLMSGHDR = Struct("=IHHII")
 _ATTRIBUTE = Struct("=HH")
 _ERROR = Struct("=i")
 _FAMILIES: dict[int, Family] = {socket.AF_INET: Family.IPV4, socket.AF_INET6: Family.IPV6}
+_SOME_LABEL = _ATTRIBUTE.pack(_ATTRIBUTE.size + 16, CTA_LABELS)
+"""The kernel leaves the labels out where there is none."""
+
+
+def _layout(family: Family, address_bytes: int) -> tuple[Struct, list[int]]:
+    """Return the layout of a message up to its source port, and what its headers must be."""
+    source, destination = ADDRESSES[family]
+    ip_bytes = 2 * (_ATTRIBUTE.size + address_bytes)
+    struct = Struct(f"=4xHHHHHH{address_bytes}xHH{address_bytes}x4xHHB3xHHH")
+    tuple_bytes = _ATTRIBUTE.size + ip_bytes + _ATTRIBUTE.size + 3 * 8
+    nested = 0x8000
+    headers = [tuple_bytes + _ATTRIBUTE.size, CTA_TUPLE_ORIG | nested]
+    headers += [ip_bytes + _ATTRIBUTE.size, CTA_TUPLE_IP | nested]
+    headers += [address_bytes + _ATTRIBUTE.size, source]
+    headers += [address_bytes + _ATTRIBUTE.size, destination]
+    headers += [_ATTRIBUTE.size + 1, CTA_PROTO_NUM]
+    return struct, headers
+
+
+_LAYOUTS = (_layout(Family.IPV4, 4), _layout(Family.IPV6, 16))
+_SPORT_HEADER = (_ATTRIBUTE.size + 2, CTA_PROTO_SRC_PORT)
 _WITH_PORTS = frozenset({Protocol.TCP, Protocol.UDP, Protocol.UDPLITE, Protocol.SCTP})
 """Those of which `core.packet` reads them."""
 
@@ -57,10 +78,13 @@ class ConntrackEntry(NamedTuple):
     """What tells `Conntrack` which entry is meant: the address family, and attributes."""
 
 
-def conntrack_entries() -> Iterator[ConntrackEntry]:
+def conntrack_entries(
+    is_wanted: Callable[[int, int], bool] = lambda _proto, _sport: True,
+) -> Iterator[ConntrackEntry | None]:
     """Yield the entries of the present network namespace; between two, others may run.
 
-    What is not a whole entry of a protocol over IP is left out.
+    In the place of one that is left out there is None: one that *is_wanted* (protocol, source port)
+    does not want and that has no label, or that is not a whole entry of a protocol over IP.
 
     Raises:
         OSError: the kernel did not answer, or refused.
@@ -72,9 +96,11 @@ def conntrack_entries() -> Iterator[ConntrackEntry]:
         flags = _NLM_F_REQUEST | _NLM_F_DUMP
         netlink.send(_HEADER.pack(_HEADER.size, _GET, flags, 1, 0, socket.AF_UNSPEC, 0, 0))
         for message in _messages(netlink):
-            entry = parsed(message)
-            if entry is not None:
-                yield entry
+            ends = _glance(message)
+            if ends is None or is_wanted(*ends) or _SOME_LABEL in bytes(message):
+                yield parsed(message)
+            else:
+                yield None
 
 
 def parsed(message: memoryview) -> ConntrackEntry | None:
@@ -95,6 +121,20 @@ def parsed(message: memoryview) -> ConntrackEntry | None:
     if _CTA_ZONE in entry:
         handle += _repacked(_CTA_ZONE, entry[_CTA_ZONE])
     return ConntrackEntry(flow, labels, handle)
+
+
+def _glance(message: memoryview) -> tuple[int, int] | None:
+    """Return protocol and source port of a message that is laid out as the kernel always does.
+
+    None: it is not, or of a protocol without ports. A busy table has tens of thousands of entries
+    of which nothing but this is asked.
+    """
+    for layout, expected in _LAYOUTS:
+        if len(message) >= layout.size:
+            *found, proto, length, kind, sport = layout.unpack_from(message)
+            if found == expected and (length, kind) == _SPORT_HEADER and proto in _WITH_PORTS:
+                return proto, socket.ntohs(sport)
+    return None
 
 
 def attributes(content: memoryview) -> Attributes:

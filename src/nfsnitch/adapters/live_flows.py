@@ -56,9 +56,15 @@ class LiveFlows:
 
         """
         old: list[_Old] = []
+        open_ports = self._attributor.local_ports()
+
+        def is_wanted(proto: int, sport: int) -> bool:
+            # Of most flows in a busy table nothing is left but the entry.
+            return proto not in open_ports or sport in open_ports[proto]
+
         with closing(Routes()) as routes:
-            for entry in conntrack_entries():
-                live = self._live(entry, routes)
+            for entry in conntrack_entries(is_wanted):
+                live = None if entry is None else self._live(entry, routes)
                 if isinstance(live, _Old):
                     # Of more than can be kept it stays unknown whose they are.
                     if len(old) < MAX_OLD_SOCKETS:

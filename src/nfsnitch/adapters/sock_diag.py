@@ -14,10 +14,8 @@ from nfsnitch.core.unknown import Unknown
 
 _NETLINK_SOCK_DIAG = 4
 _SOCK_DIAG_BY_FAMILY = 20
-_NLMSG_ERROR = 2
-_NLMSG_DONE = 3
-_NLM_F_REQUEST = 1
-_NLM_F_DUMP = 0x300
+_NLMSG_ERROR, _NLMSG_DONE = 2, 3
+_NLM_F_REQUEST, _NLM_F_DUMP = 1, 0x300
 
 _REQUEST = Struct("=IHHII BBBBI 2s2s16s16sI8s")
 """struct nlmsghdr, struct inet_diag_req_v2."""
@@ -26,13 +24,13 @@ _REPLY = Struct("=BBBB HH16s16sIQ IIIII")
 """struct inet_diag_msg."""
 _ALL_STATES = 0xFFFFFFFF
 NO_COOKIE = b"\xff" * 8
-_RECEIVE_BYTES = 8192
-_DUMP_BYTES = 65_536
+_RECEIVE_BYTES, _DUMP_BYTES = 8192, 65_536
 """More than the kernel puts into one message of a dump (32 KiB)."""
 _NUMBERED_PROTOCOLS = (6, 17, 33, 132, 136, 255)
 """TCP, UDP, DCCP, SCTP, UDP-Lite; 255 stands for raw sockets (net/ipv4/raw_diag.c)."""
 _TIME_WAIT = 6
 """TCP_TIME_WAIT (net/tcp_states.h)."""
+_OPEN_STATES = _ALL_STATES & ~(1 << _TIME_WAIT)
 
 ANSWERED_PROTOCOLS = frozenset({Protocol.TCP, Protocol.UDP, Protocol.UDPLITE})
 _FAMILIES = {Family.IPV4: socket.AF_INET, Family.IPV6: socket.AF_INET6}
@@ -90,6 +88,34 @@ class SockDiag:
         # An IPv4 flow of an IPv6 socket has its address in the last four of sixteen bytes.
         remote = fields[7] if fields[0] == socket.AF_INET6 else fields[7][:4]
         return _entry(fields) if remote[-len(flow.daddr) :] == flow.daddr else None
+
+    def local_ports(self, proto: int) -> set[int]:
+        """Return the local ports of all sockets of a protocol that is in `ANSWERED_PROTOCOLS`.
+
+        Raises:
+            OSError: the kernel did not answer.
+
+        """
+        return {
+            port for family in _FAMILIES.values() for port in self._ports_of_family(family, proto)
+        }
+
+    def _ports_of_family(self, family: int, proto: int) -> Iterator[int]:
+        self._sequence = (self._sequence + 1) & 0xFFFFFFFF
+        flags = _NLM_F_REQUEST | _NLM_F_DUMP
+        header = _REQUEST.size, _SOCK_DIAG_BY_FAMILY, flags, self._sequence, 0
+        any_socket = b"", b"", b"", b"", 0, NO_COOKIE
+        self._netlink.send(_REQUEST.pack(*header, family, proto, 0, 0, _OPEN_STATES, *any_socket))
+        while True:
+            raw = self._netlink.recv(_DUMP_BYTES)
+            at = 0
+            while at + REPLY_HEADER.size <= len(raw):
+                length, kind, _, sequence, _ = REPLY_HEADER.unpack_from(raw, at)
+                if sequence == self._sequence:
+                    if kind in {_NLMSG_DONE, _NLMSG_ERROR}:
+                        return
+                    yield socket.ntohs(_REPLY.unpack_from(raw, at + REPLY_HEADER.size)[4])
+                at += (length + 3) & ~3
 
     def _fields(self, flow: Flow) -> tuple[Any, ...] | None:
         """Return the fields of struct inet_diag_msg."""
