@@ -31,11 +31,11 @@ import socket, sys, time
 kind, host, port, connect = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4] == "connect"
 sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET,
                      socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM)
-sock.settimeout(0.02)
 if connect:
     sock.connect((host, port))
 else:
     sock.bind(("::" if ":" in host else "0.0.0.0", 0))
+sock.settimeout(0.02)
 print("port", sock.getsockname()[1], flush=True)
 sent = 0
 while True:
@@ -426,3 +426,47 @@ def test_a_flow_that_is_held_is_decided_at_once_by_the_new_rules(
     assert (record["verdict"], record["rule"], record["generation"]) == ("accept", "echo", 2)
     assert record["held_ms"] > 0
     assert moment(record) - asked < AT_MOST_S
+
+
+MANY = 10_000
+OPENER = """
+import resource, socket, sys
+count = int(sys.argv[2])
+resource.setrlimit(resource.RLIMIT_NOFILE, (count + 99, count + 99))
+socks = []
+for _ in range(count):
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.connect(("192.0.2.1", int(sys.argv[1])))
+    sock.send(b"x")
+    socks.append(sock)
+print("open", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_among_ten_thousand_flows_under_way_the_denied_one_is_cut_within_a_second(
+    world: World, services: Services, rules: WriteRules
+) -> None:
+    assert services.echo.pid
+    both = f"{{name: sink, action: allow, dport: {SINK_PORT}}}"
+    path = rules(deciding("allow", both))
+    with Firewall(world, [path]) as firewall:
+        reading, writing = os.pipe()
+        many = world.spawn(
+            ["python3", "-I", "-S", "-c", OPENER, str(SINK_PORT), str(MANY)], fds={0: reading}
+        )
+        said(many, "open", 60)
+        program = talker(world, "tcp", THERE, ECHO_PORT)
+        path.write_text(deciding("deny", both), encoding="utf-8")
+        asked = reload(firewall)
+        ended = said(program, "ended")
+        firewall.child.wait_for_line(
+            firewall.child.stderr, lambda line: "generation 2 in force" in line, 20
+        )
+        counters = counted(firewall.stop())
+    os.close(reading)
+    os.close(writing)
+
+    assert float(ended[1]) - asked < AT_MOST_S
+    assert counters[Counter.FLOWS_CUT] == 1
+    assert counters[Counter.PACKETS] >= MANY
