@@ -241,6 +241,10 @@ class FakeSockDiag:
             raise answer
         return answer
 
+    def find_connected(self, flow: Flow) -> SocketEntry | None:
+        """Return what the next look finds: the fake's sockets are all connected."""
+        return self.find(flow)
+
 
 @dataclass
 class FakeMachine:
