@@ -165,6 +165,7 @@ class Daemon:
             loaded,
             self._put_in_force,
             review.run,
+            system_clock,
             self._counters,
         )
         self._triggers = ReloadTriggers(self._loop, self._reloader, options.rules, self._fail)

@@ -26,6 +26,7 @@ from nfsnitch.adapters import rulefile
 from nfsnitch.adapters.rules_watch import FilesState, state_of
 from nfsnitch.adapters.sd_notify import notify
 from nfsnitch.core.counters import Counter
+from nfsnitch.core.events import Instant
 from nfsnitch.core.rule import Ruleset
 
 T = TypeVar("T")
@@ -127,6 +128,7 @@ class Reloader:
         loaded: Loaded,
         put_in_force: Callable[[Ruleset, int], None],
         review: Callable[[], Awaitable[int]],
+        now: Callable[[], Instant],
         counters: collections.Counter[Counter],
     ) -> None:
         """Begin with what was *loaded*, which is in force already as generation 1.
@@ -137,6 +139,7 @@ class Reloader:
         self._load = load
         self._put_in_force = put_in_force
         self._review = review
+        self._now = now
         self._counters = counters
         self._one_at_a_time = asyncio.Lock()
         self._waiting: asyncio.Future[Reloaded] | None = None
@@ -147,7 +150,7 @@ class Reloader:
         """Of the files when they were read last, whether or not they were right."""
         self._planned_ns = 0
         self._change_ns: int | None = None
-        self._plan(time.time_ns())
+        self._plan()
 
     async def reload(self) -> Reloaded:
         """Read the files and put them in force; all who ask before that begins share one answer."""
@@ -160,19 +163,19 @@ class Reloader:
         """Whether a reload is under way, or waits, that has not read all files yet."""
         return self._reading or self._waiting is not None
 
-    def is_due(self, wall_ns: int) -> bool:
-        """Whether at this time (ns since 1970) the rules may say something else than they did.
+    def is_due(self) -> bool:
+        """Whether by now the rules may say something else than they did.
 
         So it is when a schedule or an expiry comes, and when somebody has set the clock back.
         """
-        return self._change_ns is not None and (
-            wall_ns >= self._change_ns or wall_ns < self._planned_ns
-        )
+        if self._change_ns is None:
+            return False
+        return not self._planned_ns <= self._now().wall_ns < self._change_ns
 
     async def apply_again(self) -> int:
         """Review held flows and those under way by the same rules, whose time has come."""
         async with self._one_at_a_time:
-            self._plan(time.time_ns())
+            self._plan()
             self._put_in_force(*self.in_force)
             return await self._review()
 
@@ -197,7 +200,7 @@ class Reloader:
         if isinstance(loaded, NotLoaded):
             return self._refused(loaded.problem)
         self.in_force = InForce(loaded.ruleset, self.in_force.generation + 1)
-        self._plan(time.time_ns())
+        self._plan()
         self._put_in_force(*self.in_force)
         self._counters[Counter.RELOADS] += 1
         cut_flows = await self._review()
@@ -213,10 +216,11 @@ class Reloader:
             _log.error("  %s", line)
         return Reloaded(generation, len(ruleset.rules), 0, problem)
 
-    def _plan(self, wall_ns: int) -> None:
+    def _plan(self) -> None:
         next_change_ns = getattr(self.in_force.ruleset, "next_change_ns", None)
-        self._planned_ns = wall_ns
-        self._change_ns = None if next_change_ns is None else next_change_ns(wall_ns)
+        now = self._now()
+        self._planned_ns = now.wall_ns
+        self._change_ns = None if next_change_ns is None else next_change_ns(now)
 
 
 def _status(done: Reloaded) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-import time
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
@@ -62,7 +61,7 @@ class ReloadTriggers:
 
     def tick(self) -> None:
         """See whether the rules say something else by now; to be called each second."""
-        if self._reloader.is_due(time.time_ns()):
+        if self._reloader.is_due():
             self._do(self._reloader.apply_again())
 
     def _watched(self) -> RulesWatch | None:

@@ -19,6 +19,7 @@ from nfsnitch import reload as reload_module
 from nfsnitch.adapters import rulefile
 from nfsnitch.core.counters import Counter
 from nfsnitch.core.decision import Action
+from nfsnitch.core.events import Instant
 from nfsnitch.core.rule import Rule, Ruleset
 from nfsnitch.reload import (
     Loaded,
@@ -46,6 +47,7 @@ class Play:
     """What each reading finds: rules, or what is wrong. The last one stays."""
     in_force: list[tuple[Ruleset, int]] = field(default_factory=list)
     reviews: int = 0
+    now_ns: int = 1_000
     cut: int = 0
     readings: int = 0
     counters: collections.Counter[Counter] = field(default_factory=collections.Counter)
@@ -76,6 +78,7 @@ class Play:
             Loaded(self.first, ()),
             lambda ruleset, generation: self.in_force.append((ruleset, generation)),
             self.review,
+            lambda: Instant(0, self.now_ns),
             self.counters,
         )
 
@@ -196,37 +199,46 @@ class Scheduled(Ruleset):
 
     change_ns: int = 0
 
-    def next_change_ns(self, now_ns: int) -> int | None:
-        return self.change_ns if now_ns < self.change_ns else None
+    def next_change_ns(self, now: Instant) -> int | None:
+        return self.change_ns if now.wall_ns < self.change_ns else None
 
 
 FAR_NS = 2**62
 
 
-def test_rules_whose_time_comes_are_due_then_and_when_the_clock_was_set_back() -> None:
-    reloader = Play(first=Scheduled(change_ns=FAR_NS)).reloader()
+def due_at(play: Play, reloader: Reloader, *times_ns: int) -> list[bool]:
+    """Return at which of these times the rules may say something else."""
+    due = []
+    for play.now_ns in times_ns:
+        due.append(reloader.is_due())
+    return due
 
-    assert not reloader.is_due(FAR_NS - 1)
-    assert reloader.is_due(FAR_NS)
-    assert reloader.is_due(0)
+
+def test_rules_whose_time_comes_are_due_then_and_when_the_clock_was_set_back() -> None:
+    play = Play(first=Scheduled(change_ns=FAR_NS))
+    reloader = play.reloader()
+
+    assert due_at(play, reloader, 1_000, FAR_NS - 1, FAR_NS, 999) == [False, False, True, True]
 
 
 @pytest.mark.parametrize("first", [Ruleset(), Scheduled(change_ns=1)])
 def test_rules_that_do_not_change_by_themselves_are_never_due(first: Ruleset) -> None:
-    reloader = Play(first=first).reloader()
+    play = Play(first=first)
+    reloader = play.reloader()
 
-    assert not reloader.is_due(FAR_NS)
-    assert not reloader.is_due(0)
+    assert due_at(play, reloader, FAR_NS, 0) == [False, False]
 
 
 def test_rules_whose_time_has_come_are_applied_anew_and_planned_anew() -> None:
     play = Play(first=Scheduled(change_ns=FAR_NS), cut=2)
     reloader = play.reloader()
 
+    play.now_ns = 500  # somebody has set the clock back
+
     assert asyncio.run(reloader.apply_again()) == 2
 
     assert play.in_force == [(play.first, 1)]
-    assert not reloader.is_due(FAR_NS - 1)
+    assert due_at(play, reloader, 500, FAR_NS) == [False, True]
 
 
 def changing(

@@ -15,6 +15,7 @@ from nfsnitch.core.counters import Counter
 from nfsnitch.core.rule import Ruleset
 from nfsnitch.reload import Reloader, load_first, load_whole
 from nfsnitch.triggers import ReloadTriggers
+from nfsnitch.worker import system_clock
 
 TEXT = "rules: [{name: NAME, action: allow}]\n"
 PATIENCE_S = 10
@@ -34,7 +35,12 @@ class Daemon:
         self.review_problem: Exception | None = None
         loaded = load_first([path])
         self.reloader = Reloader(
-            lambda: load_whole([path]), loaded, self._put_in_force, self._review, self.counters
+            lambda: load_whole([path]),
+            loaded,
+            self._put_in_force,
+            self._review,
+            system_clock,
+            self.counters,
         )
         self.triggers = ReloadTriggers(self.loop, self.reloader, [path], self._failed)
 
@@ -121,7 +127,7 @@ def test_rules_whose_time_has_come_are_applied_at_the_next_tick(
     daemon: Daemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     daemon.triggers.tick()
-    monkeypatch.setattr(daemon.reloader, "is_due", lambda _wall_ns: not daemon.reviews)
+    monkeypatch.setattr(daemon.reloader, "is_due", lambda: not daemon.reviews)
     daemon.triggers.tick()
 
     assert daemon.run_until(lambda: daemon.reviews == 1)
