@@ -68,16 +68,15 @@ def parse_without_memory(payload):
 nfsnitch.worker.parse = parse_without_memory
 """
 CLOCK_JUMPS = f"""
-import nfsnitch.daemon, nfsnitch.worker
-from nfsnitch.core.events import Instant
-real, ahead_ns = nfsnitch.worker.system_clock, 0
-def jumping_clock():
-    now = real()
-    return Instant(now.monotonic_ns, now.wall_ns + ahead_ns)
+from nfsnitch.adapters.clock import Clock
+real, ahead_ns = Clock.now, 0
+def jumping_clock(self):
+    now = real(self)
+    return now._replace(wall_ns=now.wall_ns + ahead_ns)
 def go_wrong(worker, packet):
     global ahead_ns
     ahead_ns = 7_200_000_000_000
-nfsnitch.daemon.system_clock = jumping_clock
+Clock.now = jumping_clock
 {_AT_SIGN}
 """
 SLOW = """

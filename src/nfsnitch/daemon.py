@@ -16,10 +16,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, suppress
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
 
+from nfsnitch import protocol
 from nfsnitch.adapters import netns, privileges, rulefile
 from nfsnitch.adapters.attribution import Attributor
 from nfsnitch.adapters.bpf.libbpf import BpfError
@@ -37,7 +39,7 @@ from nfsnitch.adapters.ledger import Ledger
 from nfsnitch.adapters.live_flows import LiveFlows
 from nfsnitch.adapters.losses import Losses
 from nfsnitch.adapters.nfqueue import PacketQueue, QueuedPacket, QueueError
-from nfsnitch.adapters.nft import REFUSED_LABEL, Queueing
+from nfsnitch.adapters.nft import Queueing
 from nfsnitch.adapters.rate_limit import RateLimit
 from nfsnitch.adapters.record_file import RecordFile
 from nfsnitch.adapters.sd_notify import notify
@@ -50,6 +52,8 @@ from nfsnitch.core.counters import Counter
 from nfsnitch.core.engine import Engine
 from nfsnitch.core.events import LiveFlow
 from nfsnitch.core.record import Record
+from nfsnitch.core.rule import Ruleset
+from nfsnitch.core.settings import FIXED, Settings
 from nfsnitch.lean import return_free_memory
 from nfsnitch.options import RunOptions
 from nfsnitch.protocol import Status, socket_path
@@ -165,7 +169,7 @@ class Daemon:
             loaded,
             self._put_in_force,
             review.run,
-            system_clock,
+            self._clock.now,
             self._counters,
         )
         self._triggers = ReloadTriggers(self._loop, self._reloader, options.rules, self._fail)
@@ -176,12 +180,10 @@ class Daemon:
         self._records_planned = False
         self._look_planned = False
 
-    def _wired(
-        self, stack: ExitStack
-    ) -> tuple[Worker, Callable[[], Iterator[LiveFlow | None]]]:
+    def _wired(self, stack: ExitStack) -> tuple[Worker, Callable[[], Iterator[LiveFlow | None]]]:
         """Return the worker, and what lists the flows under way."""
-        label = self._engine.ruleset.settings.label
-        conntrack = stack.enter_context(closing(Conntrack(label, REFUSED_LABEL)))
+        settings = self._engine.ruleset.settings
+        conntrack = stack.enter_context(closing(Conntrack(settings.label, settings.cut_label)))
         sock_diag = stack.enter_context(closing(SockDiag()))
         if self._owners.needs_cookies:
             sock_diag.give_cookies()
@@ -210,18 +212,24 @@ class Daemon:
             cwd_of=WorkingDirectories().of,
         )
         worker = Worker(self._engine, ports, self._counters)
-        live = LiveFlows(attributor, self._interfaces.name_of, label, REFUSED_LABEL)
+        live = LiveFlows(
+            attributor, self._interfaces.name_of, lambda: self._engine.ruleset.settings
+        )
         return worker, live.look
 
     def _control_server(
         self, options: RunOptions, namespace: int, stack: ExitStack
     ) -> ControlServer:
         path = options.socket or Path(socket_path(namespace))
-        handlers = Handlers(self._status, self._loop.stop, reload=None)
+        handlers = Handlers(self._status, self._loop.stop, self._reload)
         control = ControlSocket(path, options.group)
         server = ControlServer(self._loop, control, handlers, self._counters)
         stack.callback(server.close)
         return server
+
+    async def _reload(self) -> protocol.Reloaded:
+        done = await self.reload()
+        return protocol.Reloaded(done.generation, done.rules, done.cut_flows, done.problem)
 
     def _status(self) -> Status:
         self._collect_counters()
@@ -274,10 +282,33 @@ class Daemon:
         return await self._reloader.reload()
 
     def _put_in_force(self, ruleset: Ruleset, generation: int) -> None:
-        # Of what is set up once, nothing follows from the ruleset. What will (loopback, labels,
-        # what becomes of packets without a worker) is to be installed anew here, before the rules.
+        self._use_settings(ruleset.settings)
         self._worker.rules_changed(ruleset, generation)
         self._plan_records()
+
+    def _use_settings(self, settings: Settings) -> None:
+        """Set up anew what follows from the settings, where they are others.
+
+        Raises:
+            RulesRefusedError: they cannot be had while the daemon runs; nothing has changed.
+
+        """
+        before = self._engine.ruleset.settings
+        fixed = [name for name in FIXED if getattr(before, name) != getattr(settings, name)]
+        if fixed:
+            raise RulesRefusedError(
+                f"{', '.join(fixed)}: changed, and takes a restart of the daemon; nothing else has"
+                " been taken over"
+            )
+        if replace(before, limits=settings.limits) == settings:
+            return
+        try:
+            self._enforcement.use(settings)
+            self._enforcement.install()
+            self._queue.use(settings)
+        except (EnforcementError, QueueError) as problem:
+            self._enforcement.use(before)
+            raise RulesRefusedError(f"the kernel refused the settings: {problem}") from problem
 
     def stop(self) -> None:
         """Decide what is held or still queued, and remove the ruleset."""

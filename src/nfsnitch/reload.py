@@ -68,7 +68,7 @@ class NotLoaded(NamedTuple):
 
 
 class RulesRefusedError(Exception):
-    """Something is wrong with the rules, and there are no others."""
+    """Something is wrong with the rules; the message says what."""
 
 
 def load_first(paths: Sequence[Path]) -> Loaded:
@@ -133,8 +133,8 @@ class Reloader:
     ) -> None:
         """Begin with what was *loaded*, which is in force already as generation 1.
 
-        *put_in_force* gets each further generation; *review* then looks at the flows under way and
-        returns how many were cut.
+        *put_in_force* gets each further generation, and may raise `RulesRefusedError`; *review*
+        then looks at the flows under way and returns how many were cut.
         """
         self._load = load
         self._put_in_force = put_in_force
@@ -199,9 +199,13 @@ class Reloader:
         self.read_state = loaded.state
         if isinstance(loaded, NotLoaded):
             return self._refused(loaded.problem)
-        self.in_force = InForce(loaded.ruleset, self.in_force.generation + 1)
+        following = InForce(loaded.ruleset, self.in_force.generation + 1)
+        try:
+            self._put_in_force(*following)
+        except RulesRefusedError as problem:
+            return self._refused(str(problem))
+        self.in_force = following
         self._plan()
-        self._put_in_force(*self.in_force)
         self._counters[Counter.RELOADS] += 1
         cut_flows = await self._review()
         done = Reloaded(self.in_force.generation, len(loaded.ruleset.rules), cut_flows, None)
@@ -217,10 +221,9 @@ class Reloader:
         return Reloaded(generation, len(ruleset.rules), 0, problem)
 
     def _plan(self) -> None:
-        next_change_ns = getattr(self.in_force.ruleset, "next_change_ns", None)
         now = self._now()
         self._planned_ns = now.wall_ns
-        self._change_ns = None if next_change_ns is None else next_change_ns(now)
+        self._change_ns = self.in_force.ruleset.next_change_ns(now)
 
 
 def _status(done: Reloaded) -> str:

@@ -51,7 +51,7 @@ def status(parts: Parts, watchers: int) -> Status:
         attach_why=parts.programs.why,
         rule_files=tuple(map(os.fspath, parts.options.rules)),
         rules=len(ruleset.rules),
-        generation=getattr(parts.engine, "generation", 1),
+        generation=parts.engine.generation,
         default=ruleset.default.value,
         unattributed=ruleset.unattributed.value,
         unanswered=ruleset.unanswered.value,

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from builders import arrival, flow, instant, process, reviewed
 from engine_play import ASK_S, NOBODY, RULES, counts, new_engine, records, verdicts
-from nfsnitch.core import engine as engine_module
 from nfsnitch.core.commands import (
     GiveVerdict,
     WakeAt,

@@ -289,7 +289,7 @@ def test_trust_that_was_given_under_rules_without_hours_learns_of_hours_with_new
     engine = new_engine(Ruleset((Rule("all", Action.ALLOW, (), "test:1"),)))
     assert asked_to_wake(sent_at(engine, begin, TRUST_AFTER)) == []
 
-    commands = engine.receive(RulesetChanged(begin, TWO_HALVES))
+    commands = engine.receive(RulesetChanged(begin, TWO_HALVES, 2))
 
     assert asked_to_wake(commands) == [begin.monotonic_ns + LOOK_AT_CLOCK_NS]
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from nfsnitch.adapters.clock import Clock
 from nfsnitch.core.counters import Counter
 from nfsnitch.core.rule import Ruleset
 from nfsnitch.reload import Reloader, load_first, load_whole
 from nfsnitch.triggers import ReloadTriggers
-from nfsnitch.worker import system_clock
 
 TEXT = "rules: [{name: NAME, action: allow}]\n"
 PATIENCE_S = 10
@@ -39,7 +39,7 @@ class Daemon:
             loaded,
             self._put_in_force,
             self._review,
-            system_clock,
+            Clock().now,
             self.counters,
         )
         self.triggers = ReloadTriggers(self.loop, self.reloader, [path], self._failed)

@@ -34,6 +34,7 @@ from nfsnitch.adapters.nfqueue import PacketQueue
 from nfsnitch.adapters.nft import (
     ACCEPTED_LABEL,
     QUEUE_BIT,
+    REFUSED_LABEL,
     NftRuleset,
     Queueing,
     RulesetOptions,
@@ -131,7 +132,7 @@ def _conntrack_label() -> str:
     code, _, problem = Nftables().cmd(_LABELLED)
     if code:
         raise ProbeError(f"nft refuses labels: {problem.strip()}")
-    with _udp_flow() as (_, flow), closing(Conntrack(ACCEPTED_LABEL)) as conntrack:
+    with _udp_flow() as (_, flow), closing(Conntrack(ACCEPTED_LABEL, REFUSED_LABEL)) as conntrack:
         if not conntrack.trust(flow):
             raise ProbeError("the entry of a flow could not be labelled")
         if not conntrack.distrust(flow):

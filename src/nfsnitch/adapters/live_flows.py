@@ -19,6 +19,7 @@ from nfsnitch.adapters.sock_diag import SocketEntry
 from nfsnitch.core.events import LiveFlow
 from nfsnitch.core.flow import Protocol
 from nfsnitch.core.owner import Attribution, Finding, Kernel, Owner
+from nfsnitch.core.settings import Loopback, Settings
 from nfsnitch.core.unknown import Unknown
 
 MAX_OLD_SOCKETS = 16_384
@@ -39,14 +40,15 @@ class LiveFlows:
         self,
         attributor: Attributor,
         iface_name: Callable[[int], str | Unknown],
-        accepted_label: int,
-        refused_label: int,
+        settings: Callable[[], Settings],
     ) -> None:
-        """Tell by these conntrack labels which flows pass in the kernel, and which were cut."""
+        """Look by the *settings* in force: conntrack labels, and whether loopback is judged.
+
+        One label tells which flows pass in the kernel, another which were cut.
+        """
         self._attributor = attributor
         self._iface_name = iface_name
-        self._accepted = 1 << accepted_label
-        self._refused = 1 << refused_label
+        self._settings = settings
 
     def look(self) -> Iterator[LiveFlow | None]:
         """Yield every flow of ours once, and None for a step that found none.
@@ -76,7 +78,10 @@ class LiveFlows:
 
     def _live(self, entry: ConntrackEntry, routes: Routes) -> LiveFlow | _Old | None:
         flow = entry.flow
-        labelled, is_cut = bool(entry.labels & self._accepted), bool(entry.labels & self._refused)
+        settings = self._settings()
+        labelled, is_cut = (
+            bool(entry.labels >> label & 1) for label in (settings.label, settings.cut_label)
+        )
         ours = labelled or is_cut
         # A TCP connection is told by both its ends. A UDP socket may be bound to no address, and
         # the kernel would name it for a datagram that is forwarded, too.
@@ -84,7 +89,7 @@ class LiveFlows:
         if not (ours or from_here):
             return None
         route = routes.to(flow.family, flow.daddr)
-        if route.is_loopback:
+        if route.is_loopback and settings.loopback is Loopback.SKIP:
             return None
         found = self._attributor.holder(flow)
         if found is None and not ours:

@@ -19,7 +19,7 @@ _DEFAULT = Settings()
 REJECT_MARK = _DEFAULT.reject_mark
 QUEUE_BIT = _DEFAULT.queue_bit
 ACCEPTED_LABEL = _DEFAULT.label
-REFUSED_LABEL = 118
+REFUSED_LABEL = _DEFAULT.cut_label
 """Another one: of flows that were cut, whose packets are judged whatever conntrack says of them."""
 
 JUDGED, BYPASSED, CAUGHT = "judged", "bypassed", "caught"
@@ -72,6 +72,7 @@ class RulesetOptions:
             settings.reject_mark,
             settings.queue_bit,
             settings.label,
+            settings.cut_label,
             settings.fail,
             settings.loopback,
         )

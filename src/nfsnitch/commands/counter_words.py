@@ -44,6 +44,14 @@ GROUPS: dict[str, dict[Counter, str]] = {
         Counter.RECORDS_DROPPED: "records that their reader was too slow to take",
         Counter.WATCH_DROPPED: "records that a watching client was too slow to take",
     },
+    "change of rules": {
+        Counter.RELOADS: "times the rules were read again",
+        Counter.RELOADS_REFUSED: "times they were not: something was wrong with them",
+        Counter.FLOWS_CUT: "flows under way that the rules came to refuse: cut",
+        Counter.SOCKETS_SPARED: "of these, sockets that were left open: they have other uses",
+        Counter.CUT_ERRORS: "flows that could not be cut",
+        Counter.REVIEW_ERRORS: "times the flows under way could not all be listed",
+    },
     "control socket": {
         Counter.CONTROL_REFUSED: "connections and requests refused",
         Counter.CONTROL_SLOWED: "requests that had to wait: one user's came too quickly",

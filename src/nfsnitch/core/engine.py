@@ -129,6 +129,11 @@ class Engine:
         return self._ruleset
 
     @property
+    def generation(self) -> int:
+        """Which rules are in force: 1 at the start, one more with each change."""
+        return self._generation
+
+    @property
     def held_flows(self) -> int:
         """How many flows wait for an answer."""
         return len(self._held)
@@ -148,7 +153,7 @@ class Engine:
         if held is not None:
             return self._join(held, arrival)
         owner = arrival.found.owner
-        ruling = self._ruling(arrival.flow, arrival.found)
+        ruling = self._ruling_on_arrival(arrival, arrival.now)
         counts: list[Command] = []
         if isinstance(owner, Unknown):
             counts.append(Count(Counter.UNATTRIBUTED))
@@ -160,9 +165,7 @@ class Engine:
     def _ruling_on_arrival(self, arrival: FlowArrived, now: Instant) -> Ruling:
         return self._ruling(arrival.flow, arrival.found, arrival.iface, now)
 
-    def _ruling(
-        self, flow: Flow, found: Finding, iface: str | Unknown, now: Instant
-    ) -> Ruling:
+    def _ruling(self, flow: Flow, found: Finding, iface: str | Unknown, now: Instant) -> Ruling:
         """Return what the rules say; of several who may have sent it, what they say strictest."""
         case = Case(flow, found.owner, iface, now)
         ruling = self._ruleset.rule_on(case)

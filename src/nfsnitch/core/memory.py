@@ -95,6 +95,7 @@ class FlowMemory:
         self._trusted.clear()
         self._trusted_flows = 0
         return flows
+
     def forget_decisions(self) -> None:
         """Forget what was decided, by rules that are in force no longer.
 

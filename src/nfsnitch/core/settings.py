@@ -69,9 +69,18 @@ class Settings:
             )
 
     @property
+    def cut_label(self) -> int:
+        """Conntrack label of flows that were cut, whose packets are judged one by one."""
+        return (self.label + 1) % (MAX_LABEL + 1)
+
+    @property
     def held_packets(self) -> int:
         """How many packets all held flows may keep in the queue; the rest is for new flows."""
         return most_held(self.queue_length)
+
+
+FIXED = ("reject_mark", "queue_bit", "label", "hang_timeout_ns")
+"""What cannot be changed while the daemon runs: packets and flows bear these marks and labels."""
 
 
 def most_held(queue_length: int) -> int:
