@@ -17,12 +17,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
 
 from nfsnitch import protocol
-from nfsnitch.adapters import netns, privileges, rulefile
+from nfsnitch.adapters import netns, privileges
 from nfsnitch.adapters.attribution import Attributor
 from nfsnitch.adapters.bpf.libbpf import BpfError
 from nfsnitch.adapters.bpf.modes import attached
@@ -54,7 +53,6 @@ from nfsnitch.core.events import LiveFlow
 from nfsnitch.core.record import Record
 from nfsnitch.core.rule import Ruleset
 from nfsnitch.core.settings import FIXED, Settings
-from nfsnitch.lean import return_free_memory
 from nfsnitch.options import RunOptions
 from nfsnitch.protocol import Status, socket_path
 from nfsnitch.reload import Reloaded, Reloader, RulesRefusedError, load_first, load_whole
@@ -62,13 +60,9 @@ from nfsnitch.resources import bpf_object
 from nfsnitch.review import FlowReview
 from nfsnitch.status import Parts, status
 from nfsnitch.triggers import ReloadTriggers
+from nfsnitch.upkeep import RecordWriter, Upkeep
 from nfsnitch.worker import Ports, Worker
 
-_TICK_S = 1.0
-_TRIM_S = 60.0
-_RECORDS_DELAY_S = 0.02
-_LOOK_AGAIN_S = 0.002
-_SWEEP_STEPS, _SWEEP_AGAIN_S = 200, 0.02
 _PROC_LOOKUPS_PER_S, _PROC_LOOKUPS_AT_ONCE = 20, 40
 
 _log = logging.getLogger(__name__)
@@ -109,9 +103,6 @@ def run(options: RunOptions) -> int:
     return 0
 
 
-_log = logging.getLogger(__name__)
-
-
 class Daemon:
     """All parts, wired."""
 
@@ -136,9 +127,11 @@ class Daemon:
         self._programs = stack.enter_context(attached(bpf_object(), options.cgroup, options.attach))
         _log.info("attach mode %s: %s", self._programs.mode, self._programs.why)
         self._owners = self._recorded_owners(stack)
-        self._records = RecordFile(options.records) if options.records else None
-        if self._records:
-            stack.callback(self._records.close)
+        records = RecordFile(options.records) if options.records else None
+        if records:
+            stack.callback(records.close)
+        self._record_file = records
+        self._records = RecordWriter(self._loop, records)
         self._interfaces = Interfaces()
         ledger = stack.enter_context(closing(Ledger(namespace)))
         settings = loaded.ruleset.settings
@@ -175,10 +168,19 @@ class Daemon:
         self._triggers = ReloadTriggers(self._loop, self._reloader, options.rules, self._fail)
         stack.callback(self._triggers.close)
         self._control = self._control_server(options, namespace, stack)
-        self._sweep: Iterator[None] = iter(())
-        self._sweep_planned = False
-        self._records_planned = False
-        self._look_planned = False
+        self._upkeep = Upkeep(
+            self._loop,
+            self._owners,
+            self._queue,
+            self._packets,
+            (
+                self._watchdog.alive,
+                self._losses.note,
+                self._look_at_clock,
+                self._interfaces.forget,
+                self._triggers.tick,
+            ),
+        )
 
     def _wired(self, stack: ExitStack) -> tuple[Worker, Callable[[], Iterator[LiveFlow | None]]]:
         """Return the worker, and what lists the flows under way."""
@@ -236,8 +238,7 @@ class Daemon:
         return status(self._parts, self._control.watchers)
 
     def _record(self, record: Record) -> None:
-        if self._records:
-            self._records.add(record)
+        self._records.add(record)
         self._control.record(record)
 
     def _recorded_owners(self, stack: ExitStack) -> OwnerStore:
@@ -257,12 +258,11 @@ class Daemon:
     def enforce(self) -> None:
         """Put the ruleset in force; from here on new flows wait for our verdict."""
         self._loop.add_reader(self._queue, self._packets)
-        self._loop.add_reader(self._owners, self._sockets_closed)
+        self._loop.add_reader(self._owners, self._upkeep.sockets_closed)
         self._losses.begin()
         self._enforcement.install()
         self._control.start()
-        self._tick()
-        self._trim()
+        self._upkeep.begin()
 
     def serve(self) -> None:
         """Handle packets until a signal says stop.
@@ -284,7 +284,7 @@ class Daemon:
     def _put_in_force(self, ruleset: Ruleset, generation: int) -> None:
         self._use_settings(ruleset.settings)
         self._worker.rules_changed(ruleset, generation)
-        self._plan_records()
+        self._records.plan()
 
     def _use_settings(self, settings: Settings) -> None:
         """Set up anew what follows from the settings, where they are others.
@@ -322,8 +322,8 @@ class Daemon:
         self._enforcement.remove()
         self._drain()
         self._counters[Counter.ERRORS] += self._queue.drop_all() + self._queue.failed
-        if self._records:
-            self._records.close()
+        if self._record_file:
+            self._record_file.close()
         self._control.close()
         self._collect_counters()
 
@@ -340,8 +340,7 @@ class Daemon:
         """Take over what the kernel and the adapters have counted by themselves."""
         for name, number in (*self._losses.counters().items(), *self._owners.counters().items()):
             self._counters[name] = number
-        if self._records:
-            self._counters[Counter.RECORDS_DROPPED] = self._records.dropped
+        self._counters[Counter.RECORDS_DROPPED] = self._records.dropped
 
     def _packet(self, packet: QueuedPacket) -> None:
         self._watchdog.alive()
@@ -349,66 +348,13 @@ class Daemon:
 
     def _packets(self) -> None:
         self._queue.drain(self._packet)
-        self._plan_records()
-
-    def _plan_records(self) -> None:
-        """See to it that records are written soon, but not between a packet and the next one."""
-        if self._records and self._records.pending and not self._records_planned:
-            self._records_planned = True
-            self._loop.call_later(_RECORDS_DELAY_S, self._write_records)
-
-    def _write_records(self) -> None:
-        if self._records and self._records.write_some() and self._records.pending:
-            self._loop.call_soon(self._write_records)
-            return
-        self._records_planned = False
-        self._plan_records()
-
-    def _sockets_closed(self) -> None:
-        # After a look at the queue: what it has shown to be empty need not be kept.
-        self._packets()
-        if self._owners.tidy(self._queue.empty_ns):
-            self._loop.call_soon(self._sockets_closed)
-        if not self._look_planned:
-            # Once more, when nothing of theirs can come any longer: whoever has their tuple next
-            # must not be taken for them.
-            self._look_planned = True
-            self._loop.call_later(_LOOK_AGAIN_S, self._look_again)
-
-    def _look_again(self) -> None:
-        self._look_planned = False
-        self._packets()
-
-    def _tick(self) -> None:
-        self._watchdog.alive()
-        self._losses.note()
-        self._look_at_clock()
-        self._sockets_closed()
-        if not self._sweep_planned:
-            self._sweep_on()
-        self._interfaces.forget()
-        self._triggers.tick()
-        self._loop.call_later(_TICK_S, self._tick)
+        self._records.plan()
 
     def _look_at_clock(self) -> None:
         jump_ns = self._clock_watch.jump_ns(self._clock.now())
         if jump_ns:
             self._counters[Counter.CLOCK_JUMPS] += 1
             _log.warning("the wall clock jumped by %+.1f s", jump_ns / 1e9)
-
-    def _trim(self) -> None:
-        return_free_memory()
-        self._loop.call_later(_TRIM_S, self._trim)
-
-    def _sweep_on(self) -> None:
-        """Sweep a little; the next time comes with the tick, or soon where there is a crowd."""
-        self._sweep_planned = False
-        done = sum(1 for _ in islice(self._sweep, _SWEEP_STEPS)) < _SWEEP_STEPS
-        if done:
-            self._sweep = self._owners.sweep_images()
-        if not done or self._owners.crowded:
-            self._sweep_planned = True
-            self._loop.call_later(_SWEEP_AGAIN_S, self._sweep_on)
 
     def _call_at(self, when_ns: int, callback: Callable[[], None]) -> None:
         # asyncio's clock is the monotonic one, in seconds. A float of it is good to a microsecond;
@@ -422,10 +368,6 @@ class Daemon:
     def _fail(self, problem: BaseException) -> None:
         self._failure = problem
         self._loop.stop()
-
-
-def _warn(warning: rulefile.RuleWarning) -> None:
-    logging.getLogger(__name__).warning("%s", warning)
 
 
 def _say(text: str, stream: TextIO) -> None:

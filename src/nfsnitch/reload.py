@@ -104,12 +104,16 @@ def load_whole(paths: Sequence[Path]) -> Loaded | NotLoaded:
 def _load(paths: Sequence[Path]) -> Ruleset | str:
     """Return the rules, or what is wrong."""
     try:
-        return rulefile.load(paths, rulefile.system_names())
+        return rulefile.load(paths, rulefile.system_names(), _warn)
     except rulefile.RuleFileError as error:
         return str(error)
     except Exception as error:  # noqa: BLE001  whatever it is, rules are in force that may stay
         _log.exception("the rule files could not be read")
         return f"the rule files could not be read: {type(error).__name__}; see the log"
+
+
+def _warn(warning: rulefile.RuleWarning) -> None:
+    _log.warning("%s", warning)
 
 
 class InForce(NamedTuple):

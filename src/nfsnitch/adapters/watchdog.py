@@ -14,6 +14,8 @@ import time
 from nfsnitch.adapters.sd_notify import notify
 
 _AGAIN_S = 0.5
+_AT_MOST_EACH_S = 0.5
+"""Each time a thread is ended and another one begun: too dear for every packet."""
 _STDERR = 2
 """The descriptor: it is there whatever has become of `sys.stderr`."""
 
@@ -24,6 +26,7 @@ class Watchdog:
     def __init__(self, timeout_ns: int) -> None:
         """End the process with status 1, and all stacks on stderr, *timeout_ns* after `alive`."""
         self._timeout_s = timeout_ns / 1e9
+        self._said_s = -_AT_MOST_EACH_S
         self._again = 0.0
         self._tells_manager = _manager_waits()
 
@@ -37,6 +40,10 @@ class Watchdog:
         if now < self._again:
             return
         self._again = now + _AGAIN_S
+        now_s = time.monotonic()
+        if now_s - self._said_s < _AT_MOST_EACH_S:
+            return
+        self._said_s = now_s
         faulthandler.dump_traceback_later(self._timeout_s, exit=True, file=_STDERR)
         if self._tells_manager:
             notify("WATCHDOG=1", wait_s=0)

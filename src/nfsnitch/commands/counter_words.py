@@ -48,7 +48,7 @@ GROUPS: dict[str, dict[Counter, str]] = {
         Counter.RELOADS: "times the rules were read again",
         Counter.RELOADS_REFUSED: "times they were not: something was wrong with them",
         Counter.FLOWS_CUT: "flows under way that the rules came to refuse: cut",
-        Counter.SOCKETS_SPARED: "of these, sockets that were left open: they have other uses",
+        Counter.SOCKETS_SPARED: "of these, those whose socket the kernel could not close",
         Counter.CUT_ERRORS: "flows that could not be cut",
         Counter.REVIEW_ERRORS: "times the flows under way could not all be listed",
     },

@@ -1,0 +1,117 @@
+"""What the daemon does between packets: a little at a time, so that no packet waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+
+from nfsnitch.adapters.bpf.owners import OwnerStore
+from nfsnitch.adapters.nfqueue import PacketQueue
+from nfsnitch.adapters.record_file import RecordFile
+from nfsnitch.core.record import Record
+from nfsnitch.lean import return_free_memory
+
+_TICK_S = 1.0
+_TRIM_S = 60.0
+_RECORDS_DELAY_S = 0.02
+_LOOK_AGAIN_S = 0.002
+_SWEEP_STEPS, _SWEEP_AGAIN_S = 200, 0.02
+
+
+class RecordWriter:
+    """Writes records soon, but not between a packet and the next one."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, file: RecordFile | None) -> None:
+        """Write to *file*; without one, records go nowhere."""
+        self._loop = loop
+        self._file = file
+        self._planned = False
+
+    @property
+    def dropped(self) -> int:
+        """How many records there was no room for."""
+        return self._file.dropped if self._file else 0
+
+    def add(self, record: Record) -> None:
+        """Take a record; it is written once `plan` has been called."""
+        if self._file:
+            self._file.add(record)
+
+    def plan(self) -> None:
+        """See to it that what has been added is written."""
+        if self._file and self._file.pending and not self._planned:
+            self._planned = True
+            self._loop.call_later(_RECORDS_DELAY_S, self._write)
+
+    def _write(self) -> None:
+        if self._file and self._file.write_some() and self._file.pending:
+            self._loop.call_soon(self._write)
+            return
+        self._planned = False
+        self.plan()
+
+
+class Upkeep:
+    """Keeps eBPF's maps tidy, and calls what wants to be called once a second."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        owners: OwnerStore,
+        queue: PacketQueue,
+        packets: Callable[[], None],
+        each_second: Sequence[Callable[[], None]],
+    ) -> None:
+        """*packets* looks at the queue and handles what is there."""
+        self._loop = loop
+        self._owners = owners
+        self._queue = queue
+        self._packets = packets
+        self._each_second = each_second
+        self._sweep: Iterator[None] = iter(())
+        self._sweep_planned = False
+        self._look_planned = False
+
+    def begin(self) -> None:
+        """Begin, and go on until the loop stops."""
+        self._tick()
+        self._trim()
+
+    def sockets_closed(self) -> None:
+        """Hear of closed sockets."""
+        # After a look at the queue: what it has shown to be empty need not be kept.
+        self._packets()
+        if self._owners.tidy(self._queue.empty_ns):
+            self._loop.call_soon(self.sockets_closed)
+        if not self._look_planned:
+            # Once more, when nothing of theirs can come any longer: whoever has their tuple next
+            # must not be taken for them.
+            self._look_planned = True
+            self._loop.call_later(_LOOK_AGAIN_S, self._look_again)
+
+    def _look_again(self) -> None:
+        self._look_planned = False
+        self._packets()
+
+    def _tick(self) -> None:
+        for call in self._each_second:
+            call()
+        self.sockets_closed()
+        if not self._sweep_planned:
+            self._sweep_on()
+        self._loop.call_later(_TICK_S, self._tick)
+
+    def _sweep_on(self) -> None:
+        """Sweep a little; the next time comes with the tick, or soon where there is a crowd."""
+        self._sweep_planned = False
+        done = sum(1 for _ in islice(self._sweep, _SWEEP_STEPS)) < _SWEEP_STEPS
+        if done:
+            self._sweep = self._owners.sweep_images()
+        if not done or self._owners.crowded:
+            self._sweep_planned = True
+            self._loop.call_later(_SWEEP_AGAIN_S, self._sweep_on)
+
+    def _trim(self) -> None:
+        return_free_memory()
+        self._loop.call_later(_TRIM_S, self._trim)
