@@ -15,6 +15,8 @@ from nfsnitch.lean import return_free_memory
 _TICK_S = 1.0
 _TRIM_S = 60.0
 _RECORDS_DELAY_S = 0.02
+_CROWD = 256
+"""Of records that wait: packets come as fast as they can, and records must not fall behind."""
 _LOOK_AGAIN_S = 0.002
 _SWEEP_STEPS, _SWEEP_AGAIN_S = 200, 0.02
 
@@ -40,7 +42,11 @@ class RecordWriter:
 
     def plan(self) -> None:
         """See to it that what has been added is written."""
-        if self._file and self._file.pending and not self._planned:
+        if self._file is None:
+            return
+        if self._file.gathered > _CROWD:  # else they would take up more memory than all the rest
+            self._file.write_some()
+        if self._file.pending and not self._planned:
             self._planned = True
             self._loop.call_later(_RECORDS_DELAY_S, self._write)
 

@@ -48,7 +48,7 @@ def test_it_says_that_it_works_with_the_queueing_that_then_works(
 
     assert said["works"] is True
     assert (said["queueing"] == "nft") == (states["nft-queue"] == "ok") == ("queue" in listed)
-    assert (said["queueing"] == "iptables") == ("unmark" in listed)
+    assert (said["queueing"] == "iptables") == ("queue" not in listed)
     assert (states["attach-cgroup"] == "ok") == (record["attribution"] == "flow-map")
     assert record["owner"] == "process"
     assert (states["rules"], said["checks"]["rules"]["detail"]) == ("ok", "1 rules, default deny")

@@ -82,8 +82,7 @@ def test_an_example_is_followed_by_flows_that_show_what_it_does(block: Block) ->
 def test_the_flows_are_decided_by_the_rules_that_are_named(
     block: Block, rules: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (cli, explain_options):
-        monkeypatch.setattr(module, "system_names", lambda: NAMES)
+    monkeypatch.setattr(explain_options, "system_names", lambda: NAMES)
     rules.write_text(block.before)
     deciding: set[str] = set()
     for line in block.text.splitlines():

@@ -15,7 +15,7 @@ MAX_BUFFERED = 10_000
 """Records kept for a reader that is slow; further ones are dropped, and counted."""
 
 _FILE_CHUNK_BYTES = 1 << 16
-_RECORDS_AT_ONCE = 4
+_FEW_RECORDS, _MANY_RECORDS = 4, 256
 
 
 class RecordFile:
@@ -50,6 +50,11 @@ class RecordFile:
             self.dropped += 1
         else:
             self._records.append(record)
+
+    @property
+    def gathered(self) -> int:
+        """How many records wait to be written."""
+        return len(self._records)
 
     @property
     def pending(self) -> bool:
@@ -94,8 +99,11 @@ class RecordFile:
         return self._always_ready or bool(self._poll.poll(0))
 
     def _fill(self) -> None:
-        """Turn a few records into text: JSON is dear, and verdicts come first."""
-        few = min(_RECORDS_AT_ONCE, len(self._records))
+        """Turn a few records into text: JSON is dear, and verdicts come first.
+
+        The more have gathered, the more at once: in a flood there are hundreds between two turns.
+        """
+        few = min(self.gathered, max(_FEW_RECORDS, min(self.gathered // 2, _MANY_RECORDS)))
         if len(self._unwritten) < self._chunk_bytes:
             lines = [self._records.popleft().as_line() + "\n" for _ in range(few)]
             self._unwritten += "".join(lines).encode("ascii")

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from nfsnitch.adapters.rulefile import Names, Problem, RuleFileError, RuleWarning
+from nfsnitch.adapters.rulefile import (
+    Names,
+    Problem,
+    RuleFileError,
+    RuleWarning,
+    system_names,
+)
 from nfsnitch.adapters.rulefile.lint import Linted, lint
 from nfsnitch.core.text import shown
 
@@ -22,6 +30,23 @@ class CheckOptions:
     strict: bool = False
     """Whether warnings count as problems."""
     json: bool = False
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Say what the command line understands."""
+    parser.description = (
+        "Say what is wrong with rule files, taken together as run would, and warn of what is "
+        "likely not meant."
+    )
+    parser.add_argument("--strict", action="store_true", help="exit with 1 on warnings, too")
+    parser.add_argument("--json", action="store_true", help="the same as JSON")
+    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="file or directory")
+    parser.set_defaults(command=_check)
+
+
+def _check(options: argparse.Namespace) -> int:
+    how = CheckOptions(strict=options.strict, json=options.json)
+    return check(options.paths, system_names(), how, sys.stdout, sys.stderr)
 
 
 def check(

@@ -6,12 +6,14 @@ is completed without a word here. Only what kind of thing a value is stands here
 
 from __future__ import annotations
 
+import argparse
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TextIO
 
-from nfsnitch.commands.grammar import Command, Option
+from nfsnitch.commands.grammar import Command, Option, grammar
 from nfsnitch.core.flow import PROTOCOL_NAMES
 
 
@@ -289,3 +291,14 @@ def _fish_quoted(text: str) -> str:
 
 
 SHELLS: dict[str, Callable[[Command], Iterator[str]]] = {"bash": _bash, "fish": _fish, "zsh": _zsh}
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Say what the command line understands."""
+    parser.description = "Print a script by which a shell completes our command lines."
+    parser.add_argument("shell", choices=tuple(SHELLS), help="the shell that is to read it")
+    parser.set_defaults(command=_completions)
+
+
+def _completions(options: argparse.Namespace) -> int:
+    return completions(options.shell, grammar(options.whole_parser()), sys.stdout)

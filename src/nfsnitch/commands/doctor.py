@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import shutil
+import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -14,6 +16,7 @@ from typing import NamedTuple, TextIO
 from nfsnitch.adapters import surroundings
 from nfsnitch.adapters.answer import Answer, State
 from nfsnitch.adapters.asking import ask
+from nfsnitch.commands.common_options import add_rules, rules_of
 from nfsnitch.core.text import shown
 
 
@@ -129,6 +132,18 @@ ESSENTIAL = (
 _COLOURS = {State.OK: "32", State.LIMITED: "33", State.MISSING: "31", State.UNKNOWN: "35"}
 _NAME_COLUMNS, _STATE_COLUMNS = 18, 9
 _MOST_COLUMNS = 110
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Say what the command line understands."""
+    parser.description = "Say what this machine can do, what will be used, and how to get more."
+    add_rules(parser)
+    parser.add_argument("--json", action="store_true", help="the same as JSON")
+    parser.set_defaults(command=_doctor)
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    return doctor(rules_of(options), sys.stdout, as_json=options.json)
 
 
 def doctor(rules: Sequence[Path], out: TextIO, *, as_json: bool) -> int:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from nfsnitch.adapters.clock import Clock, zone_at
-from nfsnitch.adapters.rulefile import system_names
+from nfsnitch.adapters.rulefile import RuleFileError, load, system_names
 from nfsnitch.adapters.rulefile.place_values import parse_netns, parse_pid
 from nfsnitch.adapters.rulefile.problems import Refused, quoted
 from nfsnitch.adapters.rulefile.time_values import parse_moment
@@ -21,7 +22,8 @@ from nfsnitch.adapters.rulefile.values import (
     parse_uid,
     parse_user,
 )
-from nfsnitch.commands.explain import NOT_GIVEN, Question, process
+from nfsnitch.commands.common_options import add_rules, rules_of
+from nfsnitch.commands.explain import NOT_GIVEN, Question, explain, explain_json, process
 from nfsnitch.core.flow import NO_PORTS, packed_address
 from nfsnitch.core.instant import Instant
 from nfsnitch.core.owner import Kernel, Owner
@@ -46,6 +48,14 @@ _OF_PROCESS = {
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
+    """Say what the command line understands."""
+    parser.description = "Say which rule decides a flow. What is not given is not known."
+    add_rules(parser)
+    add_question(parser)
+    parser.set_defaults(command=_explain)
+
+
+def add_question(parser: argparse.ArgumentParser) -> None:
     """Add all options but ``--rules``."""
     _add_process(parser)
     _add_flow(parser)
@@ -54,6 +64,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--owner", choices=("unknown", "kernel"), help="instead of a process")
     parser.add_argument("--json", action="store_true", help="the same as JSON")
+
+
+def _explain(options: argparse.Namespace) -> int:
+    asked = question(options)
+    try:
+        ruleset = load(rules_of(options), system_names())
+    except RuleFileError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    (explain_json if options.json else explain)(ruleset, asked, sys.stdout)
+    return 0
 
 
 def _add_process(parser: argparse.ArgumentParser) -> None:

@@ -7,6 +7,7 @@ ruleset is loaded with the default settings then, and the exit status tells.
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Sequence
 from contextlib import closing
@@ -18,7 +19,8 @@ from nfsnitch.adapters import netns
 from nfsnitch.adapters.enforcement import Enforcement, EnforcementError
 from nfsnitch.adapters.instance import AlreadyRunningError, InstanceLock
 from nfsnitch.adapters.ledger import Ledger
-from nfsnitch.adapters.rulefile import Names, RuleFileError, load
+from nfsnitch.adapters.rulefile import Names, RuleFileError, load, system_names
+from nfsnitch.commands.common_options import add_queue, add_rules, rules_of
 from nfsnitch.core.settings import Settings
 
 REFUSED = 1
@@ -33,6 +35,24 @@ class Wish(StrEnum):
     LOAD = "load"
     REMOVE = "remove"
     SHOW = "show"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Say what the command line understands."""
+    parser.description = (
+        "Put the ruleset in force without a daemon (at boot, before the network is up), remove it, "
+        "or show it. With 'fail: closed' nothing new leaves until the daemon takes over. Exit "
+        f"status {LOADED_WITH_DEFAULTS} of load: in force with default settings, for the rule "
+        "files are bad."
+    )
+    parser.add_argument("wish", choices=[wish.value for wish in Wish], help="what to do")
+    add_rules(parser)
+    add_queue(parser)
+    parser.set_defaults(command=_ruleset)
+
+
+def _ruleset(options: argparse.Namespace) -> int:
+    return ruleset(Wish(options.wish), rules_of(options), options.queue, system_names())
 
 
 def ruleset(

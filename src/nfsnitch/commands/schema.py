@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import sys
 from typing import TextIO
 
 from nfsnitch.adapters.rulefile.schema import rule_file_schema
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Say what the command line understands."""
+    parser.description = "Print the JSON Schema of rule files, for editors."
+    parser.set_defaults(command=lambda _: schema(sys.stdout))
 
 
 def schema(out: TextIO) -> int:

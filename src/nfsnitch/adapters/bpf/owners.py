@@ -51,7 +51,7 @@ _LATE_NS = 1_000_000
 
 _OWNERS_AT_ONCE, _IMAGES_AT_ONCE = 256, 64
 """In one step of a sweep."""
-_CACHED = 1024
+_CACHED = 512
 """Entries of each cache."""
 _MAX_ANCESTORS = 16
 _NO_IMAGE = Unknown("its entry is missing: the map of processes was full")

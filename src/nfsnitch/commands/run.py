@@ -1,0 +1,68 @@
+"""``nfsnitch run``: enforce rules until told to stop."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from nfsnitch.adapters.rulefile.problems import quoted
+from nfsnitch.commands.common_options import add_queue, add_rules, rules_of
+from nfsnitch.core.attach import AttachMode
+from nfsnitch.lean import import_asyncio
+from nfsnitch.options import RunOptions
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Say what the command line understands."""
+    parser.description = "Enforce rules in this network namespace until SIGTERM or SIGINT."
+    add_rules(parser)
+    parser.add_argument(
+        "--attach",
+        type=_attach_mode,
+        default=AttachMode.AUTO,
+        metavar="MODE",
+        help="where to put the eBPF programs: auto (the best that works), lsm, kprobe, cgroup",
+    )
+    parser.add_argument(
+        "--cgroup",
+        type=Path,
+        metavar="PATH",
+        help="put the hooks of a cgroup on this directory; mode cgroup watches processes below it",
+    )
+    add_queue(parser)
+    parser.add_argument(
+        "--records", metavar="FILE", help="append a JSON line per decision; - for standard output"
+    )
+    parser.add_argument(
+        "--socket", type=Path, metavar="PATH", help="control socket (default: by the namespace)"
+    )
+    parser.add_argument(
+        "--group",
+        metavar="NAME",
+        help="members may watch without being root (default: nfsnitch, if there is that group)",
+    )
+    parser.set_defaults(command=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the daemon; return its exit status."""
+    import_asyncio()
+    from nfsnitch import daemon  # noqa: PLC0415  it imports asyncio in the ordinary way
+
+    run_options = RunOptions(
+        rules=rules_of(options),
+        cgroup=options.cgroup,
+        attach=options.attach,
+        queue_num=options.queue,
+        records=options.records,
+        socket=options.socket,
+        group=options.group,
+    )
+    return daemon.run(run_options)
+
+
+def _attach_mode(text: str) -> AttachMode:
+    if text not in list(AttachMode):
+        reason = f"no such attach mode; choose one of {', '.join(AttachMode)}"
+        raise argparse.ArgumentTypeError(f"{quoted(text)}: {reason}")
+    return AttachMode(text)
