@@ -6,19 +6,17 @@ from dataclasses import replace
 
 import pytest
 
-from builders import NS_PER_S, arrival, case, flow, instant, process
+from builders import arrival, flow, instant, process
 from engine_play import ASK_S, RULES, ByProgram, counts, new_engine, records, verdicts
-from nfsnitch.core.commands import Command, DistrustFlow, TrustFlow, WakeAt
+from nfsnitch.core.commands import Command, DistrustFlow, TrustFlow
 from nfsnitch.core.counters import Counter
 from nfsnitch.core.decision import Action, Verdict
-from nfsnitch.core.engine import LOOK_AT_CLOCK_NS, Engine
-from nfsnitch.core.events import Instant, RulesetChanged, SocketClosed, TimePassed
+from nfsnitch.core.engine import Engine
+from nfsnitch.core.events import SocketClosed, TimePassed
 from nfsnitch.core.flow import Flow, Protocol
 from nfsnitch.core.memory import TRUST_AFTER
 from nfsnitch.core.rule import Rule, Ruleset
-from nfsnitch.core.schedule import MINUTES_OF_WEEK, Span, weekly
 from nfsnitch.core.settings import Limits, Settings
-from nfsnitch.core.timed import ScheduleCondition
 from nfsnitch.core.unknown import Unknown
 
 
@@ -211,99 +209,3 @@ def test_a_held_flow_keeps_its_owner_when_its_tuple_becomes_anothers() -> None:
     over = engine.receive(TimePassed(instant(ASK_S)))
 
     assert [record.owner for record in records(over)] == [process("/bin/one"), process("/bin/two")]
-
-
-OFFICE = ScheduleCondition("schedule", weekly([Span(0, MINUTES_OF_WEEK // 2)]))
-TWO_HALVES = Ruleset((Rule("first half", Action.ALLOW, (OFFICE,), "test:1"),), Action.DENY)
-
-
-def asked_to_wake(commands: list[Command]) -> list[int]:
-    return [each.monotonic_ns for each in commands if isinstance(each, WakeAt)]
-
-
-def an_hour_of_the_first_half() -> Instant:
-    """Return the next moment at which `OFFICE` begins."""
-    now = instant()
-    while True:
-        change_ns = TWO_HALVES.next_change_ns(now)
-        assert change_ns is not None
-        now = passed(now, (change_ns - now.wall_ns) / NS_PER_S)
-        if OFFICE.matches(case()._replace(now=now)):
-            return now
-
-
-def sent_at(engine: Engine, now: Instant, packets: int) -> list[Command]:
-    """Let a socket send packets at this moment; returns what came of the last one."""
-    commands: list[Command] = []
-    for number in range(packets):
-        commands = engine.receive(arrival(number, of_flow=DATAGRAM)._replace(now=now))
-    return commands
-
-
-def passed(now: Instant, seconds: float, wall_seconds: float | None = None) -> Instant:
-    """Return a later moment; the wall clock may have been set meanwhile."""
-    by_wall = seconds if wall_seconds is None else wall_seconds
-    passed_ns, by_wall_ns = int(seconds * NS_PER_S), int(by_wall * NS_PER_S)
-    return Instant(now.monotonic_ns + passed_ns, now.wall_ns + by_wall_ns)
-
-
-def test_trust_ends_when_a_schedule_does() -> None:
-    begin = an_hour_of_the_first_half()
-    change_ns = TWO_HALVES.next_change_ns(begin)
-    assert change_ns is not None
-    almost = passed(begin, (change_ns - begin.wall_ns) / NS_PER_S - 5)
-    engine = new_engine(TWO_HALVES)
-
-    commands = sent_at(engine, almost, TRUST_AFTER)
-    assert trusted(commands) == [DATAGRAM]
-    assert asked_to_wake(commands) == [almost.monotonic_ns + 5 * NS_PER_S]
-
-    after = passed(almost, 5)
-    assert distrusted(engine.receive(TimePassed(after))) == [DATAGRAM]
-    assert verdicts(sent_at(engine, after, 1)) == {0: Verdict.DROP}
-
-
-def test_trust_lasts_while_the_rules_say_the_same() -> None:
-    begin = passed(an_hour_of_the_first_half(), 3_600)
-    engine = new_engine(TWO_HALVES)
-    sent_at(engine, begin, TRUST_AFTER)
-
-    later = passed(begin, 10)
-    commands = engine.receive(TimePassed(later))
-
-    assert distrusted(commands) == []
-    assert asked_to_wake(commands) == [later.monotonic_ns + LOOK_AT_CLOCK_NS]
-
-
-@pytest.mark.parametrize("set_by_s", [-60, 7 * 86_400])
-def test_trust_ends_when_the_wall_clock_is_set(set_by_s: int) -> None:
-    begin = passed(an_hour_of_the_first_half(), 3_600)
-    engine = new_engine(TWO_HALVES)
-    sent_at(engine, begin, TRUST_AFTER)
-
-    assert distrusted(engine.receive(TimePassed(passed(begin, 10, set_by_s)))) == [DATAGRAM]
-
-
-def test_trust_that_was_given_under_rules_without_hours_learns_of_hours_with_new_rules() -> None:
-    begin = passed(an_hour_of_the_first_half(), 3_600)
-    engine = new_engine(Ruleset((Rule("all", Action.ALLOW, (), "test:1"),)))
-    assert asked_to_wake(sent_at(engine, begin, TRUST_AFTER)) == []
-
-    commands = engine.receive(RulesetChanged(begin, TWO_HALVES, 2))
-
-    assert asked_to_wake(commands) == [begin.monotonic_ns + LOOK_AT_CLOCK_NS]
-
-
-def test_the_clock_is_not_watched_any_longer_when_nothing_is_trusted() -> None:
-    begin = passed(an_hour_of_the_first_half(), 3_600)
-    engine = new_engine(TWO_HALVES)
-    sent_at(engine, begin, TRUST_AFTER)
-    engine.receive(SocketClosed(begin, 1))
-
-    assert engine.receive(TimePassed(passed(begin, 10))) == []
-
-
-def test_without_hours_in_the_rules_nobody_looks_at_the_clock() -> None:
-    engine = new_engine()
-    sent(engine)
-    assert engine.receive(TimePassed(instant(9_999))) == []

@@ -31,6 +31,7 @@ from nfsnitch.core.events import (
 from nfsnitch.core.flow import Protocol
 from nfsnitch.core.memory import TRUST_AFTER
 from nfsnitch.core.rule import Rule, Ruleset
+from nfsnitch.core.settings import Settings
 
 ALL_ALLOWED = Ruleset(default=Action.ALLOW, unattributed=Action.ALLOW)
 ALL_DENIED = Ruleset(default=Action.DENY)
@@ -125,6 +126,19 @@ def test_a_held_flow_gets_what_the_new_rules_say_at_once_with_all_its_packets(
     assert record.decision.reason is Reason.DEFAULT
     assert engine.held_flows == 0
     assert verdicts(engine.receive(TimePassed(instant(ASK_S)))) == {}
+
+
+def test_what_a_reload_lets_go_makes_room_for_what_is_held_next() -> None:
+    settings = Settings(queue_length=4)  # of which three packets may be held
+    asked = replace(ALL_ASKED, settings=settings)
+    engine = new_engine(asked)
+    for generation in range(2, 12, 2):
+        for number in range(3):
+            assert counts(engine.receive(arrival(number, of_flow=flow(sport=number)))) == {
+                Counter.HELD: 1
+            }
+        engine.receive(changed(replace(ALL_DENIED, settings=settings), generation))
+        engine.receive(changed(asked, generation + 1))
 
 
 def test_a_held_flow_that_is_to_be_asked_about_still_keeps_its_deadline() -> None:

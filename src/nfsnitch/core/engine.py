@@ -65,9 +65,6 @@ from nfsnitch.core.record import Record
 from nfsnitch.core.rule import Ruleset, Ruling
 from nfsnitch.core.unknown import Unknown
 
-LOOK_AT_CLOCK_NS = 10_000_000_000
-"""How often the wall clock is looked at while flows are trusted that a rule limits in time."""
-
 _VERDICT_COUNTERS = {
     Verdict.ACCEPT: Counter.ACCEPTED,
     Verdict.DROP: Counter.DROPPED,
@@ -110,8 +107,6 @@ class Engine:
         self._wake_ns: int | None = None
         self._stopped = False
         self._memory = FlowMemory(ruleset.settings.limits)
-        self._surely: tuple[int, int] | None = None
-        """Between which moments of the wall clock the rules surely say what they said."""
         self._handlers: dict[type[Event], Callable[[Any], list[Command]]] = {
             FlowArrived: self._flow_arrived,
             MalformedArrived: self._malformed_arrived,
@@ -220,14 +215,13 @@ class Engine:
     def _ruleset_changed(self, event: RulesetChanged) -> list[Command]:
         self._ruleset = event.ruleset
         self._generation = event.generation
-        self._surely = None
         self._memory.limits = event.ruleset.settings.limits
         self._memory.forget_decisions()
-        commands = self._watch_clock(event.now) if self._memory.trusts_any else []
-        for key, held in list(self._held.items()):
+        commands: list[Command] = []
+        for held in list(self._held.values()):
             held.ruling = self._ruling_on_arrival(held.arrival, event.now)
             if held.ruling.action is not Action.ASK:
-                del self._held[key]
+                self._let_go(held)
                 decision = _decision(held.ruling)
                 commands += self._decided(decision, held.arrival, held.packet_ids, event.now)
         return commands
@@ -303,29 +297,7 @@ class Engine:
         commands = self._release(due, Reason.UNANSWERED, Counter.UNANSWERED, now)
         if self._held:
             commands += self._wake_by(min(held.deadline_ns for held in self._held.values()))
-        return commands + self._clock_watched(now)
-
-    def _watch_clock(self, now: Instant) -> list[Command]:
-        """See to it that trust does not outlive an hour or a day that a rule speaks of."""
-        if self._surely is None:
-            change_ns = self._ruleset.next_change_ns(now)
-            if change_ns is None:
-                return []
-            self._surely = (now.wall_ns, change_ns)
-        # The wall clock may be set meanwhile, so it is looked at now and then.
-        wait_ns = min(self._surely[1] - now.wall_ns, LOOK_AT_CLOCK_NS)
-        return self._wake_by(now.monotonic_ns + max(wait_ns, 0))
-
-    def _clock_watched(self, now: Instant) -> list[Command]:
-        if self._surely is None:
-            return []
-        if not self._memory.trusts_any:
-            self._surely = None
-            return []
-        if self._surely[0] <= now.wall_ns < self._surely[1]:
-            return self._watch_clock(now)
-        self._surely = None
-        return [DistrustFlow(flow) for flow in self._memory.distrust_all()]
+        return commands
 
     def _stopping(self, event: Stopping) -> list[Command]:
         self._stopped = True
@@ -337,12 +309,15 @@ class Engine:
     ) -> list[Command]:
         commands: list[Command] = []
         for held in due:
-            del self._held[_held_key(held.arrival)]
-            self._held_packets -= len(held.packet_ids)
+            self._let_go(held)
             decision = self._unanswered(held.ruling, reason)
             commands += self._decided(decision, held.arrival, held.packet_ids, now)
             commands.append(Count(counter))
         return commands
+
+    def _let_go(self, held: _Held) -> None:
+        del self._held[_held_key(held.arrival)]
+        self._held_packets -= len(held.packet_ids)
 
     def _unanswered(self, ruling: Ruling, reason: Reason) -> Decision:
         verdict = VERDICTS[self._ruleset.unanswered]
@@ -384,7 +359,7 @@ class Engine:
             and not isinstance(found.sock_cookie, Unknown)
             and self._memory.trusts(flow, found.sock_cookie, now.monotonic_ns)
         ):
-            commands += [TrustFlow(flow), Count(Counter.TRUSTED), *self._watch_clock(now)]
+            commands += [TrustFlow(flow), Count(Counter.TRUSTED)]
         return commands
 
     def _wake_by(self, deadline_ns: int) -> list[Command]:

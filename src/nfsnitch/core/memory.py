@@ -84,18 +84,6 @@ class FlowMemory:
         self._trusted[sock_cookie] = flows
         return True
 
-    @property
-    def trusts_any(self) -> bool:
-        """Whether any flow is trusted."""
-        return self._trusted_flows > 0
-
-    def distrust_all(self) -> list[Flow]:
-        """Trust no flow any longer; returns those that were trusted."""
-        flows = [flow for flows in self._trusted.values() for flow in flows]
-        self._trusted.clear()
-        self._trusted_flows = 0
-        return flows
-
     def forget_decisions(self) -> None:
         """Forget what was decided, by rules that are in force no longer.
 
