@@ -16,7 +16,7 @@ from nfsnitch.adapters.bpf.core_loader import LoadedPrograms
 from nfsnitch.adapters.bpf.layout import COOKIE, SIZES, OwnerFlag
 from nfsnitch.adapters.bpf.libbpf import SAMPLES_AT_ONCE
 from nfsnitch.adapters.bpf.owners import OwnerStore
-from nfsnitch.adapters.rate_limit import RateLimit
+from nfsnitch.adapters.rate_limit import TimeLimit
 from nfsnitch.adapters.sock_diag import SockDiag, SocketEntry
 from nfsnitch.core.attach import AttachMode
 from nfsnitch.core.counters import Counter
@@ -185,7 +185,7 @@ class FakeOwners:
         self.clock = FakeClock(2**62)  # far ahead of any real one
         self.closed: list[int] = []
         programs = cast("LoadedPrograms", self.programs)
-        limit = RateLimit(0, proc_lookups)
+        limit = TimeLimit(0, proc_lookups * 60, 60)
         self.store = OwnerStore(programs, self.closed.append, limit, self.clock)
 
     def has_image(self, key: bytes, image: KernelImage) -> None:
@@ -286,7 +286,7 @@ class FakeMachine:
     def attributor(self) -> Attributor:
         """Return an attributor that may look into /proc `proc_lookups` times."""
         programs = cast("LoadedPrograms", self.programs)
-        proc_limit = RateLimit(0, self.proc_lookups)
+        proc_limit = TimeLimit(0, self.proc_lookups * 60, 60)
         return Attributor(
             OwnerStore(programs, lambda _cookie: None, proc_limit, lambda: 0),
             cast("SockDiag", self.tables),

@@ -39,7 +39,7 @@ from nfsnitch.adapters.live_flows import LiveFlows
 from nfsnitch.adapters.losses import Losses
 from nfsnitch.adapters.nfqueue import PacketQueue, QueuedPacket, QueueError
 from nfsnitch.adapters.nft import Queueing
-from nfsnitch.adapters.rate_limit import RateLimit
+from nfsnitch.adapters.rate_limit import TimeLimit
 from nfsnitch.adapters.record_file import RecordFile
 from nfsnitch.adapters.sd_notify import notify
 from nfsnitch.adapters.sock_destroy import SockDestroy
@@ -63,7 +63,8 @@ from nfsnitch.triggers import ReloadTriggers
 from nfsnitch.upkeep import RecordWriter, Upkeep
 from nfsnitch.worker import Ports, Worker
 
-_PROC_LOOKUPS_PER_S, _PROC_LOOKUPS_AT_ONCE = 20, 40
+_PROC_SHARE, _PROC_BURST_S, _PROC_LEAST_S = 0.1, 1.0, 0.005
+"""How much of the time looking into /proc may take, which packets of others wait for."""
 
 _log = logging.getLogger(__name__)
 
@@ -123,7 +124,7 @@ class Daemon:
         self._loop.set_exception_handler(self._failed)
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._loop.stop)
-        self._proc_limit = RateLimit(_PROC_LOOKUPS_PER_S, _PROC_LOOKUPS_AT_ONCE)
+        self._proc_limit = TimeLimit(_PROC_SHARE, _PROC_BURST_S, _PROC_LEAST_S)
         self._programs = stack.enter_context(attached(bpf_object(), options.cgroup, options.attach))
         _log.info("attach mode %s: %s", self._programs.mode, self._programs.why)
         self._owners = self._recorded_owners(stack)

@@ -10,7 +10,7 @@ from nfsnitch.adapters import procfs
 from nfsnitch.adapters.bpf import layout
 from nfsnitch.adapters.bpf.layout import FlowClaim
 from nfsnitch.adapters.bpf.owners import OwnerStore, RawSockets, SocketUser
-from nfsnitch.adapters.rate_limit import RateLimit
+from nfsnitch.adapters.rate_limit import TimeLimit
 from nfsnitch.adapters.sock_diag import ANSWERED_PROTOCOLS, SockDiag, SocketEntry
 from nfsnitch.core.counters import Counter
 from nfsnitch.core.flow import Flow, Protocol
@@ -48,7 +48,7 @@ class Attributor:
         sock_diag: SockDiag,
         netns_cookie: int,
         queue_empty_ns: Callable[[], int],
-        proc_limit: RateLimit,
+        proc_limit: TimeLimit,
         counters: collections.Counter[Counter],
     ) -> None:
         """Look flows up by *netns_cookie*; what has to be left out is counted in *counters*.
@@ -296,9 +296,13 @@ class Attributor:
 
     def _owners_by_proc(self, flow: Flow, entry: SocketEntry | None) -> list[Owner]:
         """Return who holds the socket, or the raw sockets that could have sent it; never empty."""
-        if not self._proc_limit.take():
-            self._counters[Counter.PROC_LIMITED] += 1
-            return [Unknown("too many look-ups in /proc at once")]
+        with self._proc_limit.spending() as may_look:
+            if may_look:
+                return self._looked_up_in_proc(flow, entry)
+        self._counters[Counter.PROC_LIMITED] += 1
+        return [Unknown("too many look-ups in /proc at once")]
+
+    def _looked_up_in_proc(self, flow: Flow, entry: SocketEntry | None) -> list[Owner]:
         if entry is not None:
             inodes = [entry.inode] if entry.inode else []
         else:

@@ -1,16 +1,17 @@
-"""Bounds how often something dear is done."""
+"""Bounds how often something dear is done, and how much of the time it may take."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 
 class RateLimit:
     """A token bucket."""
 
     def __init__(
-        self, per_second: float, burst: int, clock: Callable[[], float] = time.monotonic
+        self, per_second: float, burst: float, clock: Callable[[], float] = time.monotonic
     ) -> None:
         """Allow *burst* at once and *per_second* in the long run; *clock* is in seconds."""
         self._per_second = per_second
@@ -29,3 +30,39 @@ class RateLimit:
             return False
         self._tokens -= 1
         return True
+
+    def charge(self, tokens: float) -> None:
+        """Count as done so many times more, though nobody was asked: what was taken cost more."""
+        self._tokens -= tokens
+
+
+class TimeLimit:
+    """Bounds the share of the time that something dear takes, however long one piece of it is."""
+
+    def __init__(
+        self,
+        share: float,
+        burst_s: float,
+        least_s: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Allow *burst_s* seconds at once, and *share* of all time (0 to 1) in the long run.
+
+        Each piece counts as *least_s* at least, which bounds how many there are. The last one of a
+        burst may be longer than what was left; what follows waits for that.
+        """
+        self._least_s = least_s
+        self._clock = clock
+        self._pieces = RateLimit(share / least_s, burst_s / least_s, clock)
+
+    @contextmanager
+    def spending(self) -> Iterator[bool]:
+        """Yield whether it may be done now; if so, the time that the block takes is charged."""
+        if not self._pieces.take():
+            yield False
+            return
+        began_s = self._clock()
+        try:
+            yield True
+        finally:
+            self._pieces.charge(max(0.0, (self._clock() - began_s) / self._least_s - 1))

@@ -28,7 +28,7 @@ from nfsnitch.adapters.bpf.layout import (
 )
 from nfsnitch.adapters.mounts import Mounts
 from nfsnitch.adapters.privileges import Capability, Without
-from nfsnitch.adapters.rate_limit import RateLimit
+from nfsnitch.adapters.rate_limit import TimeLimit
 from nfsnitch.core.attach import AttachMode
 from nfsnitch.core.counters import Counter
 from nfsnitch.core.owner import Ancestor, Executable, Owner, Process
@@ -89,7 +89,7 @@ class OwnerStore:
         self,
         programs: LoadedPrograms,
         on_closed: Callable[[int], None],
-        proc_limit: RateLimit,
+        proc_limit: TimeLimit,
         clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         """Read *programs*' maps; *on_closed* hears, from within `tidy`, of each closed socket."""
@@ -279,10 +279,11 @@ class OwnerStore:
     def _completed(self, key: bytes, found: Process) -> Process:
         """Fill in from /proc what the kernel could not; it is dear, and done once for an image."""
         if key not in self._seen_in_proc:
-            if not self._proc_limit.take():
-                return found
-            _make_room(self._seen_in_proc)
-            self._seen_in_proc[key] = _same_in_proc(found)
+            with self._proc_limit.spending() as may_look:
+                if not may_look:
+                    return found
+                _make_room(self._seen_in_proc)
+                self._seen_in_proc[key] = _same_in_proc(found)
         seen = self._seen_in_proc[key]
         if seen is None:
             return found
