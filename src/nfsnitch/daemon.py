@@ -63,8 +63,8 @@ from nfsnitch.triggers import ReloadTriggers
 from nfsnitch.upkeep import RecordWriter, Upkeep
 from nfsnitch.worker import Ports, Worker
 
-_PROC_SHARE, _PROC_BURST_S, _PROC_LEAST_S = 0.1, 1.0, 0.005
-"""How much of the time looking into /proc may take, which packets of others wait for."""
+_PROC_SHARE, _PROC_BURST_S, _PROC_LEAST_S = 0.1, 2.0, 0.005
+"""How much of the (CPU) time looking into /proc may take, which packets of others wait for."""
 
 _log = logging.getLogger(__name__)
 
@@ -121,9 +121,10 @@ class Daemon:
         stack.callback(lock.release)
         self._loop = stack.enter_context(closing(asyncio.new_event_loop()))
         self._failure: BaseException | None = None
+        self._has_ended = False
         self._loop.set_exception_handler(self._failed)
         for number in (signal.SIGTERM, signal.SIGINT):
-            self._loop.add_signal_handler(number, self._loop.stop)
+            self._loop.add_signal_handler(number, self._end)
         self._proc_limit = TimeLimit(_PROC_SHARE, _PROC_BURST_S, _PROC_LEAST_S)
         self._programs = stack.enter_context(attached(bpf_object(), options.cgroup, options.attach))
         _log.info("attach mode %s: %s", self._programs.mode, self._programs.why)
@@ -224,7 +225,7 @@ class Daemon:
         self, options: RunOptions, namespace: int, stack: ExitStack
     ) -> ControlServer:
         path = options.socket or Path(socket_path(namespace))
-        handlers = Handlers(self._status, self._loop.stop, self._reload)
+        handlers = Handlers(self._status, self._end, self._reload)
         control = ControlSocket(path, options.group)
         server = ControlServer(self._loop, control, handlers, self._counters)
         stack.callback(server.close)
@@ -272,6 +273,7 @@ class Daemon:
         force, so that nothing leaves unjudged until the next start takes over.
         """
         self._loop.run_forever()
+        self._has_ended = True
         if self._failure is not None:
             raise self._failure
 
@@ -304,12 +306,18 @@ class Daemon:
         if replace(before, limits=settings.limits) == settings:
             return
         try:
-            self._enforcement.use(settings)
-            self._enforcement.install()
-            self._queue.use(settings)
+            self._enforce_by(settings)
         except (EnforcementError, QueueError) as problem:
-            self._enforcement.use(before)
+            # Perhaps half of it has been done.
+            with suppress(EnforcementError, QueueError):
+                self._enforce_by(before)
             raise RulesRefusedError(f"the kernel refused the settings: {problem}") from problem
+
+    def _enforce_by(self, settings: Settings) -> None:
+        self._enforcement.use(settings)
+        self._enforcement.install()
+        self._queue.use(settings)
+        self._loop.call_soon(self._packets)  # that may have read some
 
     def stop(self) -> None:
         """Decide what is held or still queued, and remove the ruleset."""
@@ -349,6 +357,8 @@ class Daemon:
 
     def _packets(self) -> None:
         self._queue.drain(self._packet)
+        if self._queue.has_read:
+            self._loop.call_soon(self._packets)
         self._records.plan()
 
     def _look_at_clock(self) -> None:
@@ -368,7 +378,12 @@ class Daemon:
 
     def _fail(self, problem: BaseException) -> None:
         self._failure = problem
-        self._loop.stop()
+        self._end()
+
+    def _end(self) -> None:
+        """Have `serve` return; who asks again while all is being taken down stops nothing more."""
+        if not self._has_ended:
+            self._loop.stop()
 
 
 def _say(text: str, stream: TextIO) -> None:

@@ -146,8 +146,10 @@ class Reloader:
         self._now = now
         self._counters = counters
         self._one_at_a_time = asyncio.Lock()
-        self._waiting: asyncio.Future[Reloaded] | None = None
+        self._waiting: asyncio.Task[Reloaded] | None = None
         """The reload that has been asked for and has not begun."""
+        self._reloads: set[asyncio.Task[Reloaded]] = set()
+        """That one, and the one that is under way."""
         self._reading = False
         self.in_force = InForce(loaded.ruleset, 1)
         self.read_state = loaded.state
@@ -159,8 +161,16 @@ class Reloader:
     async def reload(self) -> Reloaded:
         """Read the files and put them in force; all who ask before that begins share one answer."""
         if self._waiting is None:
-            self._waiting = asyncio.ensure_future(self._reload_next())
+            self._waiting = asyncio.create_task(self._reload_next())
+            self._reloads.add(self._waiting)
+            self._waiting.add_done_callback(self._reloads.discard)
         return await asyncio.shield(self._waiting)
+
+    def cancel(self) -> set[asyncio.Task[Reloaded]]:
+        """Give up what is asked for or under way: those tasks, which end when the loop runs."""
+        for reload in self._reloads:
+            reload.cancel()
+        return set(self._reloads)
 
     @property
     def will_read(self) -> bool:

@@ -50,10 +50,12 @@ class ReloadTriggers:
             self._loop.remove_reader(self._watch)
             self._watch.close()
             self._watch = None
-        if self._tasks:
-            for task in self._tasks:
-                task.cancel()
-            self._loop.run_until_complete(asyncio.wait(self._tasks))
+        for task in self._tasks:
+            task.cancel()
+        # Those too that others have asked for: nothing may come in force any more.
+        ending = self._tasks | self._reloader.cancel()
+        if ending:
+            self._loop.run_until_complete(asyncio.wait(ending))
 
     def reload(self) -> None:
         """Have the rules read again, soon."""

@@ -151,3 +151,22 @@ def test_a_stop_does_not_wait_for_a_reload_and_leaves_the_signal_to_others(
 
     assert signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
     assert daemon.in_force == []
+
+
+def test_a_reload_that_somebody_else_asked_for_does_not_come_in_force_after_the_stop(
+    daemon: Daemon,
+) -> None:
+    async def ask() -> asyncio.Task[object]:
+        asked: asyncio.Task[object] = asyncio.create_task(daemon.reloader.reload())
+        while not daemon.reloader.will_read:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        return asked
+
+    asked = daemon.loop.run_until_complete(ask())
+    daemon.triggers.close()
+    daemon.loop.run_until_complete(asyncio.wait([asked]))
+    daemon.loop.run_until_complete(asyncio.sleep(0.2))  # the thread that reads has long ended
+
+    assert asked.cancelled()
+    assert daemon.in_force == []

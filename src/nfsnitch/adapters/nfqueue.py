@@ -135,6 +135,8 @@ class PacketQueue:
     def use(self, settings: Settings) -> None:
         """Go by the `fail` and `queue_length` of *settings* from here on.
 
+        Packets may have to be read for that: see `has_read`.
+
         Raises:
             QueueError: the kernel refused.
 
@@ -142,16 +144,21 @@ class PacketQueue:
         flags = QueueFlag.GSO
         if settings.fail is FailMode.OPEN:
             flags |= QueueFlag.FAIL_OPEN
+        length, on_packet = settings.queue_length, self._reader.earlier.append
         try:
-            earlier = configure(self._netlink, self._queue_num, settings.queue_length, flags)
+            configure(self._netlink, self._queue_num, length, flags, on_packet)
         except OSError as problem:
             text = f"queue {self._queue_num} does not take its settings: {problem}"
             raise QueueError(text) from problem
-        self._reader.earlier.extend(earlier)
 
     def fileno(self) -> int:
         """Return the descriptor that is readable when packets wait."""
         return self._netlink.fileno()
+
+    @property
+    def has_read(self) -> bool:
+        """Whether packets wait here that make the descriptor readable no more: `drain` again."""
+        return bool(self._reader.earlier)
 
     @property
     def overruns(self) -> int:

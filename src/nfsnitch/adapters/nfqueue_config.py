@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from collections.abc import Callable
 from enum import IntFlag
 from struct import Struct
 
@@ -23,6 +24,7 @@ _NUMBER = Struct(">I")
 _ERROR = Struct("=IHHIIi")
 _SEQUENCE = 0x6E667371
 _RECEIVE_BYTES = 1 << 17
+_TRIES = 5
 
 
 class QueueFlag(IntFlag):
@@ -34,13 +36,20 @@ class QueueFlag(IntFlag):
     """It queues a large packet as one, not cut into segments: one packet, one verdict."""
 
 
-def configure(netlink: socket.socket, queue_num: int, length: int, flags: QueueFlag) -> list[bytes]:
+def configure(
+    netlink: socket.socket,
+    queue_num: int,
+    length: int,
+    flags: QueueFlag,
+    on_other: Callable[[bytes], None],
+) -> None:
     """Give a queue its length and flags; *netlink* is the socket that has the queue.
 
-    Returns the messages that came before the kernel's answer: packets, to be handled.
+    *on_other* gets the messages that come before the kernel's answer: packets, to be handled
+    whether or not this succeeds.
 
     Raises:
-        OSError: the kernel refused.
+        OSError: the kernel refused, or its answer found no room again and again.
 
     """
     attributes = (
@@ -57,15 +66,25 @@ def configure(netlink: socket.socket, queue_num: int, length: int, flags: QueueF
         socket.AF_UNSPEC,
         0,
     )
-    netlink.send(header + _QUEUE_NUM.pack(queue_num) + attributes)
-    return _messages_before_answer(netlink)
+    for _ in range(_TRIES):
+        netlink.send(header + _QUEUE_NUM.pack(queue_num) + attributes)
+        error = _answer(netlink, on_other)
+        if error is not None:
+            break
+        # The socket was full of packets. They have been read, and asking twice does no harm.
+    else:
+        raise OSError(errno.ENOBUFS, os.strerror(errno.ENOBUFS))
+    if error:
+        raise OSError(-error, os.strerror(-error))
 
 
-def _messages_before_answer(netlink: socket.socket) -> list[bytes]:
-    earlier: list[bytes] = []
+def _answer(netlink: socket.socket, on_other: Callable[[bytes], None]) -> int | None:
+    """Return the kernel's answer, 0 or a negative error number; None if it was lost."""
     while True:
         try:
             message = netlink.recv(_RECEIVE_BYTES, socket.MSG_DONTWAIT)
+        except BlockingIOError:  # the kernel answers before `send` returns
+            return None
         except OSError as problem:
             if problem.errno == errno.ENOBUFS:  # packets were lost, and perhaps the answer
                 continue
@@ -73,10 +92,8 @@ def _messages_before_answer(netlink: socket.socket) -> list[bytes]:
         if len(message) >= _ERROR.size:
             _, kind, _, sequence, _, error = _ERROR.unpack_from(message)
             if kind == _NLMSG_ERROR and sequence == _SEQUENCE:
-                if error:
-                    raise OSError(-error, os.strerror(-error))
-                return earlier
-        earlier.append(message)
+                return int(error)
+        on_other(message)
 
 
 def _attribute(kind: int, value: int) -> bytes:

@@ -13,7 +13,6 @@ import time
 
 from nfsnitch.adapters.sd_notify import notify
 
-_AGAIN_S = 0.5
 _AT_MOST_EACH_S = 0.5
 """Each time a thread is ended and another one begun: too dear for every packet."""
 _STDERR = 2
@@ -27,7 +26,6 @@ class Watchdog:
         """End the process with status 1, and all stacks on stderr, *timeout_ns* after `alive`."""
         self._timeout_s = timeout_ns / 1e9
         self._said_s = -_AT_MOST_EACH_S
-        self._again = 0.0
         self._tells_manager = _manager_waits()
 
     def alive(self) -> None:
@@ -36,10 +34,6 @@ class Watchdog:
         Before each step that may take long, not once a round: many slow steps are no hang.
         It costs next to nothing if said more often than needed.
         """
-        now = time.monotonic()
-        if now < self._again:
-            return
-        self._again = now + _AGAIN_S
         now_s = time.monotonic()
         if now_s - self._said_s < _AT_MOST_EACH_S:
             return
