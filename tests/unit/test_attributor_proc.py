@@ -59,7 +59,7 @@ def test_a_socket_that_no_process_holds_is_the_kernels(
 ) -> None:
     machine.proc_lookups = 1
     machine.tables.looks = [own_socket]
-    monkeypatch.setattr(procfs, "holders", lambda _inode: [])
+    monkeypatch.setattr(procfs, "holders", lambda _inodes: [])
 
     found = machine.attributor().find(TCP)
 
@@ -72,7 +72,7 @@ def test_a_socket_that_went_while_proc_was_searched_is_not_the_kernels(
 ) -> None:
     machine.proc_lookups = 1
     machine.tables.looks = [own_socket, None]
-    monkeypatch.setattr(procfs, "holders", lambda _inode: [])
+    monkeypatch.setattr(procfs, "holders", lambda _inodes: [])
 
     found = machine.attributor().find(TCP)
 
@@ -96,7 +96,7 @@ def test_several_processes_that_hold_a_socket_are_owner_and_rivals_and_never_tru
 ) -> None:
     machine.proc_lookups = 1
     machine.tables.looks = [own_socket]
-    monkeypatch.setattr(procfs, "holders", lambda _inode: [child, os.getpid()])
+    monkeypatch.setattr(procfs, "holders", lambda _inodes: sorted([child, os.getpid()]))
 
     found = machine.attributor().find(TCP)
 
@@ -121,9 +121,9 @@ def test_a_holder_that_went_meanwhile_is_a_rival_nobody_knows_if_another_is_left
     machine.tables.looks = [own_socket]
     gone = 2**22 + 1  # one more than PID_MAX_LIMIT
     attributor = machine.attributor()
-    monkeypatch.setattr(procfs, "holders", lambda _inode: [os.getpid(), gone])
+    monkeypatch.setattr(procfs, "holders", lambda _inodes: [os.getpid(), gone])
     one_left = attributor.find(TCP)
-    monkeypatch.setattr(procfs, "holders", lambda _inode: [gone])
+    monkeypatch.setattr(procfs, "holders", lambda _inodes: [gone])
     none_left = attributor.find(TCP)
 
     assert isinstance(one_left.owner, Process)
@@ -145,7 +145,7 @@ def test_a_socket_that_very_many_processes_hold_is_nobodys_in_particular(
     machine.proc_lookups = 1
     machine.tables.looks = [own_socket]
     own = procfs.process(os.getpid())
-    monkeypatch.setattr(procfs, "holders", lambda _inode: list(range(how_many)))
+    monkeypatch.setattr(procfs, "holders", lambda _inodes: list(range(how_many)))
     monkeypatch.setattr(procfs, "process", lambda _pid: own)
 
     found = machine.attributor().find(TCP)
@@ -205,7 +205,7 @@ def test_a_users_socket_that_no_process_holds_is_not_the_kernels(
 ) -> None:
     machine.proc_lookups = 1
     machine.tables.looks = [own_socket._replace(uid=1_000)]
-    monkeypatch.setattr(procfs, "holders", lambda _inode: [])
+    monkeypatch.setattr(procfs, "holders", lambda _inodes: [])
 
     found = machine.attributor().find(TCP)
 

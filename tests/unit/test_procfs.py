@@ -306,10 +306,10 @@ def test_who_holds_a_socket_is_found_by_its_inode(cat: Path) -> None:
     with ours, theirs:
         inode = os.fstat(ours.fileno()).st_ino
         with subprocess.Popen([cat], stdin=ours.fileno()) as popen:
-            both = procfs.holders(inode)
+            both = procfs.holders({inode})
             popen.kill()
     assert sorted(both) == sorted([os.getpid(), popen.pid])
-    assert procfs.holders(inode) == []
+    assert procfs.holders({inode}) == []
 
 
 def test_a_process_whose_first_thread_has_ended_still_holds_its_sockets() -> None:
@@ -318,7 +318,7 @@ def test_a_process_whose_first_thread_has_ended_still_holds_its_sockets() -> Non
         assert popen.stdout is not None
         inode = int(popen.stdout.readline())
 
-        assert procfs.holders(inode) == [popen.pid]
+        assert procfs.holders({inode}) == [popen.pid]
 
 
 def test_a_thread_with_files_of_its_own_does_not_hide_its_sockets() -> None:
@@ -327,7 +327,7 @@ def test_a_thread_with_files_of_its_own_does_not_hide_its_sockets() -> None:
         assert popen.stdout is not None
         inode = int(popen.stdout.readline())
 
-        assert procfs.holders(inode) == [popen.pid]
+        assert procfs.holders({inode}) == [popen.pid]
 
 
 def socket_line(number: int, local: str, inode: int) -> str:
@@ -384,4 +384,4 @@ def test_a_socket_of_another_thread_is_found_under_the_process() -> None:
     thread.join()
 
     with made[0] as held:
-        assert procfs.holders(os.fstat(held.fileno()).st_ino) == [os.getpid()]
+        assert procfs.holders({os.fstat(held.fileno()).st_ino}) == [os.getpid()]

@@ -96,7 +96,7 @@ def spent(limit: TimeLimit, clock: Clock, each_s: float) -> float:
 
 def test_pieces_that_take_long_are_fewer_and_one_may_go_over_what_is_left() -> None:
     clock = Clock()
-    limit = TimeLimit(0.125, 1, 0.0625, clock)
+    limit = TimeLimit(0.125, 1, 0.0625, clock, clock)
 
     assert 1.0 <= spent(limit, clock, 0.25) <= 1.5
     assert spent(limit, clock, 0.25) == 0
@@ -104,7 +104,7 @@ def test_pieces_that_take_long_are_fewer_and_one_may_go_over_what_is_left() -> N
 
 def test_pieces_that_take_no_time_are_bounded_in_number() -> None:
     clock = Clock()
-    limit = TimeLimit(0.125, 1, 0.0625, clock)
+    limit = TimeLimit(0.125, 1, 0.0625, clock, clock)
     done = 0
     while True:
         with limit.spending() as may:
@@ -117,7 +117,7 @@ def test_pieces_that_take_no_time_are_bounded_in_number() -> None:
 
 def test_a_piece_that_fails_is_charged_as_well() -> None:
     clock = Clock()
-    limit = TimeLimit(0.125, 1, 0.0625, clock)
+    limit = TimeLimit(0.125, 1, 0.0625, clock, clock)
     with suppress(LookupError), limit.spending() as may:
         assert may
         clock.now_s += 4
@@ -129,7 +129,7 @@ def test_a_piece_that_fails_is_charged_as_well() -> None:
 @given(st.lists(st.tuples(st.integers(0, 64), st.integers(1, 64)), min_size=1, max_size=40))
 def test_in_the_long_run_it_takes_no_more_than_its_share(steps: list[tuple[int, int]]) -> None:
     clock = Clock()
-    limit = TimeLimit(0.125, 1, 0.0625, clock)
+    limit = TimeLimit(0.125, 1, 0.0625, clock, clock)
     total_s = longest_s = 0.0
     for waited, took in steps:
         clock.now_s += waited / 16

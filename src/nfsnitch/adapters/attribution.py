@@ -309,7 +309,7 @@ class Attributor:
             inodes = _raw_inodes(flow)
             if self._raw_closed_lately(flow):
                 return [Unknown("a raw socket that may have sent it was closed a moment ago")]
-        pids = sorted({pid for inode in inodes for pid in procfs.holders(inode)})
+        pids = procfs.holders(inodes)
         if len(pids) > _MAX_HOLDERS:
             return [Unknown(f"{len(pids)} processes could have sent it")]
         if pids:

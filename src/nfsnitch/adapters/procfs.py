@@ -154,10 +154,10 @@ def raw_socket_inodes(family: Family, proto: int, identifier: int | Unknown) -> 
     return found
 
 
-def holders(inode: int) -> list[int]:
-    """Return the pids of all processes that hold the socket with this inode."""
-    wanted = f"socket:[{inode}]"
-    return [pid for pid in _pids() if _holds(pid, wanted)]
+def holders(inodes: Collection[int]) -> list[int]:
+    """Return the pids of all processes that hold a socket with one of these inodes, ascending."""
+    wanted = {f"socket:[{inode}]" for inode in inodes}
+    return sorted(pid for pid in _pids() if not wanted.isdisjoint(_links(pid))) if wanted else []
 
 
 def each_holder(inodes: Collection[int]) -> Iterator[tuple[int, int]]:
@@ -171,25 +171,12 @@ def each_holder(inodes: Collection[int]) -> Iterator[tuple[int, int]]:
 
 def _links(pid: int) -> Iterator[str]:
     """Yield what the descriptors of a process lead to."""
+    # /proc/PID/fd is the first thread's alone: it may have ended, or a thread have its own files.
     for tid in _names(f"{PROC}/{pid}/task"):
         folder = f"{PROC}/{pid}/task/{tid}/fd"
         for name in _names(folder):
             with suppress(OSError):
                 yield os.readlink(f"{folder}/{name}")  # noqa: PTH115  see `_names`
-
-
-def _holds(pid: int, wanted: str) -> bool:
-    # /proc/PID/fd is the first thread's alone: it may have ended, or a thread have its own files.
-    folders = (f"{PROC}/{pid}/task/{tid}/fd" for tid in _names(f"{PROC}/{pid}/task"))
-    return any(_has_link(folder, wanted) for folder in folders)
-
-
-def _has_link(folder: str, wanted: str) -> bool:
-    for name in _names(folder):
-        with suppress(OSError):
-            if os.readlink(f"{folder}/{name}") == wanted:  # noqa: PTH115  see `_names`
-                return True
-    return False
 
 
 def _names(folder: str) -> list[str]:

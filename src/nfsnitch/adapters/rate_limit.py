@@ -45,14 +45,16 @@ class TimeLimit:
         burst_s: float,
         least_s: float,
         clock: Callable[[], float] = time.monotonic,
+        cpu_clock: Callable[[], float] = time.thread_time,
     ) -> None:
         """Allow *burst_s* seconds at once, and *share* of all time (0 to 1) in the long run.
 
         Each piece counts as *least_s* at least, which bounds how many there are. The last one of a
-        burst may be longer than what was left; what follows waits for that.
+        burst may be longer than what was left; what follows waits for that. What is measured is
+        CPU time (*cpu_clock*): that other programs are busy makes nothing dearer.
         """
         self._least_s = least_s
-        self._clock = clock
+        self._cpu_clock = cpu_clock
         self._pieces = RateLimit(share / least_s, burst_s / least_s, clock)
 
     @contextmanager
@@ -61,8 +63,8 @@ class TimeLimit:
         if not self._pieces.take():
             yield False
             return
-        began_s = self._clock()
+        began_s = self._cpu_clock()
         try:
             yield True
         finally:
-            self._pieces.charge(max(0.0, (self._clock() - began_s) / self._least_s - 1))
+            self._pieces.charge(max(0.0, (self._cpu_clock() - began_s) / self._least_s - 1))

@@ -226,7 +226,7 @@ def xdp_sockets() -> Answer:
 def _holders(inodes: list[int], kind: str) -> Answer:
     if not inodes:
         return Answer(State.OK, f"no program holds an {kind} socket now; root can at any time")
-    pids = sorted({pid for inode in inodes for pid in procfs.holders(inode)})
+    pids = procfs.holders(inodes)
     names = ", ".join(f"{_program(pid)} ({pid})" for pid in pids) or "programs that cannot be seen"
     more = "take CAP_NET_RAW from programs that do not need it"
     return Answer(State.LIMITED, f"held by {names}", more)
