@@ -16,15 +16,15 @@ from pathlib import Path
 import pytest
 
 from builders import WriteRules
+from daemon_asks import NFSNITCH, ask, client_of, nfsnitch
 from daemon_counters import assert_one_verdict_each, counted
-from nfsnitch.control_client import Client
 from nfsnitch.core.counters import Counter
 from nfsnitch.lab.firewall import Firewall, having
-from nfsnitch.lab.process import Child, Finished, same_modules
+from nfsnitch.lab.process import Child, same_modules
 from nfsnitch.lab.programs import build_program, swarm
 from nfsnitch.lab.services import SINK_PORT
 from nfsnitch.lab.world import World
-from nfsnitch.protocol import Refused, Status, StatusRequest, Watching, WatchRequest, socket_path
+from nfsnitch.protocol import Refused, Status, Watching, WatchRequest, socket_path
 
 pytestmark = [pytest.mark.root, pytest.mark.netns, pytest.mark.bpf]
 
@@ -34,7 +34,6 @@ GROUP = "games"
 GROUP_GID = 60
 """Of base-files on Debian, as everywhere."""
 SOMEBODY = 54_321
-NFSNITCH = (sys.executable, "-m", "nfsnitch.cli")
 FLOWS = """
 import socket, sys
 sent = 0
@@ -60,12 +59,6 @@ for number in range(int(sys.argv[2])):
 print(len(clients), flush=True)
 sys.stdin.read()
 """
-
-
-def nfsnitch(world: World, *argv: str) -> Finished:
-    """Run a command beside the daemon, as root."""
-    child = world.spawn([*NFSNITCH, *argv], cgroup=world.infra, env=same_modules())
-    return child.finish(20)
 
 
 def as_somebody(
@@ -95,20 +88,9 @@ def watcher(world: World, *argv: str) -> Child:
     return child
 
 
-def client_of(world: World) -> Client:
-    """Return a connection to the daemon of the client's namespace."""
-    return Client(Path(socket_path(world.netns_inode("client"))))
-
-
 def wait_for_pid(watching: Child, pid: int) -> None:
     """Wait until a watcher has printed a record of that process."""
     watching.wait_for_line(watching.stdout, lambda line: json.loads(line)["pid"] == pid, 10)
-
-
-def ask(world: World) -> Status:
-    """Return the daemon's status."""
-    with client_of(world) as client:
-        return client.ask(StatusRequest(), Status)
 
 
 @pytest.fixture(name="firewall")

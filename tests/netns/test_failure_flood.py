@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
-import socket
 import time
 from collections import Counter as Tally
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from broken_daemon import SLOW, broken
 from builders import WriteRules
+from daemon_asks import ask
 from daemon_counters import counted
 from nfsnitch.core.counters import Counter
 from nfsnitch.lab.firewall import Firewall
@@ -37,31 +36,23 @@ GROWTH_KIB = 60_000
 
 
 class Asked:
-    """Asks the daemon's loop for its counters, over and over, while a program runs."""
+    """Asks the daemon for its status, over and over, each time as `nfsnitch status` does."""
 
-    def __init__(self, address: Path, own: Path, pid: int) -> None:
-        self._address = str(address)
+    def __init__(self, world: World, pid: int) -> None:
+        self._world = world
         self._pid = pid
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._socket.bind(str(own))
-        self._socket.settimeout(30)
         self.longest_s = 0.0
-        """Without the time that other programs had the CPU."""
+        """From the connection to the answer, without the time that other programs had the CPU."""
         self.times = 0
-
-    def close(self) -> None:
-        """Ask no longer."""
-        self._socket.close()
 
     def ask(self) -> Tally[Counter]:
         """Return its counters."""
-        began = time.monotonic() - self._waited_for_cpu_s()
-        self._socket.sendto(b"?", self._address)
-        answer = self._socket.recv(10_000).decode()
-        self.longest_s = max(self.longest_s, time.monotonic() - self._waited_for_cpu_s() - began)
+        began_s = time.monotonic() - self._waited_for_cpu_s()
+        counters = ask(self._world).counters
+        took_s = time.monotonic() - self._waited_for_cpu_s() - began_s
+        self.longest_s = max(self.longest_s, took_s)
         self.times += 1
-        pairs = re.findall(r"([a-z-]+) (\d+)", answer)
-        return Tally({Counter(name): int(number) for name, number in pairs})
+        return Tally({Counter(name): number for name, number in counters.items()})
 
     def _waited_for_cpu_s(self) -> float:
         """Return how long the daemon was ready to run, and another program ran."""
@@ -82,16 +73,11 @@ def test_of_a_flood_of_new_flows_each_packet_is_judged_or_counted(
     world: World,
     services: Services,
     rules: WriteRules,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     fail: str,
 ) -> None:
     assert services.http.pid
-    monkeypatch.setenv("ANSWERS_AT", str(tmp_path / "loop"))
-    with (
-        broken(Firewall(world, [rules(RULES.format(fail))]), SLOW) as firewall,
-        closing(Asked(tmp_path / "loop", tmp_path / "own", firewall.child.pid)) as asked,
-    ):
+    with broken(Firewall(world, [rules(RULES.format(fail))]), SLOW) as firewall:
+        asked = Asked(world, firewall.child.pid)
         before_kib = most_kib = resident_kib(firewall.child.pid)
         argv = [str(build_program("flood")), "192.0.2.1", "20000"]
         flood = world.spawn([*argv, str(FLOWS), str(BURST), str(PAUSE_US)])
