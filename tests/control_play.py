@@ -24,11 +24,17 @@ from nfsnitch.core.record import Record
 from nfsnitch.protocol import (
     MAX_REPLY_BYTES,
     Lines,
+    Missed,
+    Recorded,
+    Refused,
     Reloaded,
     Reply,
     Request,
     Right,
     Status,
+    StatusRequest,
+    Watching,
+    WatchRequest,
     decode_reply,
     encode,
 )
@@ -188,3 +194,39 @@ class Play:
     async def _reload(self) -> Reloaded:
         assert self.on_reload is not None
         return await self.on_reload()
+
+
+MakePlay = Callable[..., Play]
+"""Returns a play with these limits; it ends with the test."""
+
+
+def refusal(reply: Reply | None) -> str:
+    """Return why it was refused."""
+    assert isinstance(reply, Refused), reply
+    return reply.why
+
+
+async def still_served(play: Play) -> bool:
+    """Tell whether another client gets its answer."""
+    return isinstance(await play.client().ask(StatusRequest()), Status)
+
+
+async def watching(play: Play) -> Client:
+    """Return a client that watches."""
+    client = play.client()
+    assert await client.ask(WatchRequest()) == Watching()
+    return client
+
+
+async def records_of(client: Client, count: int) -> list[int]:
+    """Return the numbers of the next records; what was missed counts as that many of them."""
+    numbers: list[int] = []
+    missed = 0
+    while len(numbers) + missed < count:
+        message = await client.hear()
+        if isinstance(message, Missed):
+            missed += message.count
+        else:
+            assert isinstance(message, Recorded), message
+            numbers.append(int(message.record["time"][-7:-1]))
+    return numbers

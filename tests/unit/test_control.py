@@ -6,86 +6,36 @@ import asyncio
 import os
 import resource
 import socket
-from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from control_play import STATUS, Client, Play, a_record
+from control_play import (
+    STATUS,
+    MakePlay,
+    Play,
+    a_record,
+    records_of,
+    refusal,
+    still_served,
+    watching,
+)
 from nfsnitch.adapters.control_limits import ControlLimits
 from nfsnitch.core.counters import Counter
 from nfsnitch.protocol import (
-    Missed,
-    Recorded,
     Refused,
-    Reloaded,
     ReloadRequest,
     Reply,
     Right,
-    Status,
     StatusRequest,
-    Stopping,
     StopRequest,
     Watching,
     WatchRequest,
     encode,
 )
-
-MakePlay = Callable[..., Play]
-
-
-@pytest.fixture(name="make")
-def fixture_make(tmp_path: Path) -> Iterator[MakePlay]:
-    plays: list[Play] = []
-
-    def make(limits: ControlLimits | None = None) -> Play:
-        plays.append(Play(tmp_path, limits))
-        return plays[-1]
-
-    yield make
-    for play in plays:
-        play.close()
-
-
-@pytest.fixture(name="play")
-def fixture_play(make: MakePlay) -> Play:
-    return make()
-
-
-def refusal(reply: Reply | None) -> str:
-    """Return why it was refused."""
-    assert isinstance(reply, Refused), reply
-    return reply.why
-
-
-async def still_served(play: Play) -> bool:
-    """Tell whether another client gets its answer."""
-    return isinstance(await play.client().ask(StatusRequest()), Status)
-
-
-async def watching(play: Play) -> Client:
-    """Return a client that watches."""
-    client = play.client()
-    assert await client.ask(WatchRequest()) == Watching()
-    return client
-
-
-async def records_of(client: Client, count: int) -> list[int]:
-    """Return the numbers of the next records; what was missed counts as that many of them."""
-    numbers: list[int] = []
-    missed = 0
-    while len(numbers) + missed < count:
-        message = await client.hear()
-        if isinstance(message, Missed):
-            missed += message.count
-        else:
-            assert isinstance(message, Recorded), message
-            numbers.append(int(message.record["time"][-7:-1]))
-    return numbers
 
 
 def test_a_client_gets_its_status_as_often_as_it_asks(play: Play) -> None:
@@ -259,73 +209,6 @@ def test_requests_that_come_too_quickly_wait_and_a_new_connection_is_no_way_arou
     assert play.counters[Counter.CONTROL_SLOWED] > 0
 
 
-def test_a_watcher_gets_every_record_in_order(play: Play) -> None:
-    watcher = play.run(watching(play))
-    for number in range(50):
-        play.server.record(a_record(number))
-
-    assert play.run(records_of(watcher, 50)) == list(range(50))
-    assert play.counters[Counter.WATCH_DROPPED] == 0
-
-
-def test_a_slow_watcher_is_told_how_many_it_missed_and_nobody_else_misses_any(play: Play) -> None:
-    slow, quick = (play.run(watching(play)) for _ in range(2))
-    count = 1_500
-
-    async def flood() -> list[int]:
-        numbers: list[int] = []
-        for first in range(0, count, 50):
-            for number in range(first, first + 50):
-                play.server.record(a_record(number))
-            numbers += await records_of(quick, 50)
-        return numbers
-
-    assert play.run(flood()) == list(range(count))
-    dropped = play.counters[Counter.WATCH_DROPPED]
-    assert 0 < dropped < count
-    got = play.run(records_of(slow, count))
-    assert len(got) == count - dropped
-    assert got == sorted(set(got))
-
-
-def test_records_that_come_too_quickly_for_anybody_are_missed_where_they_were(
-    make: MakePlay,
-) -> None:
-    play = make(ControlLimits(pending_records=5))
-    watcher = play.run(watching(play))
-    for number in range(8):
-        play.server.record(a_record(number))
-
-    messages = [play.run(watcher.hear()) for _ in range(6)]
-
-    assert [isinstance(each, Recorded) for each in messages] == [True] * 5 + [False]
-    assert messages[-1] == Missed(3)
-    assert play.counters[Counter.WATCH_DROPPED] == 3
-
-
-def test_a_watcher_that_vanished_is_forgotten_and_costs_the_others_nothing(play: Play) -> None:
-    gone, stays = (play.run(watching(play)) for _ in range(2))
-    assert play.server.watchers == 2
-    gone.close()
-    for number in range(20):
-        play.server.record(a_record(number))
-
-    assert play.run(records_of(stays, 20)) == list(range(20))
-    play.run(play.until(lambda: play.server.watchers == 1))
-    stays.close()
-    play.run(play.until(lambda: play.server.watchers == 0))
-
-
-def test_a_watcher_that_talks_nonsense_is_closed_even_if_it_does_not_read(
-    make: MakePlay,
-) -> None:
-    play = make(ControlLimits(linger_s=0.05))
-    watcher = play.run(watching(play))
-    play.run(watcher.say(b"?\n"))
-
-    play.run(play.until(lambda: play.server.watchers == 0))
-
-
 def test_out_of_descriptors_is_counted_without_spinning_and_goes_by(make: MakePlay) -> None:
     play = make(ControlLimits(retry_s=0.05))
     waiting = play.unconnected()
@@ -342,109 +225,3 @@ def test_out_of_descriptors_is_counted_without_spinning_and_goes_by(make: MakePl
 
     assert 1 <= errors <= 0.5 / 0.05 + 1
     assert play.run(waiting.ask(StatusRequest())) == STATUS
-
-
-def test_a_request_on_which_the_daemon_fails_is_refused_and_the_daemon_goes_on(play: Play) -> None:
-    def fail() -> Status:
-        raise OSError("no /proc")
-
-    play.on_status = fail
-    client = play.client()
-
-    assert refusal(play.run(client.ask(StatusRequest()))) == "failed"
-    assert play.counters[Counter.CONTROL_ERRORS] == 1
-    play.on_status = lambda: STATUS
-    assert play.run(client.ask(StatusRequest())) == STATUS
-
-
-def test_a_reload_is_answered_when_it_is_done_and_others_are_answered_meanwhile(
-    play: Play,
-) -> None:
-    may_end = asyncio.Event()
-
-    async def reload() -> Reloaded:
-        await may_end.wait()
-        return Reloaded(2, 7, 1, None)
-
-    play.on_reload = reload
-    client = play.client()
-    play.run(client.say(ReloadRequest(), StatusRequest()))
-
-    assert play.run(still_served(play))
-    may_end.set()
-    assert [play.run(client.hear()) for _ in range(2)] == [Reloaded(2, 7, 1, None), STATUS]
-
-
-def test_reloads_are_done_one_after_the_other(play: Play) -> None:
-    running: list[int] = []
-    most = 0
-
-    async def reload() -> Reloaded:
-        nonlocal most
-        running.append(1)
-        most = max(most, len(running))
-        await asyncio.sleep(0.02)
-        running.pop()
-        return Reloaded(1, 0, 0, "no")
-
-    play.on_reload = reload
-    clients = [play.client() for _ in range(3)]
-
-    async def ask_all() -> list[Reply | None]:
-        return list(await asyncio.gather(*(client.ask(ReloadRequest()) for client in clients)))
-
-    assert play.run(ask_all()) == [Reloaded(1, 0, 0, "no")] * 3
-    assert most == 1
-
-
-def test_a_reload_that_fails_is_refused_and_counted(play: Play) -> None:
-    async def reload() -> Reloaded:
-        raise ValueError("a bug")
-
-    play.on_reload = reload
-
-    assert refusal(play.run(play.client().ask(ReloadRequest()))) == "failed"
-    assert play.counters[Counter.CONTROL_ERRORS] == 1
-
-
-def test_a_client_that_leaves_during_its_reload_is_no_obstacle(play: Play) -> None:
-    may_end = asyncio.Event()
-    done: list[int] = []
-
-    async def reload() -> Reloaded:
-        await may_end.wait()
-        done.append(1)
-        return Reloaded(2, 7, 1, None)
-
-    play.on_reload = reload
-    client = play.client()
-    play.run(client.say(ReloadRequest()))
-    play.run(still_served(play))
-    client.close()
-    may_end.set()
-
-    play.run(play.until(lambda: bool(done)))
-    assert play.run(still_served(play))
-
-
-def test_a_stop_is_answered_before_it_happens_and_the_connection_ends_with_the_daemon(
-    play: Play,
-) -> None:
-    client = play.client()
-
-    assert play.run(client.ask(StopRequest())) == Stopping()
-    assert play.stops == 1
-    play.server.close()
-    assert play.run(client.hear()) == Stopping()
-    assert play.run(client.hear()) is None
-    assert not play.path.exists()
-
-
-def test_at_the_end_watchers_get_what_is_left_and_hear_of_the_stop(play: Play) -> None:
-    watcher = play.run(watching(play))
-    for number in range(30):
-        play.server.record(a_record(number))
-    play.server.close()
-
-    assert play.run(records_of(watcher, 30)) == list(range(30))
-    assert [play.run(watcher.hear()) for _ in range(2)] == [Stopping(), None]
