@@ -148,6 +148,10 @@ def nothing_has_left() -> None:
 
 def the_rules_are_in_force_before_there_is_a_network() -> None:
     """Compare when the early unit was through with when network-pre.target was reached."""
+    until(
+        "the network may be set up", lambda: shown("network-pre.target", "ActiveState") == "active"
+    )
+    assert shown(EARLY, "ActiveState") == "active"
     loaded, reached = (
         int(shown(unit, "ActiveEnterTimestampMonotonic")) for unit in (EARLY, "network-pre.target")
     )
