@@ -1,27 +1,24 @@
-/* one_connect [--sport PORT] ADDR PORT: one TCP connection, then exit at once.
+/* one_connect [OPTIONS] ADDR PORT: one TCP connection, then exit at once.
  *
- * Reports on descriptor 3 (see report.h) also when the connection was refused. Exit status: 0
- * connected, 1 not (why is on standard error), 2 wrong usage.
+ * The options, and the report on descriptor 3 (also of a connection that was refused): see report.h.
+ * Exit status: 0 connected, 1 not (why is on standard error), 2 wrong usage.
  */
 #include "report.h"
 
 int main(int argc, char **argv)
 {
-	const char *sport = NULL;
+	const char *self = *argv++;
 	struct target target;
+	struct life life;
 	int sock, connected;
 
-	if (argc == 5 && strcmp(argv[1], "--sport") == 0) {
-		sport = argv[2];
-		argv += 2;
-		argc -= 2;
-	}
-	if (argc != 3 || !target_parse(&target, argv[1], argv[2])) {
-		fputs("usage: one_connect [--sport PORT] ADDR PORT\n", stderr);
+	if (argc < 3 || !life_parse(&life, &argv) || !argv[0] || !argv[1] || argv[2] ||
+	    !target_parse(&target, argv[0], argv[1])) {
+		fputs("usage: one_connect [OPTIONS] ADDR PORT\n", stderr);
 		return EXIT_USAGE;
 	}
-	sock = socket(target.address.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (sock < 0 || (sport && !bind_port(sock, target.address.ss_family, sport))) {
+	sock = life_lead(&life, self, target.address.ss_family, SOCK_STREAM);
+	if (sock < 0) {
 		perror("one_connect: socket");
 		return EXIT_FAILURE;
 	}

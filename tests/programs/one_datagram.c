@@ -1,8 +1,8 @@
-/* one_datagram [--connect] [--sport PORT] ADDR PORT: one UDP datagram, then exit at once.
+/* one_datagram [OPTIONS] ADDR PORT: one UDP datagram, then exit at once.
  *
  * Without --connect the socket is never connected: sendto() carries the address, and the kernel
- * picks the source port on the way. With it: connect(), then send(). Reports on descriptor 3 (see
- * report.h). Exit status: 0 sent, 1 not (why is on standard error), 2 wrong usage.
+ * picks the source port on the way. With it: connect(), then send(). The other options, and the report
+ * on descriptor 3: see report.h. Exit status: 0 sent, 1 not (why is on standard error), 2 wrong usage.
  */
 #include "report.h"
 
@@ -20,31 +20,22 @@ static int send_one(int sock, const struct target *target, int connected)
 
 int main(int argc, char **argv)
 {
-	const char *sport = NULL;
+	const char *self = *argv++;
 	struct target target;
-	int sock, sent, connected = 0;
+	struct life life;
+	int sock, sent;
 
-	for (; argc > 3 && argv[1][0] == '-'; argv++, argc--) {
-		if (strcmp(argv[1], "--connect") == 0) {
-			connected = 1;
-		} else if (strcmp(argv[1], "--sport") == 0) {
-			sport = argv[2];
-			argv++;
-			argc--;
-		} else {
-			break;
-		}
-	}
-	if (argc != 3 || !target_parse(&target, argv[1], argv[2])) {
-		fputs("usage: one_datagram [--connect] [--sport PORT] ADDR PORT\n", stderr);
+	if (argc < 3 || !life_parse(&life, &argv) || !argv[0] || !argv[1] || argv[2] ||
+	    !target_parse(&target, argv[0], argv[1])) {
+		fputs("usage: one_datagram [OPTIONS] ADDR PORT\n", stderr);
 		return EXIT_USAGE;
 	}
-	sock = socket(target.address.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	if (sock < 0 || (sport && !bind_port(sock, target.address.ss_family, sport))) {
+	sock = life_lead(&life, self, target.address.ss_family, SOCK_DGRAM);
+	if (sock < 0) {
 		perror("one_datagram: socket");
 		return EXIT_FAILURE;
 	}
-	sent = send_one(sock, &target, connected);
+	sent = send_one(sock, &target, life.connected);
 	if (!sent)
 		perror("one_datagram: send");
 	if (!report(sock)) {

@@ -39,7 +39,7 @@ ln -s "$modules" "/lib/modules/$(uname -r)"
 mkdir -p /run/netns
 mkdir -m 1777 /run/tmp
 # The host's /tmp is seen, but cannot be written to.
-export TMPDIR=/run/tmp PYTHONDONTWRITEBYTECODE=1
+export TMPDIR=/run/tmp PYTHONDONTWRITEBYTECODE=1 HYPOTHESIS_STORAGE_DIRECTORY=/run/hypothesis
 ulimit -n 65536
 hostname guest
 ip link set lo up

@@ -6,8 +6,9 @@ import hashlib
 import os
 import subprocess
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 from nfsnitch.lab.process import Finished
 from nfsnitch.lab.waiting import LabError
@@ -31,6 +32,37 @@ class Sent:
 
     pid: int
     sport: int
+    exe: str = field(default="", compare=False)
+    """Its executable, as /proc/self/exe has it: with " (deleted)" behind where that is so."""
+
+    @classmethod
+    def read(cls, line: str) -> Self:
+        """Return what the line of a report says."""
+        pid, sport, exe = line.split(maxsplit=2)
+        return cls(int(pid), int(sport), exe)
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How the members of a swarm come to be; see tests/programs/swarm.c and report.h."""
+
+    name: str
+    swarm: tuple[str, ...] = ()
+    """What the swarm does; ``{PROTO}`` becomes the protocol."""
+    member: tuple[str, ...] = ()
+    """What each member does."""
+
+
+WAYS = (
+    Way("exec", ("--fork",)),
+    Way("double-fork", ("--each", "3"), ("--double-fork",)),
+    Way("vfork"),
+    Way("passed", ("--pass", "{PROTO}"), ("--passed",)),
+    Way("deleted", ("--link",), ("--unlink",)),
+)
+"""Exec and send; a grandchild whose parent has ended sends; vfork and exec; a socket that another
+process has made and sent over; the sender's file is gone by then."""
+VFORK = WAYS[2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +109,7 @@ def swarm(
     count: int,
     program: Path,
     *args: str,
+    way: Way = VFORK,
     jobs: int = 8,
     cgroup: Path | None = None,
     timeout_s: float = 60.0,
@@ -87,8 +120,11 @@ def swarm(
     of its own.
     """
     report = world.new_file("report")
-    argv = (str(build_program("swarm")), "-j", str(jobs), str(count), str(program), *args)
+    proto = "tcp" if program.name == "one_connect" else "udp"
+    options = (each.replace("{PROTO}", proto) for each in way.swarm)
+    argv = (str(build_program("swarm")), "-j", str(jobs), *options, str(count), str(program))
+    argv += (*way.member, *args)
     with report.path.open("ab") as file:
         child = world.spawn(argv, cgroup=cgroup, fds={REPORT_FD: file.fileno()})
     done = child.finish(timeout_s)
-    return Swarm(done, tuple(Sent(*map(int, line.split())) for line in report.lines()))
+    return Swarm(done, tuple(Sent.read(line) for line in report.lines()))
