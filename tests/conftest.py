@@ -15,11 +15,17 @@ settings.load_profile("nfsnitch")
 
 @pytest.hookimpl(tryfirst=True)  # before xdist's own hook, which reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Let one worker run all tests that use the machine itself, one after the other."""
+    """Let one worker run all tests that use the machine itself, one after the other.
+
+    But for those in guests, which come first: these are long, and wait most of the time.
+    """
+    items.sort(key=lambda item: item.get_closest_marker("vm") is None)
     if not config.pluginmanager.hasplugin("xdist"):
         return
     for item in items:
-        if any(item.get_closest_marker(name) for name in SHARED_MACHINE):
+        if item.get_closest_marker("xdist_group") is None and any(
+            item.get_closest_marker(name) for name in SHARED_MACHINE
+        ):
             item.add_marker(pytest.mark.xdist_group("machine"))
 
 

@@ -64,7 +64,7 @@ DELETED = {False: "", True: " (deleted)"}
 
 
 @pytest.mark.slow
-@pytest.mark.vm_guest
+@pytest.mark.vm_guest(modes=("lsm", "kprobe"))
 @pytest.mark.timeout(600)
 @pytest.mark.usefixtures("services")
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
@@ -160,6 +160,7 @@ def test_a_path_of_multipath_tcp_is_found_by_the_socket_that_the_program_has(
     assert (record["proto"], record["attribution"]) == ("tcp", by_probe_or("flow-map"))
 
 
+@pytest.mark.vm_guest
 def test_a_ping_is_found_by_its_raw_socket(world: World, rules: WriteRules) -> None:
     with Firewall(world, [rules(ALLOW_ALL)]) as firewall:
         done = world.run(["ping", "-c", "1", "-W", "2", "192.0.2.1"])
@@ -170,6 +171,7 @@ def test_a_ping_is_found_by_its_raw_socket(world: World, rules: WriteRules) -> N
     assert record["args"] == ["ping", "-c", "1", "-W", "2", "192.0.2.1"]
 
 
+@pytest.mark.vm_guest
 def test_a_socket_that_is_older_than_the_daemon_is_found_all_the_same(
     world: World, rules: WriteRules
 ) -> None:
@@ -188,6 +190,7 @@ def test_a_socket_that_is_older_than_the_daemon_is_found_all_the_same(
     assert record["parents"][0]["pid"] == os.getpid()
 
 
+@pytest.mark.vm_guest
 def test_what_the_kernel_sends_by_itself_is_the_kernels(world: World, rules: WriteRules) -> None:
     text = "default: deny\nrules: [{name: kernel, action: allow, owner: kernel}]\n"
     with Firewall(world, [rules(text)]) as firewall:
@@ -197,6 +200,7 @@ def test_what_the_kernel_sends_by_itself_is_the_kernels(world: World, rules: Wri
     assert (record["owner"], record["rule"], record["verdict"]) == ("kernel", "kernel", "accept")
 
 
+@pytest.mark.vm_guest
 def test_a_record_names_the_cgroup_user_and_parents_of_its_process(
     world: World, rules: WriteRules
 ) -> None:

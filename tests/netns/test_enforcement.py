@@ -57,6 +57,7 @@ def python(script: str, *args: str | int) -> list[str]:
 
 
 @BOTH_FAMILIES
+@pytest.mark.vm_guest
 def test_an_allowed_connection_goes_through(
     world: World, services: Services, rules: WriteRules, daddr: str
 ) -> None:
@@ -72,6 +73,7 @@ def test_an_allowed_connection_goes_through(
 
 
 @BOTH_FAMILIES
+@pytest.mark.vm_guest
 def test_a_rejected_connection_is_refused_at_once_and_never_reaches_the_server(
     world: World, services: Services, rules: WriteRules, daddr: str
 ) -> None:
@@ -86,6 +88,7 @@ def test_a_rejected_connection_is_refused_at_once_and_never_reaches_the_server(
 
 
 @BOTH_FAMILIES
+@pytest.mark.vm_guest
 def test_a_rejected_datagram_never_reaches_the_server_and_its_sender_is_told(
     world: World, services: Services, rules: WriteRules, daddr: str
 ) -> None:
@@ -129,6 +132,7 @@ def test_of_a_thousand_datagrams_one_way_only_the_first_ones_reach_the_worker(
     assert TRUST_AFTER <= counters[Counter.PACKETS] < 700
 
 
+@pytest.mark.vm_guest
 def test_a_port_that_a_trusted_program_gave_back_is_not_trusted_for_the_next_one(
     world: World, services: Services, rules: WriteRules
 ) -> None:
@@ -154,6 +158,7 @@ def test_a_port_that_a_trusted_program_gave_back_is_not_trusted_for_the_next_one
 
 
 @pytest.mark.usefixtures("services")
+@pytest.mark.vm_guest
 def test_a_conversation_over_udp_goes_on_in_the_kernel(world: World, rules: WriteRules) -> None:
     with Firewall(world, [rules(RULES)]) as firewall:
         done = world.run(python(ASK_ECHO, "192.0.2.1", ECHO_PORT, 50))

@@ -32,6 +32,7 @@ def ruleset(world: World) -> str:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.vm_guest
 def test_a_clean_stop_removes_every_rule(
     world: World, rules: WriteRules, number: signal.Signals
 ) -> None:
@@ -79,6 +80,7 @@ def test_two_namespaces_have_an_instance_each(rules: WriteRules) -> None:
         assert "table inet nfsnitch" in ruleset(other)
 
 
+@pytest.mark.vm_guest
 def test_after_a_crash_nothing_new_leaves_and_the_next_start_takes_over(
     world: World, services: Services, rules: WriteRules
 ) -> None:

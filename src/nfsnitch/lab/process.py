@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any, Self
 
 import nfsnitch
-from nfsnitch.lab.waiting import Deadline, FollowedFile, LabError, TimeIsOverError
+from nfsnitch.lab.waiting import PATIENCE, Deadline, FollowedFile, LabError, TimeIsOverError
 
 ENTER = Path(__file__).with_name("enter.py")
 _START_TIMEOUT_S = 10.0
@@ -141,7 +141,7 @@ class Child:
 
     def wait(self, timeout_s: float) -> int:
         """Wait for its end and return its exit status (minus the signal that ended it)."""
-        if self._popen.returncode is None and not _is_readable(self.pidfd, timeout_s):
+        if self._popen.returncode is None and not _is_readable(self.pidfd, timeout_s * PATIENCE):
             raise TimeIsOverError(f"{self.argv[0]} still runs after {timeout_s:g} s")
         if self._elapsed_s is None:
             self._elapsed_s = time.monotonic() - self._started

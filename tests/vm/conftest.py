@@ -1,0 +1,84 @@
+"""Which tests run in guests, and the guests they run in."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from nfsnitch.lab.programs import SOURCES, build_program
+from vm.kernels import LINES
+from vm.session import GuestSession, Wanted
+
+NETNS_TESTS = Path(__file__).parents[1] / "netns"
+MODES = ("cgroup", "lsm", "kprobe")
+FOLDER = Path(__file__).parents[2] / ".cache" / "vm"
+Sessions = Callable[[str], GuestSession]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Make one test of each kernel, attach mode and test with the marker `vm_guest`."""
+    if "wanted" not in metafunc.fixturenames:
+        return
+    selected = list(guest_tests(metafunc.definition.session))
+    metafunc.parametrize(
+        ("line", "wanted"),
+        [
+            pytest.param(
+                line,
+                Wanted(mode, nodeid),
+                id=f"{line}-{mode}-{nodeid.removeprefix('tests/netns/test_')}",
+                marks=pytest.mark.xdist_group(f"vm-{line}"),
+            )
+            for line in LINES
+            for mode in MODES
+            for nodeid, modes in selected
+            if mode in modes
+        ],
+    )
+
+
+def guest_tests(session: pytest.Session) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yield the tests that are marked, and the modes that each is for."""
+    for path in sorted(NETNS_TESTS.glob("test_*.py")):
+        if "vm_guest" not in path.read_text(encoding="utf-8"):
+            continue
+        for item in session.genitems(pytest.Module.from_parent(session, path=path)):
+            marker = item.get_closest_marker("vm_guest")
+            if marker is not None:
+                yield item.nodeid, marker.kwargs.get("modes", MODES)
+
+
+@pytest.fixture(name="guests", scope="session")
+def fixture_guests(request: pytest.FixtureRequest) -> Iterator[Sessions]:
+    """Give the guest of a kernel; it is booted when first asked for, for all that is to run there."""
+    wanted: dict[str, list[Wanted]] = {}
+    for item in request.session.items:
+        params = (
+            item.callspec.params
+            if isinstance(item, pytest.Function) and hasattr(item, "callspec")
+            else {}
+        )
+        if "wanted" in params:
+            wanted.setdefault(params["line"], []).append(params["wanted"])
+    for source in SOURCES.glob("*.c"):
+        build_program(source.stem)  # a guest cannot write here
+    sessions: dict[str, GuestSession] = {}
+
+    def get(line: str) -> GuestSession:
+        # One worker has the tests of one kernel; alone, one process has those of all.
+        for each in [line] if "PYTEST_XDIST_WORKER" in os.environ else wanted:
+            if each not in sessions:
+                folder = FOLDER / each
+                shutil.rmtree(folder, ignore_errors=True)
+                sessions[each] = GuestSession(each, wanted[each], folder)
+        return sessions[line]
+
+    try:
+        yield get
+    finally:
+        for session in sessions.values():
+            session.close()
