@@ -18,9 +18,18 @@ setup: ## Install all that is needed: system packages (as root), .venv, the eBPF
 demo: setup ## Show real programs being held, attributed and decided, in namespaces of their own
 	@$(PYTHON) -m nfsnitch.lab.demo
 
+# With what the tests on other kernels need: an emulator and kernels, some 250 MB the first time.
+.PHONY: setup-vm
+setup-vm:
+	+@scripts/setup --vm
+
 .PHONY: test
-test: setup ## Run every check and every test; ARGS="…" goes to pytest
+test: setup-vm ## Run every check and every test; ARGS="…" goes to pytest
 	@scripts/test $(ARGS)
+
+.PHONY: test-vm
+test-vm: setup-vm ## Run the end-to-end tests on Debian's kernels, under qemu; ARGS="…" goes to pytest
+	@$(PYTHON) -m pytest tests/vm -v --numprocesses 2 --dist loadgroup $(ARGS)
 
 .PHONY: unit
 unit: setup ## Run the tests that need neither root nor namespaces; ARGS="…" goes to pytest

@@ -22,6 +22,8 @@ from enum import Enum
 from functools import cache
 from pathlib import Path
 
+from vm.kernels import LINES, Kernel, NoKernelError
+
 _KERNEL_SAYS_NO = frozenset(
     {errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP}
 )
@@ -138,11 +140,16 @@ def probe_bpf() -> Answer:
 
 
 def probe_vm() -> Answer:
-    """Look for the emulator."""
+    """Look for the emulator and the kernels."""
     program = f"qemu-system-{platform.machine()}"
-    if shutil.which(program):
-        return PRESENT
-    return Answer(State.MISSING, f"there is no {program}", "install qemu-system")
+    if not shutil.which(program):
+        return Answer(State.MISSING, f"there is no {program}", "run scripts/setup --vm")
+    try:
+        for line in LINES:
+            Kernel.of(line)
+    except NoKernelError as error:
+        return Answer(State.MISSING, str(error), "run scripts/setup --vm")
+    return PRESENT
 
 
 def probe_ui() -> Answer:

@@ -23,9 +23,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if not config.pluginmanager.hasplugin("xdist"):
         return
     for item in items:
-        if item.get_closest_marker("xdist_group") is None and any(
-            item.get_closest_marker(name) for name in SHARED_MACHINE
-        ):
+        has_group = item.get_closest_marker("xdist_group") is not None
+        if not has_group and any(item.get_closest_marker(name) for name in SHARED_MACHINE):
             item.add_marker(pytest.mark.xdist_group("machine"))
 
 

@@ -16,7 +16,7 @@ def main() -> int:
     """Return the command's exit status, or 125 if there was none."""
     parser = argparse.ArgumentParser(
         prog="scripts/vm",
-        description="Run a command as root on another kernel; it sees this machine's files, read-only.",
+        description="Run a command as root on another kernel; it can read this machine's files.",
     )
     parser.add_argument("--cpus", type=int, default=1, help="processors of the guest (1)")
     parser.add_argument("--timeout", type=float, default=3600, help="seconds (3600)")
@@ -27,9 +27,11 @@ def main() -> int:
         kernel = Kernel.of(wanted.kernel)
     except NoKernelError as error:
         parser.error(str(error))
-    with tempfile.TemporaryDirectory(prefix="nfsnitch-vm-") as folder:
-        with Guest(kernel, Path(folder), wanted.command, cpus=wanted.cpus) as guest:
-            return _follow(guest, time.monotonic() + wanted.timeout)
+    with (
+        tempfile.TemporaryDirectory(prefix="nfsnitch-vm-") as folder,
+        Guest(kernel, Path(folder), wanted.command, cpus=wanted.cpus) as guest,
+    ):
+        return _follow(guest, time.monotonic() + wanted.timeout)
 
 
 def _follow(guest: Guest, end: float) -> int:

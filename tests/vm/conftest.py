@@ -54,16 +54,12 @@ def guest_tests(session: pytest.Session) -> Iterator[tuple[str, tuple[str, ...]]
 
 @pytest.fixture(name="guests", scope="session")
 def fixture_guests(request: pytest.FixtureRequest) -> Iterator[Sessions]:
-    """Give the guest of a kernel; it is booted when first asked for, for all that is to run there."""
+    """Give the guest of a kernel, booted when first asked for with all that is to run there."""
     wanted: dict[str, list[Wanted]] = {}
     for item in request.session.items:
-        params = (
-            item.callspec.params
-            if isinstance(item, pytest.Function) and hasattr(item, "callspec")
-            else {}
-        )
-        if "wanted" in params:
-            wanted.setdefault(params["line"], []).append(params["wanted"])
+        match getattr(getattr(item, "callspec", None), "params", None):
+            case {"line": str(line), "wanted": Wanted() as one}:
+                wanted.setdefault(line, []).append(one)
     for source in SOURCES.glob("*.c"):
         build_program(source.stem)  # a guest cannot write here
     sessions: dict[str, GuestSession] = {}

@@ -64,7 +64,7 @@ class Guest:
             return None
 
     def is_on(self) -> bool:
-        """Tell whether it still runs; where the processor does not help after all, it starts again."""
+        """Tell whether it still runs; where /dev/kvm turns out to be of no use, without that."""
         if self._qemu is None:
             return False
         if self._give_up_kvm is not None:

@@ -1,4 +1,4 @@
-"""The kernels to boot, as scripts/vm-kernels has unpacked them, and what it takes to get one going."""
+"""The kernels to boot, as scripts/vm-kernels has unpacked them, and how to get one going."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Kernel:
         for image in sorted((root / "boot").glob("vmlinuz-*")):
             version = image.name.removeprefix("vmlinuz-")
             return cls(line, version, image, root / "lib" / "modules" / version)
-        raise NoKernelError(f"no kernel {line} below {root}: run scripts/setup --vm")
+        raise NoKernelError(f"no kernel {line} below {root}")
 
     def first_modules(self) -> Iterator[tuple[str, bytes]]:
         """Yield name and contents of the modules to load before anything else, in that order."""
@@ -89,7 +89,7 @@ options=trans=virtio,version=9p2000.L,msize=512000
 exec /bin/busybox switch_root /root {command}
 echo "guest: there is no root file system"
 """
-"""The root file system is the host's own. `cache=loose`: nobody there changes what a guest reads."""
+"""The root file system is the host's own; what a guest reads there is taken not to change."""
 
 
 def initramfs(kernel: Kernel, share: Path, command: tuple[str, ...]) -> bytes:

@@ -1,4 +1,4 @@
-"""The end-to-end tests on Debian's kernels, in every attach mode, with the kernel's own nft queue."""
+"""The end-to-end tests on Debian's kernels, in every attach mode, with their own nft queue."""
 
 from __future__ import annotations
 
