@@ -56,6 +56,13 @@ class Guest:
         self._kill()
 
     @property
+    def pid(self) -> int:
+        """Return the emulator's process id."""
+        if self._qemu is None:
+            raise RuntimeError("this guest has not been turned on")
+        return self._qemu.pid
+
+    @property
     def status(self) -> int | None:
         """Return the command's exit status, None as long as it runs, or if it never ended."""
         try:

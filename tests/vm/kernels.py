@@ -107,10 +107,10 @@ def initramfs(kernel: Kernel, share: Path, command: tuple[str, ...]) -> bytes:
     }
     for number, (name, data) in enumerate(kernel.first_modules()):
         files[f"modules/{number:02d}-{name}"] = data
-    return _cpio(("dev", "root", "bin", "modules"), files)
+    return cpio(("dev", "root", "bin", "modules"), files)
 
 
-def _cpio(folders: tuple[str, ...], files: Mapping[str, bytes]) -> bytes:
+def cpio(folders: tuple[str, ...], files: Mapping[str, bytes]) -> bytes:
     """Return an archive in the format of Documentation/driver-api/early-userspace/buffer-format."""
     entries = [(name, _STAT_FOLDER, b"") for name in folders]
     entries += [(name, _STAT_REGULAR, data) for name, data in files.items()]
