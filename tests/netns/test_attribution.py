@@ -41,7 +41,7 @@ def assert_all_attributed(
 
     gone = swarm(world, count, own, *args, daddr, str(SINK_PORT), way=way, timeout_s=300)
     fits = having(daddr=daddr, dport=SINK_PORT)
-    firewall.wait_for_records(fits, count, timeout_s=120)
+    firewall.wait_for_records(fits, count, timeout_s=30)
     counters = counted(firewall.stop())
     found = [record for record in firewall.records if fits(record)]
 
@@ -171,7 +171,7 @@ def test_a_ping_is_found_by_its_raw_socket(world: World, rules: WriteRules) -> N
     assert record["args"] == ["ping", "-c", "1", "-W", "2", "192.0.2.1"]
 
 
-@pytest.mark.vm_guest
+@pytest.mark.vm_guest(modes=("lsm", "kprobe"))
 def test_a_socket_that_is_older_than_the_daemon_is_found_all_the_same(
     world: World, rules: WriteRules
 ) -> None:
@@ -190,7 +190,7 @@ def test_a_socket_that_is_older_than_the_daemon_is_found_all_the_same(
     assert record["parents"][0]["pid"] == os.getpid()
 
 
-@pytest.mark.vm_guest
+@pytest.mark.vm_guest(modes=("lsm", "kprobe"))
 def test_what_the_kernel_sends_by_itself_is_the_kernels(world: World, rules: WriteRules) -> None:
     text = "default: deny\nrules: [{name: kernel, action: allow, owner: kernel}]\n"
     with Firewall(world, [rules(text)]) as firewall:

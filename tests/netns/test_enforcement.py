@@ -57,7 +57,6 @@ def python(script: str, *args: str | int) -> list[str]:
 
 
 @BOTH_FAMILIES
-@pytest.mark.vm_guest
 def test_an_allowed_connection_goes_through(
     world: World, services: Services, rules: WriteRules, daddr: str
 ) -> None:
@@ -88,7 +87,7 @@ def test_a_rejected_connection_is_refused_at_once_and_never_reaches_the_server(
 
 
 @BOTH_FAMILIES
-@pytest.mark.vm_guest
+@pytest.mark.vm_guest(modes=("lsm", "kprobe"))
 def test_a_rejected_datagram_never_reaches_the_server_and_its_sender_is_told(
     world: World, services: Services, rules: WriteRules, daddr: str
 ) -> None:
@@ -132,7 +131,7 @@ def test_of_a_thousand_datagrams_one_way_only_the_first_ones_reach_the_worker(
     assert TRUST_AFTER <= counters[Counter.PACKETS] < 700
 
 
-@pytest.mark.vm_guest
+@pytest.mark.vm_guest(modes=("lsm", "kprobe"))
 def test_a_port_that_a_trusted_program_gave_back_is_not_trusted_for_the_next_one(
     world: World, services: Services, rules: WriteRules
 ) -> None:

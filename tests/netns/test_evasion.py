@@ -178,7 +178,7 @@ def test_a_destination_that_is_translated_to_another_machine_is_judged_by_where_
 
 @pytest.mark.usefixtures("services")
 @pytest.mark.parametrize("daddr", ["192.0.2.2", "198.51.100.1"], ids=["local", "remote"])
-@pytest.mark.vm_guest
+@pytest.mark.vm_guest(modes=("lsm", "kprobe"))
 def test_a_connection_whose_destination_is_translated_is_attributed_to_its_process(
     world: World, rules: WriteRules, daddr: str
 ) -> None:
@@ -410,7 +410,6 @@ os.read(0, 1)
         ),
     ],
 )
-@pytest.mark.vm_guest
 def test_a_raw_socket_does_not_send_in_the_name_of_another_programs(
     world: World, rules: WriteRules, proto: int, after: str, *, older: bool
 ) -> None:

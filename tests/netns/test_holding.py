@@ -56,7 +56,6 @@ def test_a_thousand_flows_are_decided_while_one_is_held(world: World, rules: Wri
 @pytest.mark.parametrize(
     ("unanswered", "verdict"), [("deny", "drop"), ("reject", "reject"), ("allow", "accept")]
 )
-@pytest.mark.vm_guest
 def test_a_held_flow_that_nobody_answers_gets_what_the_rules_say(
     world: World, rules: WriteRules, unanswered: str, verdict: str
 ) -> None:
@@ -102,7 +101,7 @@ def test_datagrams_of_a_held_flow_join_it_and_share_its_verdict(
     assert_one_verdict_each(counters)
 
 
-@pytest.mark.vm_guest
+@pytest.mark.vm_guest(modes=("lsm", "kprobe"))
 def test_a_program_that_ends_while_held_is_still_named(world: World, rules: WriteRules) -> None:
     own = world.own_copy(build_program("one_datagram"), "short-lived")
     with Firewall(world, [rules(text("300ms"))]) as firewall:

@@ -17,7 +17,7 @@ from vm.kernels import Kernel
 
 TIME_LIMIT_S = 40 * 60
 """For all of one kernel; emulated, and with whatever else the machine has to do at the time."""
-_PATIENCE = 20
+_PATIENCE = 10
 """The guest's clock is real while its processor is emulated: all deadlines are so much longer."""
 _TEST_LIMIT_S = 900
 _POLL_S = 0.25
