@@ -190,7 +190,6 @@ def test_a_socket_that_is_older_than_the_daemon_is_found_all_the_same(
     assert record["parents"][0]["pid"] == os.getpid()
 
 
-@pytest.mark.vm_guest(modes=("lsm", "kprobe"))
 def test_what_the_kernel_sends_by_itself_is_the_kernels(world: World, rules: WriteRules) -> None:
     text = "default: deny\nrules: [{name: kernel, action: allow, owner: kernel}]\n"
     with Firewall(world, [rules(text)]) as firewall:

@@ -87,7 +87,6 @@ def test_a_rejected_connection_is_refused_at_once_and_never_reaches_the_server(
 
 
 @BOTH_FAMILIES
-@pytest.mark.vm_guest(modes=("lsm", "kprobe"))
 def test_a_rejected_datagram_never_reaches_the_server_and_its_sender_is_told(
     world: World, services: Services, rules: WriteRules, daddr: str
 ) -> None:

@@ -101,7 +101,6 @@ def test_datagrams_of_a_held_flow_join_it_and_share_its_verdict(
     assert_one_verdict_each(counters)
 
 
-@pytest.mark.vm_guest(modes=("lsm", "kprobe"))
 def test_a_program_that_ends_while_held_is_still_named(world: World, rules: WriteRules) -> None:
     own = world.own_copy(build_program("one_datagram"), "short-lived")
     with Firewall(world, [rules(text("300ms"))]) as firewall:

@@ -32,7 +32,6 @@ def ruleset(world: World) -> str:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.vm_guest(modes=("cgroup",))
 def test_a_clean_stop_removes_every_rule(
     world: World, rules: WriteRules, number: signal.Signals
 ) -> None:
