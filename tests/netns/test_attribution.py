@@ -17,7 +17,7 @@ from nfsnitch.lab import cgroups
 from nfsnitch.lab.firewall import Firewall, having
 from nfsnitch.lab.programs import VFORK, WAYS, Way, build_program, swarm
 from nfsnitch.lab.services import SINK_PORT
-from nfsnitch.lab.world import CLIENT, World
+from nfsnitch.lab.world import CLIENT, SERVER, World
 
 pytestmark = [pytest.mark.root, pytest.mark.netns, pytest.mark.bpf]
 
@@ -55,6 +55,14 @@ def assert_all_attributed(
     assert counters[Counter.UNATTRIBUTED] == 0
 
 
+@pytest.fixture(name="sink")
+def fixture_sink(world: World) -> None:
+    """Swallow on the server as the services do, but in next to no time."""
+    argv = [str(build_program("sink")), str(SINK_PORT)]
+    child = world.spawn(argv, netns=SERVER)
+    child.wait_for_line(child.stdout, lambda line: line == "ready", 10)
+
+
 def as_sent(record: Json) -> tuple[object, object, str]:
     """Return what a record says of what its sender has reported."""
     return record["pid"], record["sport"], f"{record['exe']}{DELETED[record['exe_deleted']]}"
@@ -66,7 +74,7 @@ DELETED = {False: "", True: " (deleted)"}
 @pytest.mark.slow
 @pytest.mark.vm_guest(modes=("lsm", "kprobe"))
 @pytest.mark.timeout(600)
-@pytest.mark.usefixtures("services")
+@pytest.mark.usefixtures("sink")
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
 @pytest.mark.parametrize("program", ["one_connect", "one_datagram"], ids=["tcp", "udp"])
 def test_every_one_of_2000_short_lived_senders_is_attributed(

@@ -17,6 +17,9 @@ from vm.kernels import Kernel, folder, initramfs
 _SCRIPT = Path(__file__).with_name("guest.sh")
 _MEMORY = "2G"
 _KILL_TIMEOUT_S = 20
+_CONSOLE = "console=ttyS0 loglevel=4 oops=panic panic=-1"
+_LEAN = "mitigations=off no5lvl nokaslr audit=0"
+"""What costs an emulator much and shows the tests nothing."""
 _TAIL_BYTES = 4_000
 _NICENESS = 10
 """Whatever else runs on this machine comes first: a guest computes without end."""
@@ -117,7 +120,7 @@ class Guest:
             *("-machine", "q35", *accelerator, "-cpu", "max"),
             *("-smp", str(self._cpus), "-m", _MEMORY),
             *("-kernel", str(self.kernel.image), "-initrd", str(self._share / "initramfs")),
-            *("-append", "console=ttyS0 loglevel=4 oops=panic panic=-1"),
+            *("-append", f"{_CONSOLE} {_LEAN}"),
             *("-serial", "stdio"),
             *_shared("host", Path("/"), ",readonly=on"),
             *_shared("share", self._share, ""),

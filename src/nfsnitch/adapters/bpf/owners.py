@@ -35,8 +35,12 @@ from nfsnitch.core.owner import Ancestor, Executable, Owner, Process
 from nfsnitch.core.text import decoded, encoded
 from nfsnitch.core.unknown import Unknown
 
-RELEASE_GRACE_NS = 10_000_000_000
-"""How long the owner of a closed socket stays at most: its packets may still wait in the queue."""
+RELEASE_GRACE_NS = 60_000_000_000
+"""How long the owner of a closed socket stays at most: its packets may still wait in the queue.
+
+Where thousands of short-lived programs send at once, a slow machine takes longer than ten seconds to
+see its queue empty, and what is forgotten before is refused.
+"""
 MAX_RELEASED = 65_536
 """How many of them stay at most."""
 IMAGE_IDLE_NS = 5_000_000_000
