@@ -115,6 +115,8 @@ struct flow_key {
 struct flow_value {
 	__u64 cookie;
 	__u64 since_ns;                /* monotonic; when `cookie` took over */
+	__u64 last_ns;                 /* when it was here last */
+	__u64 previous_ns;             /* when one of those before was here last; 0: never */
 	__u64 previous[MAX_PREVIOUS];  /* latest first; 0: nobody */
 };
 
@@ -160,7 +162,7 @@ _Static_assert(sizeof(struct image_key) == 32, "layout.py: IMAGE_KEY");
 _Static_assert(sizeof(struct image) == 3144, "layout.py: IMAGE");
 _Static_assert(sizeof(struct owner) == 88, "layout.py: OWNER");
 _Static_assert(sizeof(struct flow_key) == 48, "layout.py: FLOW_KEY");
-_Static_assert(sizeof(struct flow_value) == 48, "layout.py: FLOW_VALUE");
+_Static_assert(sizeof(struct flow_value) == 64, "layout.py: FLOW_VALUE");
 _Static_assert(sizeof(struct port_key) == 16, "layout.py: PORT_KEY");
 _Static_assert(sizeof(struct raw_key) == 16, "layout.py: RAW_KEY");
 _Static_assert(sizeof(struct raw_value) == 24, "layout.py: RAW_VALUE");

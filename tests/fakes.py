@@ -272,7 +272,9 @@ class FakeMachine:
         """Write whose a tuple is, and whose it was, latest first."""
         places = [*previous, *[0] * (4 - len(previous))]
         key = layout.flow_key(NETNS_COOKIE, of, any_saddr=any_saddr)
-        self.programs.flows.put(key, layout.FLOW_VALUE.pack(cookie, since_ns, *places))
+        self.programs.flows.put(
+            key, layout.FLOW_VALUE.pack(cookie, since_ns, since_ns, since_ns, *places)
+        )
 
     def port(self, key: bytes, cookie: int, *, shared: bool = False) -> None:
         """Write whose a local port is."""

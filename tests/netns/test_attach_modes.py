@@ -21,7 +21,13 @@ from nfsnitch.lab.programs import Sent, build_program, swarm
 from nfsnitch.lab.services import ECHO_PORT, SINK_PORT, Services
 from nfsnitch.lab.world import World
 
-pytestmark = [pytest.mark.root, pytest.mark.netns, pytest.mark.bpf]
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.netns,
+    pytest.mark.bpf,
+    # Each gives its firewall a mode of its own, so once is enough.
+    pytest.mark.vm_guest(modes=("lsm",)),
+]
 
 ALLOW_ALL = "default: allow\nunattributed: deny\nrules: []\n"
 NOBODY = 65534

@@ -28,11 +28,22 @@ def fixture_machine(request: pytest.FixtureRequest) -> FakeMachine:
     return machine
 
 
-def queued(machine: FakeMachine, of: Flow, *cookies: int, since_ns: int = 0) -> None:
-    """Have packets of these sockets queued, the latest first."""
+def queued(
+    machine: FakeMachine,
+    of: Flow,
+    *cookies: int,
+    since_ns: int = 0,
+    previous_ns: int | None = None,
+) -> None:
+    """Have packets of these sockets queued, the latest first.
+
+    The last one of those before came at *previous_ns*, None: just before the latest took over.
+    """
     places = [*cookies, *[0] * (5 - len(cookies))]
     key = layout.packet_key(NETNS_COOKIE, of)
-    machine.programs.flows.put(key, layout.FLOW_VALUE.pack(places[0], since_ns, *places[1:]))
+    times_ns = (since_ns, since_ns, since_ns if previous_ns is None else previous_ns)
+    raw = layout.FLOW_VALUE.pack(places[0], *times_ns, *places[1:])
+    machine.programs.flows.put(key, raw)
 
 
 @pytest.mark.parametrize("of", [TCP, UDP, ping(), GRE, FRAGMENT, datagrams("2001:db8::1")])
@@ -90,6 +101,17 @@ def test_sockets_that_both_sent_while_the_packet_waited_are_rivals(machine: Fake
     queued(machine, UDP, 6, 5, since_ns=6 * MS)
 
     assert sorted(pids(machine.attributor().find(UDP))) == [5, 6]
+
+
+def test_a_socket_that_takes_over_from_one_whose_packets_are_all_known_has_no_rival(
+    machine: FakeMachine,
+) -> None:
+    machine.queue_empty_ns = 5 * MS
+    for cookie in (5, 6):
+        machine.socket(cookie, created_ns=cookie, shares_port=True)
+    queued(machine, UDP, 6, 5, 6, 5, since_ns=6 * MS, previous_ns=4 * MS)
+
+    assert pids(machine.attributor().find(UDP)) == (6,)
 
 
 def test_sockets_that_take_turns_are_named_once_each(machine: FakeMachine) -> None:

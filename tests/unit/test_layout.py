@@ -88,7 +88,7 @@ def test_each_map_has_the_sizes_of_its_structs() -> None:
     assert layout.SIZES == {
         "owners": (8, 88),
         "images": (32, 3144),
-        "flows": (48, 48),
+        "flows": (48, 64),
         "ports": (16, 16),
         "raw_sockets": (16, 24),
         "counters": (4, 8),
@@ -253,15 +253,15 @@ def test_an_owner_is_read_as_it_was_written(
     assert entry.comm == comm.ljust(16, b"\0")
 
 
-@given(U64, U64, st.lists(st.integers(1, 2**64 - 1), max_size=4))
+@given(U64, U64, U64, st.lists(st.integers(1, 2**64 - 1), max_size=4))
 def test_a_claim_names_those_before_and_nobody_where_there_was_nobody(
-    cookie: int, since_ns: int, previous: list[int]
+    cookie: int, since_ns: int, previous_ns: int, previous: list[int]
 ) -> None:
     places = [*previous, *[0] * (4 - len(previous))]
 
-    claim = FlowClaim.unpacked(layout.FLOW_VALUE.pack(cookie, since_ns, *places))
+    claim = FlowClaim.unpacked(layout.FLOW_VALUE.pack(cookie, since_ns, 7, previous_ns, *places))
 
-    assert claim == (cookie, since_ns, tuple(previous))
+    assert claim == (cookie, since_ns, previous_ns, tuple(previous))
 
 
 @pytest.mark.parametrize(

@@ -207,10 +207,10 @@ def test_claims_and_ports_are_read_by_their_keys(kernel: FakeOwners) -> None:
     assert kernel.store.claim_on_flow(flow_key) is None
     assert kernel.store.cookie_of_port(port_key) is None
 
-    kernel.programs.flows.put(flow_key, layout.FLOW_VALUE.pack(9, 5, 8, 7, 0, 0))
+    kernel.programs.flows.put(flow_key, layout.FLOW_VALUE.pack(9, 5, 6, 4, 8, 7, 0, 0))
     kernel.programs.ports.put(port_key, layout.PORT_VALUE.pack(9, 0))
 
-    assert kernel.store.claim_on_flow(flow_key) == (9, 5, (8, 7))
+    assert kernel.store.claim_on_flow(flow_key) == (9, 5, 4, (8, 7))
     assert kernel.store.cookie_of_port(port_key) == 9
 
 

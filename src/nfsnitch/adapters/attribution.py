@@ -85,8 +85,8 @@ class Attributor:
         """Return who sent it by what the probe on the queue has written down.
 
         Each packet's sender is there before the packet is here. It is not the sender of this one
-        only if another socket sent with the same tuple while this one waited: that is why a claim
-        younger than the horizon has rivals.
+        only if another socket sent with the same tuple while this one waited: that is why those who
+        had the tuple before, and used it after the horizon, are rivals.
         """
         claim = self._owners.claim_on_flow(layout.packet_key(self._netns_cookie, flow))
         if claim is None:  # pushed out; or the probe was not run (see ADR 7)
@@ -102,7 +102,7 @@ class Attributor:
 
     def _still_waiting(self, claim: FlowClaim) -> list[SocketUser]:
         """Return who sent with the tuple before, where packets of theirs may not be known yet."""
-        if claim.since_ns + _LATE_NS <= self._horizon_ns():
+        if claim.previous_ns + _LATE_NS <= self._horizon_ns():
             return []
         # Each once: two that take turns are there again and again.
         before = dict.fromkeys(each for each in reversed(claim.previous) if each != claim.cookie)

@@ -21,7 +21,7 @@ IMAGE = Struct(
 )
 OWNER = Struct(f"={IMAGE_KEY.size}sQQIIIIII16s")
 FLOW_KEY = Struct("=Q16s16sHHBBH")
-FLOW_VALUE = Struct("=QQ4Q")
+FLOW_VALUE = Struct("=QQQQ4Q")
 PORT_KEY = Struct("=QHHI")
 PORT_VALUE = Struct("=QQ")
 RAW_KEY = Struct("=QII")
@@ -178,14 +178,16 @@ class FlowClaim(NamedTuple):
     cookie: int
     since_ns: int
     """Monotonic; when `cookie` took over."""
+    previous_ns: int
+    """Monotonic; when one of those before was there last. 0: never."""
     previous: tuple[int, ...]
     """The cookies of those before, latest first."""
 
     @classmethod
     def unpacked(cls, raw: bytes) -> FlowClaim:
         """Read ``struct flow_value``."""
-        cookie, since_ns, *previous = FLOW_VALUE.unpack(raw)
-        return cls(cookie, since_ns, tuple(each for each in previous if each))
+        cookie, since_ns, _, previous_ns, *previous = FLOW_VALUE.unpack(raw)
+        return cls(cookie, since_ns, previous_ns, tuple(each for each in previous if each))
 
 
 def flow_key(netns_cookie: int, flow: Flow, *, any_saddr: bool = False) -> bytes:

@@ -38,8 +38,8 @@ from nfsnitch.core.unknown import Unknown
 RELEASE_GRACE_NS = 60_000_000_000
 """How long the owner of a closed socket stays at most: its packets may still wait in the queue.
 
-Where thousands of short-lived programs send at once, a slow machine takes longer than ten seconds to
-see its queue empty, and what is forgotten before is refused.
+Where thousands of short-lived programs send at once, a slow machine takes more than ten seconds
+to see its queue empty, and what is forgotten before is refused.
 """
 MAX_RELEASED = 65_536
 """How many of them stay at most."""
@@ -226,13 +226,20 @@ class OwnerStore:
             yield
         # A new socket of a process that is known does not touch the images of its ancestors.
         for key in list(needed):
-            needed.update(key for key, _ in self._chain(self._image(key)))
+            self._add_ancestors(key, needed)
             yield
         for key in idle:
             if key not in needed and self._is_idle(key, idle_since_ns):
                 self._programs.images.remove(key)
                 self._forget(key)
             yield
+
+    def _add_ancestors(self, key: bytes, needed: set[bytes]) -> None:
+        """Add its ancestors up to one that is there: those above that have a turn of their own."""
+        for above, _ in self._chain(self._image(key)):
+            if above in needed:
+                return
+            needed.add(above)
 
     def _is_idle(self, key: bytes, since_ns: int) -> bool:
         raw = self._programs.images.get(key)
