@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -37,13 +39,13 @@ def assert_all_attributed(
     way: Way = VFORK,
 ) -> None:
     """Let *count* processes send and exit; compare each record with what the sender reported."""
+    fits = having(daddr=daddr, dport=SINK_PORT)
+    earlier = sum(map(fits, firewall.records))
     own = world.own_copy(build_program(program), program)
 
     gone = swarm(world, count, own, *args, daddr, str(SINK_PORT), way=way, timeout_s=300)
-    fits = having(daddr=daddr, dport=SINK_PORT)
-    firewall.wait_for_records(fits, count, timeout_s=30)
-    counters = counted(firewall.stop())
-    found = [record for record in firewall.records if fits(record)]
+    firewall.wait_for_records(fits, earlier + count, timeout_s=30)
+    found = [record for record in firewall.records if fits(record)][earlier:]
 
     assert gone.done.returncode == 0, gone.done.stderr
     assert len(set(gone.sent)) == count
@@ -52,15 +54,31 @@ def assert_all_attributed(
     assert {tuple(record["args"][1:]) for record in found} == {
         (*way.member, *args, daddr, str(SINK_PORT))
     }
+
+
+class Crowded(NamedTuple):
+    """A world for short-lived senders, and the firewall in it."""
+
+    world: World
+    firewall: Firewall
+
+
+@pytest.fixture(name="crowded", scope="module")
+def fixture_crowded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crowded]:
+    """One firewall for all of them; it must have been able to attribute every packet it has seen.
+
+    The server has a service that swallows in next to no time.
+    """
+    rules = tmp_path_factory.mktemp("crowded") / "rules.yaml"
+    rules.write_text(ALLOW_ALL, encoding="utf-8")
+    with World() as world, Firewall(world, [rules]) as firewall:
+        argv = [str(build_program("sink")), str(SINK_PORT)]
+        child = world.spawn(argv, netns=SERVER)
+        child.wait_for_line(child.stdout, lambda line: line == "ready", 10)
+        yield Crowded(world, firewall)
+        counters = counted(firewall.stop())
+
     assert counters[Counter.UNATTRIBUTED] == 0
-
-
-@pytest.fixture(name="sink")
-def fixture_sink(world: World) -> None:
-    """Swallow on the server as the services do, but in next to no time."""
-    argv = [str(build_program("sink")), str(SINK_PORT)]
-    child = world.spawn(argv, netns=SERVER)
-    child.wait_for_line(child.stdout, lambda line: line == "ready", 10)
 
 
 def as_sent(record: Json) -> tuple[object, object, str]:
@@ -74,11 +92,10 @@ DELETED = {False: "", True: " (deleted)"}
 @pytest.mark.slow
 @pytest.mark.vm_guest(modes=("lsm", "kprobe"))
 @pytest.mark.timeout(600)
-@pytest.mark.usefixtures("sink")
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
 @pytest.mark.parametrize("program", ["one_connect", "one_datagram"], ids=["tcp", "udp"])
 def test_every_one_of_2000_short_lived_senders_is_attributed(
-    world: World, rules: WriteRules, program: str, way: Way
+    crowded: Crowded, program: str, way: Way
 ) -> None:
     """The right process and executable, whichever way it came to be; in every attach mode.
 
@@ -86,27 +103,16 @@ def test_every_one_of_2000_short_lived_senders_is_attributed(
     passed on to another that only calls send(), the mode `cgroup` has no hook to see the second
     one, and names the first.
     """
-    with Firewall(world, [rules(ALLOW_ALL)]) as firewall:
-        assert_all_attributed(
-            world, firewall, program, daddr="192.0.2.1", count=COUNT_EACH_WAY, way=way
-        )
+    assert_all_attributed(*crowded, program, daddr="192.0.2.1", count=COUNT_EACH_WAY, way=way)
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("services")
 @pytest.mark.parametrize("how", [(), ("--connect",)], ids=["sendto", "connected"])
 @pytest.mark.parametrize("daddr", ["192.0.2.1", "2001:db8::1"])
 def test_every_one_of_5000_datagrams_of_short_lived_processes_is_attributed(
-    world: World, rules: WriteRules, how: tuple[str, ...], daddr: str
+    crowded: Crowded, how: tuple[str, ...], daddr: str
 ) -> None:
-    with Firewall(world, [rules(ALLOW_ALL)]) as firewall:
-        assert_all_attributed(
-            world,
-            firewall,
-            "one_datagram",
-            *how,
-            daddr=daddr,
-        )
+    assert_all_attributed(*crowded, "one_datagram", *how, daddr=daddr)
 
 
 KEEPS_SENDING = """
