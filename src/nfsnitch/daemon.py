@@ -240,7 +240,7 @@ class Daemon:
         began_s = self._loop.time()
         if began_s >= self._count_again_s:
             self._collect_counters()
-            # Asking the kernel is dear, and who may only watch may ask: a tenth of the time at most.
+            # Asking the kernel is dear, and watchers may ask: a tenth of the time at most.
             now_s = self._loop.time()
             self._count_again_s = now_s + 9 * (now_s - began_s)
         return status(self._parts, self._control.watchers)

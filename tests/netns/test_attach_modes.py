@@ -250,12 +250,12 @@ def test_two_programs_that_share_a_port_are_told_apart(
                 pid_and_count = having(pid=sender.pid)
                 if number == 0:
                     verdicts.append(firewall.wait_for_record(pid_and_count, timeout_s=30))
-                    services.arrivals.lines()
+                    services.arrived()
         firewall.stop()
 
     by_pid = {(each["pid"], each["verdict"]) for each in verdicts}
     assert by_pid == {(other.pid, "drop"), (child.pid, "accept")}
-    sizes = [int(line.split()[-1]) for line in services.arrivals.lines() if "udp" in line]
+    sizes = [int(line.split()[-1]) for line in services.arrived() if "udp" in line]
     assert set(sizes) == {4}
 
 

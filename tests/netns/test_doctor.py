@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,8 @@ import pytest
 
 from attach_mode import by_probe_or
 from builders import WriteRules
-from nfsnitch.adapters.asking import ask
+from nfsnitch.adapters import cgroups
+from nfsnitch.adapters.asking import ask, own_cgroup
 from nfsnitch.lab.firewall import Firewall, having
 from nfsnitch.lab.process import EndedError, same_modules
 from nfsnitch.lab.programs import build_program
@@ -121,14 +124,22 @@ def test_it_names_the_daemon_that_runs(world: World, rules: WriteRules) -> None:
     assert meanwhile["works"] is True
 
 
-def test_a_kernel_that_does_not_answer_is_not_waited_for_and_leaves_no_cgroup() -> None:
+def test_a_kernel_that_does_not_answer_is_not_waited_for() -> None:
     answers = ask(timeout_s=0.01)
 
     assert answers.by_name == {}
     assert answers.problem == "the kernel did not answer within 0.01 s"
-    mounts = Path("/proc/mounts").read_text("utf-8").splitlines()
-    (root,) = {Path(line.split()[1]) for line in mounts if line.split()[2] == "cgroup2"}
-    assert not list(root.glob("nfsnitch-doctor-*"))
+
+
+def test_a_cgroup_is_removed_with_all_who_are_left_in_it() -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as left_over:
+        cgroup = own_cgroup(left_over.pid)
+        cgroup.mkdir()
+        (cgroup / "cgroup.procs").write_text(str(left_over.pid), "ascii")
+        cgroups.remove(cgroup)
+
+    assert not cgroup.exists()
+    assert left_over.returncode == -signal.SIGKILL
 
 
 def test_the_table_has_no_colours_in_a_file_and_a_line_that_says_what_it_comes_to(

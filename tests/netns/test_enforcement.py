@@ -66,9 +66,7 @@ def test_an_allowed_connection_goes_through(
 
     assert done.returncode == 0, done.stderr
     assert (record["verdict"], record["rule"]) == ("accept", "echo")
-    assert f"tcp {record['saddr']} {record['sport']} {daddr} {ECHO_PORT}" in (
-        services.arrivals.lines()
-    )
+    assert f"tcp {record['saddr']} {record['sport']} {daddr} {ECHO_PORT}" in (services.arrived())
 
 
 @BOTH_FAMILIES
@@ -99,7 +97,7 @@ def test_a_rejected_datagram_never_reaches_the_server_and_its_sender_is_told(
     assert "timed out" not in done.stderr
     assert "PermissionError" in done.stderr or "No route to host" in done.stderr, done.stderr
     assert (record["verdict"], record["rule"]) == ("reject", "no sink")
-    assert not [line for line in services.arrivals.lines() if line.startswith("udp")]
+    assert not services.arrived("udp")
 
 
 @BOTH_FAMILIES
@@ -112,7 +110,7 @@ def test_a_denied_datagram_vanishes_without_a_word(
 
     assert done.returncode == 0, done.stderr
     assert (record["verdict"], record["rule"]) == ("drop", "no sink")
-    assert not [line for line in services.arrivals.lines() if line.startswith("udp")]
+    assert not services.arrived("udp")
 
 
 @pytest.mark.usefixtures("services")
@@ -142,7 +140,7 @@ def test_a_port_that_a_trusted_program_gave_back_is_not_trusted_for_the_next_one
     with Firewall(world, [rules(text)]) as firewall:
         trusted = world.run(python(STREAM, "192.0.2.1", SINK_PORT, 100, 5555))
         firewall.wait_for_record(having(pid=trusted.pid))
-        before = len(services.arrivals.lines())
+        before = len(services.arrived())
         argv = python(STREAM, "192.0.2.1", SINK_PORT, 1, 5555)
         denied = world.spawn(argv, exe=str(stranger)).finish(10)
         record = firewall.wait_for_record(having(pid=denied.pid))
@@ -151,7 +149,7 @@ def test_a_port_that_a_trusted_program_gave_back_is_not_trusted_for_the_next_one
     assert denied.returncode == 0, denied.stderr
     assert record["sport"] == 5555
     assert (record["verdict"], record["rule"]) == ("drop", "no stranger")
-    last = services.arrivals.lines()
+    last = services.arrived()
     assert last.count(f"udp 192.0.2.2 5555 {SINK_PORT} 1") <= 100
 
 

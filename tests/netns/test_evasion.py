@@ -58,7 +58,7 @@ def ready(child: Child) -> Child:
 
 def arrived(services: Services, proto: str) -> list[str]:
     """Return what the server's echo and sink have seen of a protocol."""
-    return [line for line in services.arrivals.lines() if line.startswith(proto)]
+    return services.arrived(proto)
 
 
 def nft(world: World, text: str, netns: str = CLIENT) -> None:

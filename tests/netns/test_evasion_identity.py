@@ -53,7 +53,7 @@ def said(child: Child, word: str) -> Child:
 
 def datagram_sizes(services: Services) -> set[int]:
     """Return how many bytes the datagrams had that have reached the server."""
-    lines = services.arrivals.lines()
+    lines = services.arrived()
     return {int(line.split()[-1]) for line in lines if line.startswith("udp")}
 
 
@@ -105,7 +105,7 @@ def test_another_programs_path_in_a_mount_namespace_of_ones_own_is_not_that_prog
     assert record["exe"] == {
         "unknown": f"in a mount namespace of its own it is {CURL}, which is another file here"
     }
-    assert not [line for line in services.arrivals.lines() if line.startswith("tcp")]
+    assert not services.arrived("tcp")
 
 
 @pytest.mark.usefixtures("services")

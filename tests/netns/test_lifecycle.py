@@ -90,7 +90,7 @@ def test_after_a_crash_nothing_new_leaves_and_the_next_start_takes_over(
 
     script = f"import socket\nsocket.create_connection(('192.0.2.1', {ECHO_PORT}), 0.5)\n"
     blocked = world.run(["python3", "-I", "-S", "-c", script])
-    arrived_between = [line for line in services.arrivals.lines() if line.startswith("tcp")]
+    arrived_between = services.arrived("tcp")
     with Firewall(world, [rules(ALLOW)]) as firewall:
         again = world.run(connect)
         firewall.wait_for_record(having(pid=again.pid))

@@ -117,12 +117,12 @@ def test_datagrams_that_were_cut_flow_again_when_the_rules_allow_them_again(
         path.write_text(deciding("allow"), encoding="utf-8")
         reload(firewall)
         again = firewall.wait_for_record(having(pid=program.pid, reason="rule", generation=3))
-        arrived = len(services.arrivals.lines())
+        arrived = len(services.arrived())
         goes_on(program)
         counters = counted(firewall.stop())
 
     assert again["verdict"] == "accept"
-    assert len(services.arrivals.lines()) >= arrived + 10
+    assert len(services.arrived()) >= arrived + 10
     assert counters[Counter.TRUSTED] == 2  # trusted anew
     assert counters[Counter.TRUST_ERRORS] == 0
 

@@ -101,7 +101,7 @@ def test_two_hundred_reloads_under_load_leave_no_packet_without_its_generations_
     assert by_generation == sorted(by_generation)
     assert len(set(by_generation)) > RELOADS // 2
     assert {record["reason"] for record in firewall.records} <= {"rule", "cut"}
-    came = [line.split() for line in services.arrivals.lines()]
+    came = [line.split() for line in services.arrived()]
     arrived = {tuple(words[:3]) for words in came if words[0] in {"tcp", "udp"}}
     accepted = {
         (record["proto"], record["saddr"], str(record["sport"]))

@@ -174,5 +174,5 @@ def test_a_flow_that_the_kernel_lets_pass_is_stopped_when_its_rule_expires(
     assert cut["generation"] == 1
     # The kernel let most of them pass without asking, and stopped when the time was over.
     assert packets < TRUST_AFTER * 2 < int(sent)
-    assert len([line for line in services.arrivals.lines() if line.startswith("udp")]) <= int(sent)
+    assert len(services.arrived("udp")) <= int(sent)
     assert expires.replace(microsecond=0) <= ended <= expires + timedelta(seconds=3)

@@ -45,7 +45,7 @@ def ask(timeout_s: float = TIMEOUT_S, module: str = "nfsnitch.adapters.kernel_pr
             said, _ = popen.communicate()
             problem = f"the kernel did not answer within {timeout_s:g} s"
     with suppress(OSError):
-        own_cgroup(popen.pid).rmdir()
+        cgroups.remove(own_cgroup(popen.pid))
     answers = {}
     for line in said.splitlines():
         name, state, detail, more = json.loads(line)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import re
+import select
 from pathlib import Path
 
 _PROC = Path("/proc")
+_EMPTY_TIMEOUT_MS = 2_000
 
 
 def v2_root(proc: Path = _PROC) -> Path:
@@ -27,6 +30,29 @@ def v2_root(proc: Path = _PROC) -> Path:
     raise FileNotFoundError(
         "no cgroup v2 file system is mounted; mount one (mount -t cgroup2 none /sys/fs/cgroup)"
     )
+
+
+def remove(cgroup: Path) -> None:
+    """Remove a cgroup without children; who is left in it is killed first.
+
+    Raises:
+        OSError: there is none, or it does not become empty.
+
+    """
+    with (cgroup / "cgroup.events").open("rb") as events:
+        (cgroup / "cgroup.kill").write_text("1", "ascii")
+        poll = select.poll()
+        poll.register(events, select.POLLPRI)
+        while True:
+            events.seek(0)
+            events.read()  # the next change from here on wakes the poll
+            try:
+                cgroup.rmdir()
+            except OSError as problem:
+                if problem.errno != errno.EBUSY or not poll.poll(_EMPTY_TIMEOUT_MS):
+                    raise
+            else:
+                return
 
 
 def _mount_point(mountinfo: Path) -> Path | None:

@@ -91,7 +91,7 @@ class Demo:
             seen=f"exit {done.returncode}",
         )
         self._check_at_once(done)
-        arrived = [line for line in self._services.arrivals.lines() if line.startswith("tcp")]
+        arrived = self._services.arrived("tcp")
         self._story.check(
             "the server, which does listen there, has seen nothing of it",
             holds=not arrived,

@@ -1,21 +1,27 @@
 """A TCP and UDP service for the lab: echoes or swallows, and notes who came.
 
 ``python -m nfsnitch.lab.echo [--echo PORT] [--sink PORT]`` says ``ready`` on standard output once
-it listens, then one line for every TCP connection and UDP datagram: what it is, where it came from,
-where it went to and how many bytes a datagram had.
+it listens, then one line for every TCP connection and UDP datagram: what it is, where it came
+from, where it went to and how many bytes a datagram had. On SIGUSR1 it says ``settled`` as soon as
+nothing waits any more at its sockets: what had come by the time of the signal has a line by then.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import select
+import signal
 import socket
 import sys
 from typing import cast
 
 BACKLOG = 4096
+SETTLED = "settled"
 _CHUNK_BYTES = 65536
 _RECEIVE_BUFFER_BYTES = 4 << 20
+_ROUNDS_TO_A_NOTE = 5
+"""From accept() to the task that notes the connection asyncio goes round its loop thrice."""
 
 
 class _Datagrams(asyncio.DatagramProtocol):
@@ -75,21 +81,38 @@ def _dual_stack(kind: socket.SocketKind, port: int) -> socket.socket:
     return sock
 
 
-async def _serve(port: int, *, echo: bool) -> asyncio.Server:
+async def _serve(port: int, doors: select.poll, *, echo: bool) -> asyncio.Server:
     loop = asyncio.get_running_loop()
-    await loop.create_datagram_endpoint(
-        lambda: _Datagrams(port, echo=echo), sock=_dual_stack(socket.SOCK_DGRAM, port)
+    datagrams, stream = (
+        _dual_stack(kind, port) for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM)
     )
+    for sock in (datagrams, stream):
+        doors.register(sock, select.POLLIN)
+    await loop.create_datagram_endpoint(lambda: _Datagrams(port, echo=echo), sock=datagrams)
     return await asyncio.start_server(
         lambda reader, writer: _connection(reader, writer, echo=echo),
-        sock=_dual_stack(socket.SOCK_STREAM, port),
+        sock=stream,
         backlog=BACKLOG,
     )
 
 
+async def _settle(doors: select.poll) -> None:
+    """Say so once nobody waits at the *doors*, and all who were let in have been noted."""
+    while doors.poll(0):  # noqa: ASYNC110  the loop goes round meanwhile, which is what empties them
+        await asyncio.sleep(0)
+    for _ in range(_ROUNDS_TO_A_NOTE):
+        await asyncio.sleep(0)
+    note(SETTLED)
+
+
 async def _main(echo_ports: list[int], sink_ports: list[int]) -> None:
-    servers = [await _serve(port, echo=True) for port in echo_ports]
-    servers += [await _serve(port, echo=False) for port in sink_ports]
+    doors = select.poll()
+    servers = [await _serve(port, doors, echo=True) for port in echo_ports]
+    servers += [await _serve(port, doors, echo=False) for port in sink_ports]
+    settling: set[asyncio.Task[None]] = set()
+    asyncio.get_running_loop().add_signal_handler(
+        signal.SIGUSR1, lambda: settling.add(asyncio.ensure_future(_settle(doors)))
+    )
     note("ready")
     await asyncio.gather(*(server.serve_forever() for server in servers))
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from nfsnitch.lab.echo import SETTLED
 from nfsnitch.lab.process import Child, same_modules
-from nfsnitch.lab.waiting import FollowedFile
+from nfsnitch.lab.waiting import FollowedFile, TimeIsOverError
 from nfsnitch.lab.world import SERVER, World
 
 HTTP_PORT = 80
@@ -38,6 +40,18 @@ class Services:
     def arrivals(self) -> FollowedFile:
         """Return what echo and sink saw: ``tcp SADDR SPORT DADDR DPORT``, ``udp SADDR SPORT …``."""
         return self.echo.stdout
+
+    def arrived(self, proto: str = "") -> list[str]:
+        """Return the lines, or those of a protocol, of all that has come to the server by now."""
+        noted = len(self.arrivals.lines())
+        self.echo.send(signal.SIGUSR1)
+        for line in self.arrivals.follow(timeout_s=_READY_TIMEOUT_S, start=noted):
+            if line == SETTLED:
+                break
+        else:
+            raise TimeIsOverError("the server does not come to an end of what arrives")
+        kinds = (proto,) if proto else ("tcp", "udp")
+        return [line for line in self.arrivals.lines() if line.startswith(kinds)]
 
 
 def start_services(world: World) -> Services:
