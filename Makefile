@@ -8,7 +8,7 @@ ARGS ?=
 
 .PHONY: help
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: setup
 setup: ## Install all that is needed: system packages (as root), .venv, the eBPF object
@@ -30,6 +30,11 @@ test: setup-vm ## Run every check and every test; ARGS="…" goes to pytest
 .PHONY: test-vm
 test-vm: setup-vm ## Run the end-to-end tests on Debian's kernels, under qemu; ARGS="…" goes to pytest
 	@$(PYTHON) -m pytest tests/vm -v --numprocesses 2 --dist loadgroup $(ARGS)
+
+.PHONY: test-counts
+test-counts: setup-vm ## Count 20,000 short-lived senders in each guest: half an hour
+	@NFSNITCH_SENDERS=2000 $(PYTHON) -m pytest tests/vm -v --numprocesses 2 --dist loadgroup \
+		-k short_lived_sender $(ARGS)
 
 .PHONY: unit
 unit: setup ## Run the tests that need neither root nor namespaces; ARGS="…" goes to pytest

@@ -7,6 +7,7 @@ import statistics
 import sys
 import time
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -37,8 +38,6 @@ rules:
 """
 RESTART_S = 2.0
 STALL_S = 1.0
-NOT_YET_RECORDED_NS = 1_000_000_000
-"""A record is written some time after its verdict; those of the last moment die with the daemon."""
 
 # Says for each datagram when the kernel received it (ns since 1970), its source port and its port.
 RECEIVER = """
@@ -141,14 +140,22 @@ class Story:
         ]
 
     def unrecorded(self) -> list[Arrival]:
-        """Return what arrived without a record, but for what a daemon was killed too soon for."""
+        """Return what arrived without a record, but for the last ones before a kill.
+
+        Records are written in order, some time after the verdict: the last ones die with it.
+        """
         recorded = {(record["sport"], record["dport"]) for record in self.records}
-        return [
-            each
-            for each in self.arrivals
-            if (each.sport, each.dport) not in recorded
-            and not any(0 <= kill - each.time_ns < NOT_YET_RECORDED_NS for kill in self.kills_ns)
-        ]
+        lost: list[Arrival] = []
+        in_order = sorted(self.arrivals, key=lambda each: each.time_ns)
+        for began_ns, killed_ns in pairwise([0, *self.kills_ns, sys.maxsize]):
+            of_one = [each for each in in_order if began_ns < each.time_ns <= killed_ns]
+            is_last = killed_ns != sys.maxsize
+            for each in reversed(of_one):
+                is_recorded = (each.sport, each.dport) in recorded
+                is_last = is_last and not is_recorded
+                if not is_recorded and not is_last:
+                    lost.append(each)
+        return lost
 
 
 def python(script: str, *args: str | int) -> list[str]:

@@ -21,6 +21,8 @@ _PATIENCE = 10
 """The guest's clock is real while its processor is emulated: all deadlines are so much longer."""
 _TEST_LIMIT_S = 900
 _POLL_S = 0.25
+_SENDERS = os.environ.get("NFSNITCH_SENDERS", "100")
+"""Short-lived ones in each of ten ways to send: `make test-counts` has all of them."""
 _EMULATOR_FAULT = "int3"
 """In the panic that the emulator now and then brings on where the kernel patches its own code."""
 
@@ -91,6 +93,7 @@ class GuestSession:
         lines = [
             f"export NFSNITCH_RESULTS={shlex.quote(str(self._file))}",
             f"export NFSNITCH_LAB_PATIENCE={_PATIENCE}",
+            f"export NFSNITCH_SENDERS={shlex.quote(_SENDERS)}",
             f"export PYTHONPATH={shlex.quote(str(Path(__file__).parents[1]))}",
         ]
         left = [wanted for wanted in self._wanted if wanted not in self._results]
