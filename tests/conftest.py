@@ -28,6 +28,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.xdist_group("machine"))
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Refuse to run where the groups would go unheeded: tests would get in each other's way."""
+    if not getattr(session.config.option, "loadgroup", False):  # xdist's, in its workers
+        return
+    for item in session.items:
+        if item.get_closest_marker("xdist_group") and "@" not in item.nodeid:
+            raise pytest.UsageError("this pytest-xdist does not give groups of tests to one worker")
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip or fail a test whose capability is not there."""
     for name in PROBES:

@@ -52,6 +52,7 @@ import signal, sys
 from pathlib import Path
 from vm.guest import Guest
 from vm.kernels import Kernel
+signal.signal(signal.SIGINT, signal.default_int_handler)  # it may be ignored where the tests run
 with Guest(Kernel.of("6.12"), Path(sys.argv[1]), ["sleep", "1000"]) as guest:
     print(guest.pid, flush=True)
     signal.pause()
@@ -73,5 +74,6 @@ def test_no_emulator_outlives_the_tests(tmp_path: Path, number: signal.Signals) 
         tests.send_signal(number)
         ended, _, _ = select.select([emulator], [], [], 30)
         os.close(emulator)
+        tests.kill()
 
     assert ended
