@@ -244,7 +244,8 @@ def _status(done: Reloaded) -> str:
     if done.problem is not None:
         first = done.problem.split("\n", 1)[0]
         return f"reload refused, generation {done.generation} stays in force: {first}"
-    return f"generation {done.generation} in force: {done.rules} rules, {done.cut_flows} flows cut"
+    rules = counted(done.rules, "rule")
+    return f"generation {done.generation} in force: {rules}, {counted(done.cut_flows, 'flow')} cut"
 
 
 async def _in_thread(work: Callable[[], T]) -> T:

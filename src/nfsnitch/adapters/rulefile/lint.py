@@ -44,6 +44,7 @@ def lint(paths: Sequence[Path], names: Names, now_ns: int) -> Linted:
     placed = [
         PlacedRule(each, by_name[each.name]) for each in written.rules if each.name in by_name
     ]
+    placed = [each for each in placed if each.rule.enabled]  # the others were put aside on purpose
     found += not_read_warnings(paths)
     found += setting_warnings(written)
     found += order_warnings(placed, now_ns)

@@ -1,4 +1,4 @@
-"""Rules that never decide anything: shadowed, empty, put out of force or run out."""
+"""Rules that never decide anything: shadowed, empty or run out."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def order_warnings(rules: Sequence[PlacedRule], now_ns: int) -> Iterator[RuleWar
     """Yield a warning of each rule that can never decide."""
     in_force: list[PlacedRule] = []
     for each in rules:
-        idle = _out_of_force(each, now_ns) or _empty(each)
+        idle = _run_out(each, now_ns) or _empty(each)
         if idle is not None:
             yield idle
         else:
@@ -34,10 +34,7 @@ def order_warnings(rules: Sequence[PlacedRule], now_ns: int) -> Iterator[RuleWar
     yield from _shadowed(in_force)
 
 
-def _out_of_force(placed: PlacedRule, now_ns: int) -> RuleWarning | None:
-    if not placed.rule.enabled:
-        why = "it is not enabled, and so never decides"
-        return placed.warning("disabled", why, "enable it again or remove it")
+def _run_out(placed: PlacedRule, now_ns: int) -> RuleWarning | None:
     expires_ns = placed.rule.expires_ns
     if expires_ns is not None and expires_ns <= now_ns:
         ended = datetime.fromtimestamp(expires_ns // _NS_PER_S, UTC)

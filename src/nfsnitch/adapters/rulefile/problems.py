@@ -53,7 +53,6 @@ WarningCode = Literal[
     "allows-the-rest",
     "any-script",
     "chosen-by-program",
-    "disabled",
     "expired",
     "never-matches",
     "no-program",
