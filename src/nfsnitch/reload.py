@@ -28,6 +28,7 @@ from nfsnitch.adapters.sd_notify import notify
 from nfsnitch.core.counters import Counter
 from nfsnitch.core.events import Instant
 from nfsnitch.core.rule import Ruleset
+from nfsnitch.core.text import counted
 
 T = TypeVar("T")
 
@@ -244,8 +245,8 @@ def _status(done: Reloaded) -> str:
     if done.problem is not None:
         first = done.problem.split("\n", 1)[0]
         return f"reload refused, generation {done.generation} stays in force: {first}"
-    rules = counted(done.rules, "rule")
-    return f"generation {done.generation} in force: {rules}, {counted(done.cut_flows, 'flow')} cut"
+    rules, cut = counted(done.rules, "rule"), counted(done.cut_flows, "flow")
+    return f"generation {done.generation} in force: {rules}, {cut} cut"
 
 
 async def _in_thread(work: Callable[[], T]) -> T:

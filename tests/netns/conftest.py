@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from builders import WriteRules
-from nfsnitch.lab.services import Services, start_services
+from nfsnitch.lab.services import AllServices, Services, start_all_services, start_services
 from nfsnitch.lab.world import World
 
 
@@ -21,6 +21,11 @@ def fixture_world() -> Iterator[World]:
 @pytest.fixture(name="services")
 def fixture_services(world: World) -> Services:
     return start_services(world)
+
+
+@pytest.fixture(name="all_services")
+def fixture_all_services(world: World) -> AllServices:
+    return start_all_services(world)
 
 
 @pytest.fixture(name="rules")

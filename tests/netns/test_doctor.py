@@ -42,7 +42,7 @@ def diagnosis(world: World, *before: str, rules: Path | None = None) -> dict[str
 def test_it_says_that_it_works_with_the_queueing_that_then_works(
     world: World, services: Services, rules: WriteRules
 ) -> None:
-    assert services.http.pid
+    assert services.echo.pid
     path = rules(ALLOW)
     said = diagnosis(world, rules=path)
     states = {name: each["state"] for name, each in said["checks"].items()}

@@ -12,7 +12,7 @@ from nfsnitch.core.counters import Counter
 from nfsnitch.core.memory import TRUST_AFTER
 from nfsnitch.lab.firewall import Firewall, having
 from nfsnitch.lab.programs import build_program
-from nfsnitch.lab.services import ECHO_PORT, SINK_PORT, Services
+from nfsnitch.lab.services import ECHO_PORT, SINK_PORT, TELNET_PORT, Services
 from nfsnitch.lab.world import World
 
 pytestmark = [pytest.mark.root, pytest.mark.netns, pytest.mark.bpf]
@@ -22,7 +22,7 @@ default: deny
 unattributed: deny
 rules:
   - {{name: no sink, action: deny, dport: {SINK_PORT}}}
-  - {{name: no web, action: reject, dport: http}}
+  - {{name: no telnet, action: reject, dport: telnet}}
   - {{name: echo, action: allow, dport: {ECHO_PORT}}}
   - {{name: kernel, action: allow, owner: kernel}}
 """
@@ -75,13 +75,12 @@ def test_a_rejected_connection_is_refused_at_once_and_never_reaches_the_server(
     world: World, services: Services, rules: WriteRules, daddr: str
 ) -> None:
     with Firewall(world, [rules(RULES)]) as firewall:
-        done = world.run([str(build_program("one_connect")), daddr, "80"])
+        done = world.run([str(build_program("one_connect")), daddr, str(TELNET_PORT)])
         record = firewall.wait_for_record(having(pid=done.pid))
-        reached = services.http.stderr.text()
 
     assert "Connection refused" in done.stderr
-    assert (record["verdict"], record["rule"]) == ("reject", "no web")
-    assert reached == ""
+    assert (record["verdict"], record["rule"]) == ("reject", "no telnet")
+    assert services.arrived("tcp") == []
 
 
 @BOTH_FAMILIES

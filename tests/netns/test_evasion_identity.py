@@ -274,8 +274,13 @@ os.read(0, 1)
 
 
 @pytest.mark.parametrize("how", ["connected", "unconnected"])
-@pytest.mark.parametrize("order", ["allowed-first", "other-first"])
-@pytest.mark.vm_guest(modes=("lsm", "kprobe"))
+@pytest.mark.parametrize(
+    "order",
+    [
+        "allowed-first",
+        pytest.param("other-first", marks=pytest.mark.vm_guest(modes=("lsm", "kprobe"))),
+    ],
+)
 def test_a_second_program_on_a_shared_udp_port_is_not_charged_to_the_allowed_one(
     world: World, services: Services, rules: WriteRules, how: str, order: str
 ) -> None:

@@ -75,7 +75,7 @@ def test_of_a_flood_of_new_flows_each_packet_is_judged_or_counted(
     rules: WriteRules,
     fail: str,
 ) -> None:
-    assert services.http.pid
+    assert services.echo.pid
     with broken(Firewall(world, [rules(RULES.format(fail))]), SLOW) as firewall:
         asked = Asked(world, firewall.child.pid)
         before_kib = most_kib = resident_kib(firewall.child.pid)

@@ -272,7 +272,7 @@ def test_names_that_are_not_the_labs_are_left_alone() -> None:
     assert Run.of("nfs-1-2-3-client") == Run.of("nfs-1-2-3") == Run(1, 2, 3)
 
 
-@pytest.mark.usefixtures("services")
+@pytest.mark.usefixtures("all_services")
 def test_http_is_served_at_every_address_of_the_server(world: World) -> None:
     urls = [f"http://[{a}]/" if ":" in a else f"http://{a}/" for a in ADDRESSES]
 
@@ -281,7 +281,7 @@ def test_http_is_served_at_every_address_of_the_server(world: World) -> None:
     assert done.stdout == WELCOME * len(ADDRESSES)
 
 
-@pytest.mark.usefixtures("services")
+@pytest.mark.usefixtures("all_services")
 @pytest.mark.parametrize("server", ["192.0.2.1", "2001:db8::1"])
 def test_the_dns_server_knows_the_labs_names_and_no_others(world: World, server: str) -> None:
     queries = ["example.test", "A", "example.test", "AAAA", "localhost", "A", "debian.org", "A"]

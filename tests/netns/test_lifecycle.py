@@ -149,7 +149,7 @@ def test_a_start_that_fails_says_why_and_leaves_no_rule(
 def test_records_on_standard_output_follow_the_line_ready(
     world: World, services: Services, rules: WriteRules
 ) -> None:
-    assert services.http.pid
+    assert services.echo.pid
     with Firewall(world, [rules(ALLOW)], extra=["--records", "-"]) as firewall:
         done = world.run([str(build_program("one_connect")), "192.0.2.1", str(ECHO_PORT)])
         child = firewall.child

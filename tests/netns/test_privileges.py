@@ -99,7 +99,7 @@ def test_a_start_without_a_capability_it_needs_names_it_and_leaves_no_rule(
 def test_the_program_of_another_user_in_a_folder_closed_to_others_is_still_recognised(
     world: World, services: Services, rules: WriteRules
 ) -> None:
-    assert services.http.pid
+    assert services.echo.pid
     good = world.own_copy("python3", "good")
     good.parent.chmod(0o700)
     os.chown(good.parent, 1234, 1234)

@@ -44,7 +44,7 @@ def hidden_from_the_daemon(folder: Path, argv: tuple[str, ...]) -> tuple[str, ..
 def test_programs_that_are_hidden_from_the_daemon_are_recognised_by_what_they_are_to_others(
     world: World, services: Services, rules: WriteRules, tmp_path: Path
 ) -> None:
-    assert services.http.pid
+    assert services.echo.pid
     hidden = tmp_path / "hidden"
     hidden.mkdir()
     good, other = (world.own_copy("python3", name) for name in ("good", "other"))

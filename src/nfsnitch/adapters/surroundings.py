@@ -16,7 +16,7 @@ from pathlib import Path
 from nfsnitch.adapters import cgroups, netns, privileges, procfs, raw_diag, rulefile
 from nfsnitch.adapters.answer import Answer, State
 from nfsnitch.adapters.instance import RUN_DIRECTORY
-from nfsnitch.core.text import decoded, shown
+from nfsnitch.core.text import counted, decoded, shown
 from nfsnitch.core.unknown import Unknown
 
 BTF = Path("/sys/kernel/btf/vmlinux")
@@ -141,7 +141,7 @@ def rules(paths: tuple[Path, ...]) -> Answer:
         more = f" (and {len(others)} more lines)" if others else ""
         names = " ".join(map(str, paths))
         return Answer(State.LIMITED, f"{first}{more}", f"nfsnitch check {shown(names)}")
-    return Answer(State.OK, f"{len(ruleset.rules)} rules, default {ruleset.default}")
+    return Answer(State.OK, f"{counted(len(ruleset.rules), 'rule')}, default {ruleset.default}")
 
 
 def running() -> Answer:

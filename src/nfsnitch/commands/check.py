@@ -20,7 +20,7 @@ from nfsnitch.adapters.rulefile import (
     system_names,
 )
 from nfsnitch.adapters.rulefile.lint import Linted, lint
-from nfsnitch.core.text import shown
+from nfsnitch.core.text import counted, shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +71,10 @@ def check(
 
 def _summary(paths: Sequence[Path], linted: Linted) -> str:
     files = ", ".join(shown(os.fspath(path)) for path in paths)
-    parts = [_counted(len(linted.ruleset.rules), "rule"), f"default {linted.ruleset.default}"]
+    parts = [counted(len(linted.ruleset.rules), "rule"), f"default {linted.ruleset.default}"]
     if linted.warnings:
-        parts.append(_counted(len(linted.warnings), "warning"))
+        parts.append(counted(len(linted.warnings), "warning"))
     return f"{files}: {', '.join(parts)}"
-
-
-def _counted(count: int, what: str) -> str:
-    return f"1 {what}" if count == 1 else f"{count} {what}s"
 
 
 def _document(

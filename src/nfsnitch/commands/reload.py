@@ -6,6 +6,7 @@ import argparse
 
 from nfsnitch.commands.asking import add_daemon_options, asking, say, write_line
 from nfsnitch.control_client import Client
+from nfsnitch.core.text import counted
 from nfsnitch.protocol import Reloaded, ReloadRequest
 
 _TIMEOUT_S = 60.0
@@ -29,7 +30,6 @@ def _reload(client: Client) -> int:
             say(line if line.isprintable() else ascii(line))
         say(f"not reloaded: generation {done.generation} stays in force")
         return 1
-    rules = "1 rule" if done.rules == 1 else f"{done.rules} rules"
-    cut = "1 flow" if done.cut_flows == 1 else f"{done.cut_flows} flows"
+    rules, cut = counted(done.rules, "rule"), counted(done.cut_flows, "flow")
     write_line(f"generation {done.generation}: {rules} in force, {cut} cut")
     return 0

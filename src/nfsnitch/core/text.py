@@ -31,6 +31,11 @@ def shown(text: str) -> str:
     return "".join(map(_shown_character, text))
 
 
+def counted(number: int, noun: str) -> str:
+    """Return both together, the noun in the plural that ends with s unless there is one."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def _shown_character(character: str) -> str:
     code = ord(character)
     if code == _BACKSLASH:

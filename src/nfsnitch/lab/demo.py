@@ -18,7 +18,7 @@ from pathlib import Path
 from nfsnitch.core.record import Json
 from nfsnitch.lab.firewall import Firewall, having
 from nfsnitch.lab.process import Child, Finished, SpawnError, found
-from nfsnitch.lab.services import TELNET_PORT, WELCOME, Services, start_services
+from nfsnitch.lab.services import TELNET_PORT, WELCOME, AllServices, start_all_services
 from nfsnitch.lab.story import Story
 from nfsnitch.lab.waiting import LabError
 from nfsnitch.lab.world import PROGRAM_ENV, World
@@ -47,7 +47,9 @@ _EXIT_INTERRUPTED = 130
 class Demo:
     """The scenes, in the order in which they are played."""
 
-    def __init__(self, story: Story, world: World, services: Services, firewall: Firewall) -> None:
+    def __init__(
+        self, story: Story, world: World, services: AllServices, firewall: Firewall
+    ) -> None:
         self._story = story
         self._world = world
         self._services = services
@@ -298,7 +300,7 @@ def perform(story: Story, rules: Path) -> int:
         f"this machine are not touched. Rules: {rules.name}"
     )
     with World() as world:
-        services = start_services(world)
+        services = start_all_services(world)
         with Firewall(world, [rules]) as firewall:
             story.say(f"Ready after {time.monotonic() - began:.1f} s.")
             Demo(story, world, services, firewall).play()

@@ -30,10 +30,8 @@ _READY_TIMEOUT_S = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What runs on the server; `arrivals` has a line for each connection and datagram."""
+    """Echo and sink on the server; `arrivals` has a line for each connection and datagram."""
 
-    http: Child
-    dns: Child
     echo: Child
 
     @property
@@ -54,13 +52,25 @@ class Services:
         return [line for line in self.arrivals.lines() if line.startswith(kinds)]
 
 
+@dataclass(frozen=True, slots=True)
+class AllServices(Services):
+    """HTTP and DNS as well, which take longer to start."""
+
+    http: Child
+    dns: Child
+
+
 def start_services(world: World) -> Services:
+    """Start echo and sink in the server's namespace, and return once they serve."""
+    return Services(_serving(_start_echo(world)))
+
+
+def start_all_services(world: World) -> AllServices:
     """Start them all in the server's namespace, and return once all of them serve."""
-    services = Services(http=_start_http(world), dns=_start_dns(world), echo=_start_echo(world))
-    _wait(services.http, services.http.stdout, "Serving HTTP on ")
-    _wait(services.dns, services.dns.stderr, "dnsmasq: started")
-    _wait(services.echo, services.echo.stdout, "ready")
-    return services
+    echo, http, dns = _start_echo(world), _start_http(world), _start_dns(world)
+    _wait(http, http.stdout, "Serving HTTP on ")
+    _wait(dns, dns.stderr, "dnsmasq: started")
+    return AllServices(_serving(echo), http, dns)
 
 
 def _start_http(world: World) -> Child:
@@ -88,6 +98,11 @@ def _start_echo(world: World) -> Child:
     return world.spawn(
         (sys.executable, "-m", "nfsnitch.lab.echo", *options), netns=SERVER, env=same_modules()
     )
+
+
+def _serving(echo: Child) -> Child:
+    _wait(echo, echo.stdout, "ready")
+    return echo
 
 
 def _wait(service: Child, stream: FollowedFile, beginning: str) -> None:
