@@ -47,7 +47,7 @@ def test_every_problem_is_one_line_on_stderr(rules: Path, capsys: Capture) -> No
     ]
 
 
-def test_what_is_not_read_and_not_in_force_is_told_and_is_no_mistake(
+def test_what_is_not_read_and_has_run_out_is_told_but_not_what_was_put_aside(
     rules: Path, capsys: Capture
 ) -> None:
     folder = rules.with_name("rules.d")
@@ -56,19 +56,18 @@ def test_what_is_not_read_and_not_in_force_is_told_and_is_no_mistake(
         (folder / name).write_text("rules: []")
     (folder / "a.yaml").write_text(
         "rules:\n- {name: a, action: deny, expires: 2001-01-01T00:00Z}\n"
-        "- {name: b, action: deny, enabled: false}\n"
+        "- {name: b, action: allow, user: nobody-here, enabled: false}\n"
         "- {name: c, action: deny, expires: 9000-01-01}\n"
     )
     assert cli.main(["check", "rules.d"]) == 0
     captured = capsys.readouterr()
-    assert captured.out == "rules.d: 3 rules, default ask, 6 warnings\n"
+    assert captured.out == "rules.d: 3 rules, default ask, 5 warnings\n"
     assert [line.split(": ")[:2] for line in captured.err.splitlines()] == [
         ["rules.d/.new.yaml:1:1", "warning"],
         ["rules.d/\\x1b.yml:1:1", "warning"],
         ["rules.d/more.yaml:1:1", "warning"],
         ["rules.d/old.yaml~:1:1", "warning"],
         ["rules.d/a.yaml:2:3", "warning"],
-        ["rules.d/a.yaml:3:3", "warning"],
     ]
     assert "expired at 2001-01-01T00:00:00Z" in captured.err
 
