@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
 
 from nfsnitch.adapters.bpf.owners import OwnerStore
 from nfsnitch.adapters.nfqueue import PacketQueue
@@ -18,7 +18,7 @@ _RECORDS_DELAY_S = 0.02
 _CROWD = 256
 """Of records that wait: packets come as fast as they can, and records must not fall behind."""
 _LOOK_AGAIN_S = 0.002
-_SWEEP_STEPS, _SWEEP_AGAIN_S = 200, 0.02
+_SWEEP_SLICE_S, _SWEEP_AGAIN_S = 0.002, 0.02
 
 
 class RecordWriter:
@@ -111,7 +111,8 @@ class Upkeep:
     def _sweep_on(self) -> None:
         """Sweep a little; the next time comes with the tick, or soon where there is a crowd."""
         self._sweep_planned = False
-        done = sum(1 for _ in islice(self._sweep, _SWEEP_STEPS)) < _SWEEP_STEPS
+        until_s = time.monotonic() + _SWEEP_SLICE_S
+        done = all(time.monotonic() < until_s for _ in self._sweep)
         if done:
             self._sweep = self._owners.sweep_images()
         if not done or self._owners.crowded:

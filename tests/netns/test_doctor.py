@@ -56,7 +56,7 @@ def test_it_says_that_it_works_with_the_queueing_that_then_works(
     assert (said["queueing"] == "iptables") == ("queue" not in listed)
     assert (states["attach-cgroup"] == "ok") == (record["attribution"] == by_probe_or("flow-map"))
     assert record["owner"] == "process"
-    assert (states["rules"], said["checks"]["rules"]["detail"]) == ("ok", "1 rules, default deny")
+    assert (states["rules"], said["checks"]["rules"]["detail"]) == ("ok", "1 rule, default deny")
 
 
 def test_without_what_it_takes_it_says_that_nothing_works_and_nothing_does(

@@ -56,7 +56,7 @@ def test_what_is_not_read_and_has_run_out_is_told_but_not_what_was_put_aside(
         (folder / name).write_text("rules: []")
     (folder / "a.yaml").write_text(
         "rules:\n- {name: a, action: deny, expires: 2001-01-01T00:00Z}\n"
-        "- {name: b, action: allow, user: nobody-here, enabled: false}\n"
+        "- {name: b, action: allow, enabled: false}\n"
         "- {name: c, action: deny, expires: 9000-01-01}\n"
     )
     assert cli.main(["check", "rules.d"]) == 0

@@ -187,7 +187,7 @@ def test_the_service_manager_hears_when_it_begins_and_when_all_is_done(
     begins = heard[0].split("\n")
     assert begins[0] == "RELOADING=1"
     assert begins[1].startswith("MONOTONIC_USEC=")
-    assert heard[1] == "READY=1\nSTATUS=generation 2 in force: 1 rules, 0 flows cut"
+    assert heard[1] == "READY=1\nSTATUS=generation 2 in force: 1 rule, 0 flows cut"
     assert heard[3] == (
         "READY=1\nSTATUS=reload refused, generation 1 stays in force: x.yaml:1:1: wrong"
     )

@@ -76,9 +76,16 @@ class _BoundedReader:
         asked_ns = time.monotonic_ns()
         # One is always read: who drains the queue to its end goes by how many there were.
         if not self.left or (asked_ns > self.until_ns and self.left < PACKETS_AT_ONCE):
+            self._read(1, asked_ns, socket.MSG_PEEK)
             raise BlockingIOError(errno.EAGAIN, "enough for now")
+        message = self._read(size, asked_ns, 0)
+        self.left -= 1
+        return message
+
+    def _read(self, size: int, asked_ns: int, flags: int) -> bytes:
+        """Read, and note if there is nothing: also where it is only looked at, being late."""
         try:
-            message = self._netlink.recv(size, socket.MSG_DONTWAIT)
+            return self._netlink.recv(size, socket.MSG_DONTWAIT | flags)
         except BlockingIOError:
             self.empty_ns = asked_ns
             raise
@@ -86,8 +93,6 @@ class _BoundedReader:
             if problem.errno == errno.ENOBUFS:
                 self.overruns += 1
             raise
-        self.left -= 1
-        return message
 
 
 class PacketQueue:
