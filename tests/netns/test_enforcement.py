@@ -122,9 +122,10 @@ def test_of_a_thousand_datagrams_one_way_only_the_first_ones_reach_the_worker(
         counters = counted(firewall.stop())
 
     assert_one_verdict_each(counters)
-    assert counters[Counter.TRUSTED] == 1
-    # What was sent before the worker had seen enough comes on top: never all of them.
+    # What was sent before the worker had seen enough comes on top: never all of them. Such a crowd
+    # may make the flow trusted once more.
     assert TRUST_AFTER <= counters[Counter.PACKETS] < 700
+    assert 1 <= counters[Counter.TRUSTED] <= counters[Counter.PACKETS] // TRUST_AFTER
 
 
 @pytest.mark.vm_guest(modes=("lsm", "kprobe"))
