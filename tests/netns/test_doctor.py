@@ -38,7 +38,7 @@ def diagnosis(world: World, *before: str, rules: Path | None = None) -> dict[str
     return said
 
 
-@pytest.mark.vm_guest
+@pytest.mark.vm_guest(modes=("lsm",))
 def test_it_says_that_it_works_with_the_queueing_that_then_works(
     world: World, services: Services, rules: WriteRules
 ) -> None:

@@ -65,7 +65,7 @@ def test_a_running_daemon_has_what_the_documentation_says_and_nothing_else(
     assert owner.st_uid == 0
 
 
-@pytest.mark.vm_guest
+@pytest.mark.vm_guest(modes=("lsm", "kprobe"))
 @pytest.mark.usefixtures("services")
 def test_it_starts_works_and_stops_with_the_documented_capabilities_alone(
     world: World, rules: WriteRules

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -112,6 +113,8 @@ class Guest:
                 stderr=console,
                 start_new_session=True,  # Ctrl-C is for the tests, and they end it
             )
+        with suppress(OSError):  # where sessions are scheduled by turns, niceness counts within one
+            Path(f"/proc/{self._qemu.pid}/autogroup").write_text(str(_NICENESS), "ascii")
 
     def _command_line(self, *, kvm: bool) -> list[str]:
         accelerator = ["-accel", "kvm"] if kvm else ["-accel", "tcg,thread=multi"]
