@@ -84,7 +84,7 @@ def process(exe: str = "/usr/bin/curl", pid: int = 4_711) -> Process:
     )
 
 
-def arrival(
+def arrival(  # noqa: PLR0913  a packet's event has so many parts
     packet_id: int,
     *,
     seconds: float = 0,
@@ -93,13 +93,16 @@ def arrival(
     sock_cookie: int | Unknown = 1,
     rivals: tuple[Owner, ...] = (),
     shares_port: bool = False,
+    is_closed: bool = False,
 ) -> FlowArrived:
     """Return the event of a packet that was parsed and attributed."""
     return FlowArrived(
         instant(seconds),
         packet_id,
         of_flow or flow(),
-        Finding(owner or process(), Attribution.FLOW_MAP, sock_cookie, rivals, shares_port),
+        Finding(
+            owner or process(), Attribution.FLOW_MAP, sock_cookie, rivals, shares_port, is_closed
+        ),
         "eth0",
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 import pytest
@@ -45,6 +46,7 @@ import socket, sys
 daddr, dport, times, sport = sys.argv[1], *map(int, sys.argv[2:5])
 family = socket.AF_INET6 if ":" in daddr else socket.AF_INET
 with socket.socket(family, socket.SOCK_DGRAM) as sock:
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)  # what is queued fills it
     sock.bind(("", sport))
     for _ in range(times):
         sock.sendto(b"x", (daddr, dport))
@@ -129,8 +131,9 @@ def test_of_a_thousand_datagrams_one_way_only_the_first_ones_reach_the_worker(
 
 
 @pytest.mark.vm_guest(modes=("lsm", "kprobe"))
+@pytest.mark.parametrize(("worker", "sent"), [("quick", 100), ("late", 400)], ids=["quick", "late"])
 def test_a_port_that_a_trusted_program_gave_back_is_not_trusted_for_the_next_one(
-    world: World, services: Services, rules: WriteRules
+    world: World, services: Services, rules: WriteRules, worker: str, sent: int
 ) -> None:
     stranger = world.own_copy(sys.executable, "stranger")
     text = f"""
@@ -138,7 +141,10 @@ def test_a_port_that_a_trusted_program_gave_back_is_not_trusted_for_the_next_one
         rules: [{{name: no stranger, action: deny, exe: {stranger}}}]
         """
     with Firewall(world, [rules(text)]) as firewall:
-        trusted = world.run(python(STREAM, "192.0.2.1", SINK_PORT, 100, 5555))
+        if worker == "late":  # it comes to judge what is in the queue when the program has ended
+            firewall.child.send(signal.SIGSTOP)
+        trusted = world.run(python(STREAM, "192.0.2.1", SINK_PORT, sent, 5555))
+        firewall.child.send(signal.SIGCONT)
         firewall.wait_for_record(having(pid=trusted.pid))
         before = len(services.arrived())
         argv = python(STREAM, "192.0.2.1", SINK_PORT, 1, 5555)
@@ -150,7 +156,7 @@ def test_a_port_that_a_trusted_program_gave_back_is_not_trusted_for_the_next_one
     assert record["sport"] == 5555
     assert (record["verdict"], record["rule"]) == ("drop", "no stranger")
     last = services.arrived()
-    assert last.count(f"udp 192.0.2.2 5555 {SINK_PORT} 1") <= 100
+    assert last.count(f"udp 192.0.2.2 5555 {SINK_PORT} 1") <= sent
 
 
 @pytest.mark.usefixtures("services")

@@ -272,6 +272,18 @@ def test_a_finding_says_whether_the_socket_shares_its_port(
     assert by_tables.attribution is Attribution.SOCK_DIAG
 
 
+@pytest.mark.parametrize(("released_ns", "is_closed"), [(0, False), (10**12, True)])
+def test_a_finding_says_whether_the_socket_is_closed(
+    machine: FakeMachine,
+    released_ns: int,
+    is_closed: bool,  # noqa: FBT001  a parameter of the test
+) -> None:
+    machine.socket(5, released_ns=released_ns)
+    machine.claim(UDP, 5)
+
+    assert machine.attributor().find(UDP).is_closed == is_closed
+
+
 def test_tables_that_cannot_be_asked_are_counted_and_the_rest_is_tried(
     machine: FakeMachine,
 ) -> None:

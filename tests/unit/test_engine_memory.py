@@ -112,6 +112,14 @@ def test_a_socket_that_shares_its_port_is_never_trusted() -> None:
         assert trusted(engine.receive(event)) == []
 
 
+def test_what_a_closed_socket_has_left_in_the_queue_is_never_trusted() -> None:
+    engine = new_engine()
+
+    for packet_id in range(3 * TRUST_AFTER):
+        event = arrival(packet_id, of_flow=DATAGRAM, is_closed=True)
+        assert trusted(engine.receive(event)) == []
+
+
 def test_trust_is_renewed_when_conntrack_may_have_forgotten_the_flow_but_not_each_time() -> None:
     engine = new_engine()
     sent(engine, packets=6)

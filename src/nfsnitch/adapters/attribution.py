@@ -334,7 +334,8 @@ class Attributor:
 
 def _finding(user: SocketUser, attribution: Attribution, rivals: tuple[Owner, ...] = ()) -> Finding:
     cookie = _NO_SOCKET if user.cookie == layout.COOKIE_KERNEL else user.cookie
-    return Finding(user.owner, attribution, cookie, rivals, user.shares_port)
+    is_closed = user.released_ns != 0
+    return Finding(user.owner, attribution, cookie, rivals, user.shares_port, is_closed)
 
 
 def _nobody_any_more() -> Finding:

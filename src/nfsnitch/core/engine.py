@@ -356,6 +356,7 @@ class Engine:
         if (
             decision.verdict is Verdict.ACCEPT
             and not found.shares_port
+            and not found.is_closed
             and not isinstance(found.sock_cookie, Unknown)
             and self._memory.trusts(flow, found.sock_cookie, now.monotonic_ns)
         ):

@@ -98,3 +98,5 @@ class Finding(NamedTuple):
     """Others who may have sent it instead: a tuple changed hands while the packet was queued."""
     shares_port: bool = False
     """Another socket may send with the same tuple: the flow cannot be trusted."""
+    is_closed: bool = False
+    """Its socket has been closed since: who trusts the flow now may never hear of that again."""
