@@ -14,6 +14,9 @@ from nfsnitch.adapters.bpf.libbpf import BpfError, Libbpf, RingBuffer, SampleCal
 from nfsnitch.adapters.bpf.map import BpfMap
 from nfsnitch.core.attach import AttachMode
 
+_PERF_PARANOID = Path("/proc/sys/kernel/perf_event_paranoid")
+_PERF_FOR_NOBODY = 3
+
 
 class Attachment(NamedTuple):
     """A program of the object, and what it is attached to."""
@@ -97,7 +100,9 @@ def _attach(
         yield _attach_to_cgroup(library, program, name, cgroup)
         return
     if not attachment.functions:
-        yield library.checked("bpf_program__attach", program, doing=f"attaching {name}")
+        yield library.checked(
+            "bpf_program__attach", program, doing=f"attaching {name}", forbidden=_probes_are_for()
+        )
     for function in attachment.functions:
         yield library.checked(
             "bpf_program__attach_kprobe",
@@ -105,7 +110,23 @@ def _attach(
             False,  # noqa: FBT003  on entry to the function, not on return from it
             function.encode(),
             doing=f"attaching {name} to {function}",
+            forbidden=_probes_are_for(),
         )
+
+
+def _probes_are_for() -> str:
+    """Say whom Debian lets have kernel probes, if not everybody who may have eBPF programs.
+
+    Its kernels know a third level of kernel.perf_event_paranoid; before 6.12 that wants more than
+    CAP_PERFMON.
+    """
+    try:
+        level = int(_PERF_PARANOID.read_text("ascii"))
+    except (OSError, ValueError):
+        return ""
+    if level < _PERF_FOR_NOBODY:
+        return ""
+    return f" (kernel.perf_event_paranoid = {level}: here, probes want CAP_SYS_ADMIN, or 2 there)"
 
 
 def _attach_to_cgroup(library: Libbpf, program: int, name: str, cgroup: Path | None) -> Any:  # noqa: ANN401

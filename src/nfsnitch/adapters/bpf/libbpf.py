@@ -7,6 +7,7 @@ libbpf 1.x reports errors as a NULL pointer or a negative number, with `errno` s
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 from collections.abc import Callable
 from typing import Any
@@ -94,17 +95,19 @@ class Libbpf:
         found: Callable[..., Any] = getattr(self._library, name)
         return found
 
-    def checked(self, name: str, *arguments: object, doing: str) -> Any:  # noqa: ANN401
+    def checked(self, name: str, *arguments: object, doing: str, forbidden: str = "") -> Any:  # noqa: ANN401
         """Call a function; its result is a pointer or a number.
 
         Raises:
-            BpfError: it returned NULL or a negative number; the message has libbpf's last lines.
+            BpfError: it returned NULL or a negative number; the message has libbpf's last lines,
+                and *forbidden* where the kernel gave EACCES.
 
         """
         result = self.function(name)(*arguments)
         if result is None or result < 0:
             number = ctypes.get_errno()
-            raise BpfError(f"{doing}: {os.strerror(number)}{self._last_lines()}")
+            why = os.strerror(number) + (forbidden if number == errno.EACCES else "")
+            raise BpfError(f"{doing}: {why}{self._last_lines()}")
         return result
 
     def _last_lines(self) -> str:
