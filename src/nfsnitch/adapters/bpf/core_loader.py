@@ -117,8 +117,7 @@ def _attach(
 def _probes_are_for() -> str:
     """Say whom Debian lets have kernel probes, if not everybody who may have eBPF programs.
 
-    Its kernels know a third level of kernel.perf_event_paranoid; before 6.12 that wants more than
-    CAP_PERFMON.
+    Its kernels know a third level of kernel.perf_event_paranoid, which wants more than CAP_PERFMON.
     """
     try:
         level = int(_PERF_PARANOID.read_text("ascii"))
