@@ -122,6 +122,7 @@ class Story:
     gaps: list[tuple[int, int]] = field(default_factory=list)
     """From when a daemon was gone to when the next one was started, ns since 1970."""
     kills_ns: list[int] = field(default_factory=list)
+    """When each was gone: until then, what it had let out arrived."""
     restarts_s: list[float] = field(default_factory=list)
     """From start to ready, without the time that other programs had the CPU."""
     arrivals: list[Arrival] = field(default_factory=list)
@@ -186,9 +187,9 @@ def killed_again_and_again(world: World, rules: Path, story: Story) -> Firewall:
             return firewall
         # Under load: not before it has decided something.
         firewall.wait_for_records(lambda record: record["rule"] == "allowed", 5)
-        story.kills_ns.append(time.time_ns())
         firewall.child.stop(signal.SIGKILL)
         gone_ns = time.time_ns()
+        story.kills_ns.append(gone_ns)
         story.records += firewall.records
         # Nobody is there for a moment.
         time.sleep(0.05)
@@ -205,8 +206,8 @@ def told(world: World, rules: Path) -> tuple[Story, dict[Counter, int]]:
     first.start()
     sender = world.spawn(python(SENDER, "192.0.2.1", ALLOWED, DENIED))
     first.wait_for_records(lambda record: record["rule"] == "denied", 5)
-    story.kills_ns.append(time.time_ns())
     first.child.stop(signal.SIGKILL)
+    story.kills_ns.append(time.time_ns())
     story.records += first.records
     last = killed_again_and_again(world, rules, story)
     sender.stop()
