@@ -19,11 +19,11 @@ static __always_inline int socket_used(struct sock *sk, __u64 cookie)
 
 static __always_inline int socket_created(struct sock *sk, __u64 cookie)
 {
-	__u32 flags = 0;
+	__u32 flags = OWNER_OPENED;
 
 	if (is_raw(sk)) {
 		count_raw_socket(sk, cookie, 1);
-		flags = OWNER_USED; /* it may send without any further hook being run */
+		flags |= OWNER_USED; /* it may send without any further hook being run */
 	}
 	record_owner(cookie, flags);
 	return ALLOW;

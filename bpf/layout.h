@@ -75,6 +75,7 @@ enum owner_flag {
 	/* Connected or sent through; with a probe on the queue: a packet of it was queued. */
 	OWNER_USED = 1 << 0,
 	OWNER_SHARES_PORT = 1 << 1, /* SO_REUSEADDR or SO_REUSEPORT: others may have its port, too */
+	OWNER_OPENED = 1 << 2,      /* seen being made, so `opener` is known */
 };
 
 /* Who uses a socket: the process that last connected it or sent through it, else its creator. */
@@ -89,6 +90,7 @@ struct owner {
 	__u32 flags;       /* enum owner_flag */
 	__u32 padding;
 	char comm[COMM_BYTES];
+	struct image_key opener; /* who made the socket, whoever uses it now; pid 0: not known */
 };
 
 /*
@@ -160,7 +162,7 @@ enum counter {
 
 _Static_assert(sizeof(struct image_key) == 32, "layout.py: IMAGE_KEY");
 _Static_assert(sizeof(struct image) == 3144, "layout.py: IMAGE");
-_Static_assert(sizeof(struct owner) == 88, "layout.py: OWNER");
+_Static_assert(sizeof(struct owner) == 120, "layout.py: OWNER");
 _Static_assert(sizeof(struct flow_key) == 48, "layout.py: FLOW_KEY");
 _Static_assert(sizeof(struct flow_value) == 64, "layout.py: FLOW_VALUE");
 _Static_assert(sizeof(struct port_key) == 16, "layout.py: PORT_KEY");

@@ -32,6 +32,10 @@ static __noinline int record_owner(__u64 cookie, __u32 flags)
 	owner.created_ns = present ? present->created_ns : bpf_ktime_get_ns();
 	remember_image(&owner.image, task);
 	owner.flags = present ? present->flags | flags : flags;
+	if (present)
+		owner.opener = present->opener;
+	else if (flags & OWNER_OPENED)
+		owner.opener = owner.image;
 	owner.tid = BPF_CORE_READ(task, pid);
 	owner.uid = BPF_CORE_READ(task, cred, fsuid.val);
 	owner.gid = BPF_CORE_READ(task, cred, fsgid.val);

@@ -37,19 +37,19 @@ static __always_inline bool is_kernel_thread(void)
 	return BPF_CORE_READ(task, flags) & PF_KTHREAD;
 }
 
-static __always_inline int process_has(struct sock *sk)
+static __always_inline int process_has(struct sock *sk, __u32 flags)
 {
 	__u64 cookie = sk ? present_cookie(sk) : 0;
 
 	if (cookie && !is_kernel_thread())
-		record_owner(cookie, 0);
+		record_owner(cookie, flags);
 	return DONE;
 }
 
 /* A socket was made; the kernel's own are made by whoever happens to cause that. */
 static __always_inline int process_makes(struct sock *sk)
 {
-	return sk && !is_kernels(sk) ? process_has(sk) : DONE;
+	return sk && !is_kernels(sk) ? process_has(sk, OWNER_OPENED) : DONE;
 }
 
 /*
@@ -61,7 +61,7 @@ static __always_inline int process_uses(struct sock *sk)
 {
 	if (sk && is_tcp(sk) && BPF_CORE_READ(sk, __sk_common.skc_state) != TCP_CLOSE)
 		return DONE;
-	return process_has(sk);
+	return process_has(sk, 0);
 }
 
 /* For what passes by the hooks that only the system calls of programs run. */

@@ -226,12 +226,15 @@ class KernelOwner:
     gid: int = 100
     comm: bytes = b"curl"
     flags: OwnerFlag = OwnerFlag.USED
+    opener: bytes | None = None
+    """None: itself."""
 
     def packed(self) -> bytes:
         """Return a ``struct owner``, of the process's second thread."""
         tid = IMAGE_KEY.unpack(self.image_key)[3] + 1
         numbers = (self.created_ns, self.released_ns, tid, self.uid, self.gid, 4_026_531_840)
-        return OWNER.pack(self.image_key, *numbers, self.flags, 0, self.comm)
+        opener = self.image_key if self.opener is None else self.opener
+        return OWNER.pack(self.image_key, *numbers, self.flags, 0, self.comm, opener)
 
 
 _CLONE_NEWNET = 0x40000000

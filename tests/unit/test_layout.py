@@ -86,7 +86,7 @@ def test_the_counters_are_the_headers_in_its_order_and_have_names_in_the_core() 
 
 def test_each_map_has_the_sizes_of_its_structs() -> None:
     assert layout.SIZES == {
-        "owners": (8, 88),
+        "owners": (8, 120),
         "images": (32, 3144),
         "flows": (48, 64),
         "ports": (16, 16),
@@ -246,11 +246,13 @@ def test_an_owner_is_read_as_it_was_written(
 ) -> None:
     key = image_key(41)
 
-    owner = KernelOwner(key, created_ns, released_ns, uid, gid, comm, OwnerFlag.SHARES_PORT)
+    flags = OwnerFlag.SHARES_PORT
+    owner = KernelOwner(key, created_ns, released_ns, uid, gid, comm, flags, image_key(40))
     entry = OwnerEntry.unpacked(owner.packed())
 
-    assert entry[:-1] == (key, created_ns, released_ns, 42, uid, gid, 4_026_531_840, 2)
+    assert entry[:-2] == (key, created_ns, released_ns, 42, uid, gid, 4_026_531_840, 2)
     assert entry.comm == comm.ljust(16, b"\0")
+    assert entry.opener == image_key(40)
 
 
 @given(U64, U64, U64, st.lists(st.integers(1, 2**64 - 1), max_size=4))

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from builders import COMPLETE, NS_PER_S, KernelImage, KernelOwner, flow, image_key, own_key
+from builders import COMPLETE, NO_PROCESS, NS_PER_S, KernelImage, KernelOwner, flow, image_key, own_key
 from fakes import FakeOwners
 from nfsnitch.adapters.bpf import layout
 from nfsnitch.adapters.bpf.layout import ImageFlag, OwnerFlag
@@ -51,6 +51,24 @@ def test_a_socket_comes_with_its_process_and_times(kernel: FakeOwners) -> None:
         cgroup="/user.slice",
         netns=4_026_531_840,
     )
+
+
+def test_who_made_a_socket_is_told_where_another_program_uses_it(kernel: FakeOwners) -> None:
+    kernel.has_image(CURL, KernelImage())
+    kernel.has_image(SHELL, KernelImage(exe=b"/bin/sh"))
+    kernel.has_socket(1, KernelOwner(CURL, opener=SHELL))
+    kernel.has_socket(2, KernelOwner(CURL, opener=image_key(300, exec_id=0)))
+    kernel.has_socket(3, KernelOwner(CURL))
+    kernel.has_socket(4, KernelOwner(CURL, opener=NO_PROCESS))
+
+    passed, inherited, own, older = (kernel.process(cookie).opener for cookie in (1, 2, 3, 4))
+
+    assert isinstance(passed, Ancestor)
+    assert (passed.pid, passed.exe.path) == (200, "/bin/sh")
+    assert isinstance(inherited, Ancestor)
+    assert isinstance(inherited.exe.path, Unknown)
+    assert own is None
+    assert older == Unknown("the socket is older than the eBPF programs")
 
 
 def test_a_name_ends_at_its_nul_and_need_not_have_one(kernel: FakeOwners) -> None:

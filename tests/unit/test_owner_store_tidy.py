@@ -134,6 +134,16 @@ def test_a_sweep_keeps_what_a_socket_needs_however_long_ago_it_was_used(kernel: 
     assert set(kernel.programs.images.keys()) == {CURL, SHELL, INIT}
 
 
+def test_a_sweep_keeps_who_made_a_socket_that_another_process_uses(kernel: FakeOwners) -> None:
+    kernel.has_image(SHELL, KernelImage(last_used_ns=1))
+    kernel.has_image(CURL, KernelImage(last_used_ns=1))
+    kernel.has_socket(COOKIE, KernelOwner(CURL, opener=SHELL))
+
+    kernel.sweep()
+
+    assert set(kernel.programs.images.keys()) == {CURL, SHELL}
+
+
 def test_a_sweep_keeps_what_was_used_a_moment_ago_though_no_socket_needs_it(
     kernel: FakeOwners,
 ) -> None:

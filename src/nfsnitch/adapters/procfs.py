@@ -21,6 +21,7 @@ _ARGS_BYTES = 65_536
 _NS_PER_TICK = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 _DELETED = b" (deleted)"
 _IPPROTO_RAW = 255
+_NO_OPENER = Unknown("/proc does not tell who opened it")
 
 _TABLES: dict[tuple[Family, int], tuple[str, ...]] = {
     (Family.IPV4, Protocol.ICMP): ("icmp", "raw"),
@@ -113,6 +114,7 @@ def process(pid: int) -> Process | Unknown:
         cgroup_id=Unknown("/proc does not tell it"),
         cgroup=cgroup(pid),
         netns=netns,
+        opener=_NO_OPENER,
     )
     if stat(pid) != begin:  # the pid has been given to another one meanwhile
         return Unknown(f"process {pid} went while it was looked at")

@@ -58,6 +58,8 @@ class Process:
     """Inode number of the network namespace, as in ``net:[4026531840]``."""
     cwd: str | Unknown = CWD_NOT_LOOKED_UP
     """Working directory; looked up only where a rule needs it (`nfsnitch.core.script`)."""
+    opener: Ancestor | Unknown | None = None
+    """Who opened the socket and left it to this process (inherited, passed on); None: itself."""
 
 
 @dataclass(frozen=True, slots=True)

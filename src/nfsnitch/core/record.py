@@ -123,8 +123,16 @@ def _process_json(process: Process) -> Json:
         "cgroup_id": _value(process.cgroup_id),
         "parents": [_ancestor_json(ancestor) for ancestor in process.parents],
         "comm": process.comm,
+        **_opener_json(process.opener),
         **_for_people(process),
     }
+
+
+def _opener_json(opener: Ancestor | Unknown | None) -> Json:
+    """Return who opened the socket; nothing if that was the process itself."""
+    if opener is None:
+        return {}
+    return {"opener": _value(opener) if isinstance(opener, Unknown) else _ancestor_json(opener)}
 
 
 def _for_people(process: Process) -> Json:

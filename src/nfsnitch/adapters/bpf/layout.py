@@ -19,7 +19,7 @@ IMAGE = Struct(
     f"={IMAGE_KEY.size}sQQIIIIHHHH"
     f"{EXE_BYTES + NAME_BYTES}s{CGROUP_BYTES + NAME_BYTES}s{ARGS_BYTES}s"
 )
-OWNER = Struct(f"={IMAGE_KEY.size}sQQIIIIII16s")
+OWNER = Struct(f"={IMAGE_KEY.size}sQQIIIIII16s{IMAGE_KEY.size}s")
 FLOW_KEY = Struct("=Q16s16sHHBBH")
 FLOW_VALUE = Struct("=QQQQ4Q")
 PORT_KEY = Struct("=QHHI")
@@ -77,6 +77,7 @@ class OwnerFlag(IntFlag):
 
     USED = 1 << 0
     SHARES_PORT = 1 << 1
+    OPENED = 1 << 2
 
 
 class ImageKey(NamedTuple):
@@ -93,6 +94,10 @@ class ImageKey(NamedTuple):
         """Read ``struct image_key``."""
         start_ns, exec_id, cgroup_id, pid, _ = IMAGE_KEY.unpack(raw)
         return cls(start_ns, exec_id, cgroup_id, pid)
+
+    def is_same_program(self, other: ImageKey) -> bool:
+        """Whether both are one process that has not become another program in between."""
+        return self._replace(cgroup_id=0) == other._replace(cgroup_id=0)
 
 
 class Image(NamedTuple):
@@ -164,12 +169,14 @@ class OwnerEntry(NamedTuple):
     flags: int
     """Of `OwnerFlag`."""
     comm: bytes
+    opener: bytes
+    """Packed key of the image of the process that made the socket; of pid 0: not known."""
 
     @classmethod
     def unpacked(cls, raw: bytes) -> OwnerEntry:
         """Read ``struct owner``."""
-        *fields, _, comm = OWNER.unpack(raw)
-        return cls._make([*fields, comm])
+        *fields, _, comm, opener = OWNER.unpack(raw)
+        return cls._make([*fields, comm, opener])
 
 
 class FlowClaim(NamedTuple):

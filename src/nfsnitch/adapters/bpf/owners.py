@@ -10,7 +10,8 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from nfsnitch.adapters import mounts, procfs
+from nfsnitch.adapters import mounts
+from nfsnitch.adapters.bpf.comparing import same_file, same_in_proc
 from nfsnitch.adapters.bpf.core_loader import LoadedPrograms
 from nfsnitch.adapters.bpf.layout import (
     COOKIE,
@@ -26,13 +27,12 @@ from nfsnitch.adapters.bpf.layout import (
     OwnerFlag,
     last_used_ns,
 )
-from nfsnitch.adapters.mounts import Mounts
 from nfsnitch.adapters.privileges import Capability, Without
 from nfsnitch.adapters.rate_limit import TimeLimit
 from nfsnitch.core.attach import AttachMode
 from nfsnitch.core.counters import Counter
 from nfsnitch.core.owner import Ancestor, Executable, Owner, Process
-from nfsnitch.core.text import decoded, encoded
+from nfsnitch.core.text import decoded
 from nfsnitch.core.unknown import Unknown
 
 RELEASE_GRACE_NS = 60_000_000_000
@@ -58,6 +58,7 @@ _OWNERS_AT_ONCE, _IMAGES_AT_ONCE = 256, 64
 _CACHED = 512
 """Entries of each cache."""
 _MAX_ANCESTORS = 16
+_OLDER = Unknown("the socket is older than the eBPF programs")
 _NO_IMAGE = Unknown("its entry is missing: the map of processes was full")
 
 
@@ -218,7 +219,9 @@ class OwnerStore:
         needed: set[bytes] = set()
         idle: list[bytes] = []
         for entries in self._programs.owners.batches(_OWNERS_AT_ONCE):
-            needed.update(OwnerEntry.unpacked(raw).image_key for _, raw in entries)
+            for _, raw in entries:
+                entry = OwnerEntry.unpacked(raw)
+                needed.update((entry.image_key, entry.opener))
             yield
         for entries in self._programs.images.batches(_IMAGES_AT_ONCE):
             for key, raw in entries:
@@ -265,7 +268,8 @@ class OwnerStore:
         found = self._process(entry, image)
         if not image.complete:
             return self._completed(entry.image_key, found)
-        if entry.image_key in self._parents:  # else an ancestor is being filled in
+        # Else an ancestor, or who made the socket, is being filled in.
+        if entry.image_key in self._parents and self._knows_opener(entry):
             _make_room(self._processes)
             self._processes[identity] = found
         return found
@@ -285,7 +289,20 @@ class OwnerStore:
             cgroup_id=key.cgroup_id or Unknown("the process is in no cgroup v2"),
             cgroup=image.cgroup,
             netns=entry.netns,
+            opener=self._opener(entry),
         )
+
+    def _opener(self, entry: OwnerEntry) -> Ancestor | Unknown | None:
+        """Return who made the socket, if that is not the program that uses it."""
+        opener = ImageKey.unpacked(entry.opener)
+        if not opener.pid:
+            return _OLDER
+        if opener.is_same_program(ImageKey.unpacked(entry.image_key)):
+            return None
+        return self._ancestor(entry.opener, self._image(entry.opener))
+
+    def _knows_opener(self, entry: OwnerEntry) -> bool:
+        return not isinstance(self._opener(entry), Ancestor) or entry.opener in self._images
 
     def _completed(self, key: bytes, found: Process) -> Process:
         """Fill in from /proc what the kernel could not; it is dear, and done once for an image."""
@@ -294,7 +311,7 @@ class OwnerStore:
                 if not may_look:
                     return found
                 _make_room(self._seen_in_proc)
-                self._seen_in_proc[key] = _same_in_proc(found)
+                self._seen_in_proc[key] = same_in_proc(found)
         seen = self._seen_in_proc[key]
         if seen is None:
             return found
@@ -329,7 +346,7 @@ class OwnerStore:
         """
         path = image.exe
         if image.mntns != self._mounts.namespace and not isinstance(path, Unknown):
-            path = _same_file(path, image, self._mounts)
+            path = same_file(path, image, self._mounts)
         return Executable(path, image.exe_device, image.exe_inode, image.exe_deleted)
 
     def _own_image(self, key: bytes) -> Image | None:
@@ -372,23 +389,3 @@ class OwnerStore:
 def _make_room(cache: dict[Any, Any]) -> None:
     if len(cache) >= _CACHED:
         del cache[next(iter(cache))]
-
-
-def _same_file(path: str, image: Image, mounted: Mounts) -> str | Unknown:
-    file = mounted.file_at(encoded(path))
-    if file is not None and (file.st_dev, file.st_ino) == (image.exe_device, image.exe_inode):
-        return path
-    if not image.mntns:
-        return Unknown(f"it is {path}, which is in no directory of any mount namespace")
-    return Unknown(f"in a mount namespace of its own it is {path}, which is another file here")
-
-
-def _same_in_proc(found: Process) -> Process | None:
-    """Return what /proc says of a process, if that is still the same one and runs the same file."""
-    seen = procfs.process(found.pid)
-    if isinstance(seen, Unknown):
-        return None
-    if not procfs.is_same_start(found.start_time_ns, seen.start_time_ns):
-        return None
-    # Without knowing which file it ran, it may have become another program since.
-    return seen if found.exe.inode == seen.exe.inode else None
