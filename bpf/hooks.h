@@ -21,10 +21,10 @@ static __always_inline int socket_created(struct sock *sk, __u64 cookie)
 {
 	__u32 flags = OWNER_OPENED;
 
-	if (is_raw(sk)) {
+	if (is_raw(sk))
 		count_raw_socket(sk, cookie, 1);
+	if (is_raw(sk) || !has_send_hooks(sk))
 		flags |= OWNER_USED; /* it may send without any further hook being run */
-	}
 	record_owner(cookie, flags);
 	return ALLOW;
 }

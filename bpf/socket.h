@@ -154,6 +154,14 @@ static __always_inline bool is_tcp(struct sock *sk)
 	return proto == IPPROTO_TCP || proto == IPPROTO_MPTCP;
 }
 
+/* Whether a cgroup's hooks are run when such a socket connects or sends: not for ping, SCTP and others. */
+static __always_inline bool has_send_hooks(struct sock *sk)
+{
+	__u16 proto = BPF_CORE_READ(sk, sk_protocol);
+
+	return is_tcp(sk) || proto == IPPROTO_UDP || proto == IPPROTO_UDPLITE;
+}
+
 /* The cookie that a socket has got already; 0: nobody has asked for it yet, so it has none. */
 static __always_inline __u64 present_cookie(struct sock *sk)
 {

@@ -43,7 +43,7 @@ static struct msghdr message_to(const struct target *target)
 /* Refused by the other side, so it did go out. */
 static int was_sent(long result)
 {
-	return result >= 0 || errno == ECONNREFUSED || errno == EINPROGRESS;
+	return result >= 0 || errno == ECONNREFUSED || errno == EINPROGRESS || errno == EPIPE;
 }
 
 static int by_sendto(int sock, const struct target *target)
@@ -113,7 +113,7 @@ static int by_fastopen_connect(int sock, const struct target *target)
 	int on = 1;
 
 	return setsockopt(sock, IPPROTO_TCP, TCP_FASTOPEN_CONNECT, &on, sizeof(on)) == 0 &&
-	       by_connect(sock, target) && was_sent(write(sock, "nfsnitch", 8));
+	       by_connect(sock, target) && was_sent(send(sock, "nfsnitch", 8, MSG_NOSIGNAL));
 }
 
 static int by_echo(int sock, const struct target *target)

@@ -2,9 +2,10 @@
  *
  *   HOW            see HOWS in hows.h
  *   --take HOW     the sockets are somebody else's: inherited from descriptor FD on ("FD"), received
- *                  over descriptor FD ("rights:FD"), or fetched from process PID, from its
- *                  descriptor FD on ("pidfd:PID:FD")
+ *                  over descriptor FD ("rights:FD"), fetched from process PID, from its
+ *                  descriptor FD on ("pidfd:PID:FD"), or all are one, descriptor FD ("same:FD")
  *   --wait         say "ready" when the sockets are open, and read a byte from standard input then
+ *   --stay         keep them open until another byte comes
  *   --fork         a child sends, by sockets that its parent has opened
  *   --orphan       a grandchild opens and sends, after its parent has ended
  *   --threads      each socket is used by a thread of its own
@@ -31,7 +32,7 @@ static struct {
 	int sockets[MAX_SOCKETS];
 	unsigned int count;
 	const char *take, *replacement;
-	int waits, forks, orphaned, threads, unlinked;
+	int waits, stays, forks, orphaned, threads, unlinked;
 } plan;
 
 static int failed(const char *what)
@@ -65,6 +66,8 @@ static int taken(const char *take, int number)
 		return received(fd);
 	if (sscanf(take, "pidfd:%d:%d", &pid, &fd) == 2)
 		return (int)syscall(SYS_pidfd_getfd, syscall(SYS_pidfd_open, pid, 0), fd + number, 0);
+	if (sscanf(take, "same:%d", &fd) == 1)
+		return fd;
 	return atoi(take) + number;
 }
 
@@ -174,7 +177,9 @@ static int live(void)
 		return failed("way: standard input");
 	if (plan.forks)
 		go_on_as_child();
-	return send_all();
+	if (!send_all())
+		return 0;
+	return !plan.stays || read(STDIN_FILENO, &byte, 1) >= 0;
 }
 
 /* Reads the options; returns how many words they were, or -1. */
@@ -185,6 +190,8 @@ static int options_parse(char **argv)
 	for (; *at && (*at)[0] == '-'; at++) {
 		if (strcmp(*at, "--wait") == 0)
 			plan.waits = 1;
+		else if (strcmp(*at, "--stay") == 0)
+			plan.stays = 1;
 		else if (strcmp(*at, "--fork") == 0)
 			plan.forks = 1;
 		else if (strcmp(*at, "--orphan") == 0)

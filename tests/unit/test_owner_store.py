@@ -7,7 +7,16 @@ from dataclasses import replace
 
 import pytest
 
-from builders import COMPLETE, NO_PROCESS, NS_PER_S, KernelImage, KernelOwner, flow, image_key, own_key
+from builders import (
+    COMPLETE,
+    NO_PROCESS,
+    NS_PER_S,
+    KernelImage,
+    KernelOwner,
+    flow,
+    image_key,
+    own_key,
+)
 from fakes import FakeOwners
 from nfsnitch.adapters.bpf import layout
 from nfsnitch.adapters.bpf.layout import ImageFlag, OwnerFlag

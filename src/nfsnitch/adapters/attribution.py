@@ -183,11 +183,21 @@ class Attributor:
             # Some socket had the tuple, and no longer says whose it was. To go on looking would
             # find somebody's raw socket at best.
             return _nobody_any_more()
+        found = self._by_port(flow)
+        if found is not None:
+            return found
+        found = self._by_proc(flow, None)
+        if found.attribution is Attribution.PROC:
+            return found
+        # The socket may have been closed during the search: since then its port is written down.
+        return self._by_port(flow) or found
+
+    def _by_port(self, flow: Flow) -> Finding | None:
         for cookie in self._cookies_by_port(flow):
             user = None if cookie is None else self._possible_user(cookie)
             if user is not None:
                 return _finding(user, Attribution.PORT_MAP)
-        return self._by_proc(flow, None)
+        return None
 
     def _users_by_flow(self, flow: Flow) -> list[SocketUser]:
         """Return who may have sent it by the flow map, the earlier one first."""
@@ -312,6 +322,8 @@ class Attributor:
         pids = procfs.holders(inodes)
         if len(pids) > _MAX_HOLDERS:
             return [Unknown(f"{len(pids)} processes could have sent it")]
+        if not pids and entry is None and inodes:
+            return [Unknown("a raw socket that may have sent it was closed during the search")]
         if pids:
             gone = [Unknown("the process of another such socket is gone")]
             missing = gone if len(pids) < len(inodes) else []

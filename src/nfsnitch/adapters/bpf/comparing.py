@@ -11,7 +11,7 @@ from nfsnitch.core.unknown import Unknown
 
 
 def same_file(path: str, image: Image, mounted: Mounts) -> str | Unknown:
-    """Return the *path* that an image has in its mount namespace, if it is the same file in ours."""
+    """Return the *path* of an image in its mount namespace, if it is the same file in ours."""
     file = mounted.file_at(encoded(path))
     if file is not None and (file.st_dev, file.st_ino) == (image.exe_device, image.exe_inode):
         return path

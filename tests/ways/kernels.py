@@ -1,0 +1,84 @@
+"""Ways in which the kernel itself sends: no program has such a socket."""
+
+from __future__ import annotations
+
+from nfsnitch.core.attach import AttachMode
+from ways.stage import Place, Sent, Stage, Way
+
+_FEW = 5
+"""Each takes an interface of its own."""
+_JOINS_GROUPS = """
+import socket, sys
+joined = []
+for number in range(int(sys.argv[2])):
+    group = socket.inet_aton(f"233.252.0.{number + 1}") + socket.inet_aton("192.0.2.2")
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, group)
+    joined.append(sock)
+print("ready", flush=True)
+sys.stdin.read(1)
+"""
+
+
+def _joined(stage: Stage, _place: Place) -> Sent:
+    argv = ["python3", "-I", "-S", "-c", _JOINS_GROUPS, "", str(_FEW)]
+    stage.start_waiting("igmp", argv)  # and waiting it stays: the kernel tells of groups in a while
+    return Sent((), by_kernel=[f"233.252.0.{number + 1}" for number in range(_FEW)])
+
+
+def _through(stage: Stage, place: Place) -> Sent:
+    """Send into the tunnels; what comes out of them is the kernel's."""
+    for number in range(_FEW):
+        argv: list[str | Path] = [stage.copy(), "udp-sendto", place.far(number), "1", "9"]
+        stage.run(argv)
+    return Sent((), by_kernel=[place.near(number) for number in range(_FEW)])
+
+
+def _by_gre(stage: Stage, place: Place) -> Sent:
+    for number in range(_FEW):
+        name = f"gre-{number}"
+        stage.ip(
+            f"link add {name} type gre local 192.0.2.2 remote {place.near(number)}",
+            f"link set {name} addrgenmode none up",
+            f"route add {place.far(number)} dev {name} src 192.0.2.2",
+        )
+    return _through(stage, place)
+
+
+def _by_vxlan(stage: Stage, place: Place) -> Sent:
+    for number in range(_FEW):
+        name = f"vxlan-{number}"
+        ends = f"local 192.0.2.2 remote {place.near(number)}"
+        stage.ip(
+            f"link add {name} type vxlan id {number + 1} {ends} dstport 4789 dev eth0",
+            f"link set {name} addrgenmode none up",
+            f"route add {place.far(number)} dev {name} src 192.0.2.2",
+            f"neighbour add {place.far(number)} lladdr 02:00:00:00:00:01 dev {name}",
+        )
+    return _through(stage, place)
+
+
+def _by_wireguard(stage: Stage, place: Place) -> Sent:
+    key = stage.copy().with_name("key")
+    key.write_text("a" * 42 + "E=\n", encoding="ascii")
+    stage.ip("link add wireguard type wireguard", "link set wireguard up")
+    peers: list[str] = []
+    for number in range(_FEW):
+        peer = ["peer", f"{'bcdefghi'[number] * 42}E=", "allowed-ips", f"{place.far(number)}/32"]
+        peers += [*peer, "endpoint", f"{place.near(number)}:51820"]
+    stage.tool(["wg", "set", "wireguard", "private-key", key, *peers])
+    stage.ip(*(f"route add {place.far(n)} dev wireguard src 192.0.2.2" for n in range(_FEW)))
+    return _through(stage, place)
+
+
+_HASHED = {
+    AttachMode.CGROUP: "the kernel sends from a port that no socket has (a hash of what is inside); "
+    "no hook of a cgroup is run: the owner is unknown"
+}
+
+WAYS = (
+    Way("igmp", "kernel: IGMP", _joined, count=_FEW),
+    Way("gre", "kernel: GRE tunnel", _by_gre, count=_FEW, needs="GRE tunnels"),
+    Way("vxlan", "kernel: VXLAN", _by_vxlan, count=_FEW, needs="VXLAN", blind=_HASHED),
+    Way("wireguard", "kernel: WireGuard", _by_wireguard, count=_FEW, needs="WireGuard"),
+)
