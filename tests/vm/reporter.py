@@ -24,13 +24,16 @@ class _Reporter:
         self._outcome = "passed"
         self._text = ""
         self._seconds = 0.0
+        self._properties: list[tuple[str, object]] = []
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         print(nodeid, file=sys.stderr, flush=True)  # noqa: T201  the host shows it if we die
         self._outcome, self._text, self._seconds = "passed", "", 0.0
+        self._properties = []
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self._seconds += report.duration
+        self._properties = report.user_properties  # all of them, at each phase
         outcome = "passed" if hasattr(report, "wasxfail") else report.outcome
         if _BAD[outcome] > _BAD[self._outcome]:
             self._outcome = outcome
@@ -53,6 +56,7 @@ class _Reporter:
             "outcome": outcome,
             "text": text,
             "seconds": round(self._seconds, 1),
+            "properties": self._properties,
         }
         with open(self._path, "a", encoding="utf-8") as file:  # noqa: PTH123  one line, one write
             file.write(json.dumps(result) + "\n")

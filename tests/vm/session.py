@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from vm.guest import Guest
 from vm.kernels import Kernel
+from ways.cells import Cell
 
 TIME_LIMIT_S = 60 * 60
 """For all of one kernel; emulated, and with whatever else the machine has to do at the time."""
@@ -44,6 +45,8 @@ class Result:
     text: str
     """Why, unless it passed."""
     seconds: float
+    cells: tuple[Cell, ...] = ()
+    """Of the table of ways out."""
 
 
 class GuestSession:
@@ -114,7 +117,13 @@ class GuestSession:
             if line.endswith("\n"):
                 found = json.loads(line)
                 wanted = Wanted(found["mode"], found["nodeid"])
-                self._results[wanted] = Result(found["outcome"], found["text"], found["seconds"])
+                noted = found.get("properties", ())
+                self._results[wanted] = Result(
+                    found["outcome"],
+                    found["text"],
+                    found["seconds"],
+                    tuple(Cell.read(value) for name, value in noted if name == "cell"),
+                )
 
     def _after_the_end(self) -> None:
         """Boot once more if it was the emulator's fault; else, what is not done has failed."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from vm.session import GuestSession, Wanted
+from ways.cells import keep
 
 pytestmark = [pytest.mark.vm, pytest.mark.slow, pytest.mark.timeout(0)]
 
@@ -20,6 +21,7 @@ def test_in_a_guest(
     result = guests(line).result(wanted)
 
     record_property("seconds_in_guest", result.seconds)
+    keep(result.cells)
     if result.outcome != "passed":
         what = f"{result.outcome} on kernel {line} in mode {wanted.mode}: {wanted.nodeid}"
         pytest.fail(f"{what}\n{result.text}", pytrace=False)

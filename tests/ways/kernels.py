@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from nfsnitch.core.attach import AttachMode
 from ways.stage import Place, Sent, Stage, Way
 
@@ -72,8 +74,8 @@ def _by_wireguard(stage: Stage, place: Place) -> Sent:
 
 
 _HASHED = {
-    AttachMode.CGROUP: "the kernel sends from a port that no socket has (a hash of what is inside); "
-    "no hook of a cgroup is run: the owner is unknown"
+    AttachMode.CGROUP: "the kernel sends from a port that no socket has (a hash of what is "
+    "inside), and no hook of a cgroup is run: the owner is unknown"
 }
 
 WAYS = (

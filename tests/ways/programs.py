@@ -128,17 +128,24 @@ def _on_btrfs(stage: Stage, place: Place) -> Sent:
     return Sent(stage.run([moved, *_sends(place)]), exe=str(moved))
 
 
-def _under_long_path(folders: int) -> Callable[[Stage, Place], Sent]:
-    def send(stage: Stage, place: Place) -> Sent:
-        own = stage.copy()
-        path = own.parent
-        for _ in range(folders):
-            path /= "x" * 200
-        path.mkdir(parents=True)
-        own.rename(path / "way")
-        return Sent(stage.run(["way", *_sends(place)], exe=str(path / "way")))
+def _deep(stage: Stage, folders: int) -> str:
+    """Put the program below so many folders with names of 200 bytes."""
+    own = stage.copy()
+    path = own.parent
+    for _ in range(folders):
+        path /= "x" * 200
+    path.mkdir(parents=True)
+    return str(own.rename(path / "way"))
 
-    return send
+
+def _deep_down(stage: Stage, place: Place) -> Sent:
+    return Sent(stage.run(["way", *_sends(place)], exe=_deep(stage, 2)))
+
+
+def _deeper(stage: Stage, place: Place) -> Sent:
+    argv = ["way", *words("udp-sendto", place, "--wait", "--stay")]
+    stage.start_waiting("deeper", argv, exe=_deep(stage, 6))
+    return Sent(stage.let_go("deeper", COUNT))
 
 
 WAYS = (
@@ -158,6 +165,6 @@ WAYS = (
     ),
     Way("overlay", "executable on overlayfs", _on_overlay, needs="overlayfs"),
     Way("btrfs", "executable in a btrfs subvolume", _on_btrfs, needs="btrfs"),
-    Way("long-path", "path of more than 256 bytes", _under_long_path(2)),
-    Way("longer-path", "path of more than 1,024 bytes", _under_long_path(6)),
+    Way("long-path", "path of more than 256 bytes", _deep_down),
+    Way("longer-path", "path of more than 1,024 bytes, while the program runs", _deeper),
 )

@@ -158,11 +158,13 @@ class Stage:
         unmount = ["umount", "--lazy", words[-1]]
         self.cleanup.callback(subprocess.run, unmount, check=True)
 
-    def start_waiting(self, name: str, argv: Sequence[str | Path]) -> None:
+    def start_waiting(
+        self, name: str, argv: Sequence[str | Path], *, exe: str | None = None
+    ) -> None:
         """Start a program that opens its sockets and waits until `let_go` is called."""
         read_fd, write_fd = os.pipe()
         tell = self.cleanup.enter_context(os.fdopen(write_fd, "wb", buffering=0))
-        child = self.world.spawn([str(word) for word in argv], fds={0: read_fd})
+        child = self.world.spawn([str(word) for word in argv], exe=exe, fds={0: read_fd})
         os.close(read_fd)
         child.wait_for_line(child.stdout, lambda line: line == "ready", 30)
         self.waiting[name] = child, tell
