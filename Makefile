@@ -36,6 +36,10 @@ test-counts: setup-vm ## Count 20,000 short-lived senders in each guest: half an
 	@NFSNITCH_SENDERS=2000 $(PYTHON) -m pytest tests/vm -v --numprocesses 2 --dist loadgroup \
 		-k short_lived_sender $(ARGS)
 
+.PHONY: ways-out
+ways-out: ## Write docs/ways-out.md again, of what the last test runs have counted
+	@PYTHONPATH=tests $(PYTHON) -m ways.page
+
 .PHONY: unit
 unit: setup ## Run the tests that need neither root nor namespaces; ARGS="…" goes to pytest
 	@$(PYTHON) -m pytest tests/unit $(ARGS)

@@ -225,3 +225,46 @@ def test_proc_is_not_searched_more_often_than_allowed(
 
     assert found == [Attribution.PROC] * 2 + [Attribution.NONE] * 2
     assert machine.counters == {Counter.PROC_LIMITED: 2}
+
+
+def test_what_a_raw_socket_may_have_sent_is_not_the_kernels_though_its_process_is_gone(
+    machine: FakeMachine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.proc_lookups = 1
+    monkeypatch.setattr(procfs, "raw_socket_inodes", lambda *_: [1])
+    monkeypatch.setattr(procfs, "holders", lambda _inodes: [])
+
+    found = machine.attributor().find(ECHO_REPLY)
+
+    assert found.owner == Unknown("a socket that may have sent it was closed during the search")
+    assert found.attribution is Attribution.NONE
+
+
+def test_a_socket_that_is_closed_during_the_search_in_proc_is_found_by_what_that_has_written(
+    machine: FakeMachine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.proc_lookups = 1
+    machine.socket(7)
+
+    def close(_inodes: object) -> list[int]:
+        machine.raw_socket(Protocol.ICMP, 7, how_many=0, closed_ns=2**40)
+        return []
+
+    monkeypatch.setattr(procfs, "raw_socket_inodes", lambda *_: [1])
+    monkeypatch.setattr(procfs, "holders", close)
+
+    found = machine.attributor().find(ECHO_REPLY)
+
+    assert (pids(found), found.attribution) == ((7,), Attribution.PORT_MAP)
+
+
+def test_an_sctp_socket_is_found_by_its_port(
+    machine: FakeMachine, own_socket: SocketEntry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.proc_lookups = 1
+    inodes = {UDP.sport: [own_socket.inode]}
+    monkeypatch.setattr(procfs, "sctp_socket_inodes", inodes.__getitem__)
+
+    found = machine.attributor().find(UDP._replace(proto=Protocol.SCTP))
+
+    assert (pids(found), found.attribution) == ((os.getpid(),), Attribution.PROC)

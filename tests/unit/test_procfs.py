@@ -385,3 +385,22 @@ def test_a_socket_of_another_thread_is_found_under_the_process() -> None:
 
     with made[0] as held:
         assert procfs.holders({os.fstat(held.fileno()).st_ino}) == [os.getpid()]
+
+
+def test_sctp_sockets_are_found_by_their_port(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = tmp_path / "thread-self" / "net" / "sctp" / "eps"
+    table.parent.mkdir(parents=True)
+    table.write_text(
+        " ENDPT     SOCK   STY SST HBKT LPORT   UID INODE LADDRS\n"
+        "ffff8ff0 ffff8ff1 2   10  29   11165   200 299689357 192.0.2.2\n"
+        "ffff8ff2 ffff8ff3 2   10  30   11166     0 299689358 192.0.2.2\n",
+        encoding="ascii",
+    )
+    monkeypatch.setattr(procfs, "PROC", tmp_path)
+
+    assert procfs.sctp_socket_inodes(11166) == [299689358]
+    assert procfs.sctp_socket_inodes(1) == []
+    table.unlink()
+    assert procfs.sctp_socket_inodes(11166) == []

@@ -317,13 +317,15 @@ class Attributor:
             inodes = [entry.inode] if entry.inode else []
         else:
             inodes = _raw_inodes(flow)
+            if flow.proto == Protocol.SCTP:
+                inodes += procfs.sctp_socket_inodes(flow.sport)
             if self._raw_closed_lately(flow):
                 return [Unknown("a raw socket that may have sent it was closed a moment ago")]
         pids = procfs.holders(inodes)
         if len(pids) > _MAX_HOLDERS:
             return [Unknown(f"{len(pids)} processes could have sent it")]
         if not pids and entry is None and inodes:
-            return [Unknown("a raw socket that may have sent it was closed during the search")]
+            return [Unknown("a socket that may have sent it was closed during the search")]
         if pids:
             gone = [Unknown("the process of another such socket is gone")]
             missing = gone if len(pids) < len(inodes) else []

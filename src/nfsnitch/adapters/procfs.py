@@ -156,6 +156,16 @@ def raw_socket_inodes(family: Family, proto: int, identifier: int | Unknown) -> 
     return found
 
 
+def sctp_socket_inodes(port: int | Unknown) -> list[int]:
+    """Return the inodes of the SCTP sockets with this local port."""
+    with suppress(OSError):
+        # After a heading: ENDPT SOCK STY SST HBKT LPORT UID INODE LADDRS.
+        lines = (PROC / "thread-self" / "net" / "sctp" / "eps").read_bytes().splitlines()[1:]
+        fields = [line.split() for line in lines]
+        return [int(each[7]) for each in fields if int(each[5]) == port]
+    return []
+
+
 def holders(inodes: Collection[int]) -> list[int]:
     """Return the pids of all processes that hold a socket with one of these inodes, ascending."""
     wanted = {f"socket:[{inode}]" for inode in inodes}
