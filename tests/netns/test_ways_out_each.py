@@ -38,8 +38,11 @@ def fixture_keep_cell(record_property: Callable[[str, object], None]) -> Keep:
     return lambda cell: keep([cell])
 
 
-def records_of(firewall: Firewall, sent: Sent) -> dict[str, list[Json]]:
-    """Return all records of what was sent, by destination, once there is one of each."""
+def records_of(firewall: Firewall, sent: Sent, start: int) -> dict[str, list[Json]]:
+    """Return all records of what was sent, by destination, once there is one of each.
+
+    All are later than number *start*.
+    """
     missing = set(sent.destinations)
 
     def is_first(record: Json) -> bool:
@@ -48,11 +51,11 @@ def records_of(firewall: Firewall, sent: Sent) -> dict[str, list[Json]]:
         return is_missing
 
     try:
-        firewall.wait_for_records(is_first, len(missing), timeout_s=30)
+        firewall.wait_for_records(is_first, len(missing), 30, start=start)
     except TimeIsOverError as problem:
         pytest.fail(f"no record for {sorted(missing)}: {problem}")
     found: dict[str, list[Json]] = {daddr: [] for daddr in sent.destinations}
-    for record in firewall.records:
+    for record in firewall.records[start:]:
         found.get(record["daddr"], []).append(record)
     return found
 
@@ -95,9 +98,9 @@ def is_opener(said: Json | None, opener: Opener | str | None) -> bool:
     return isinstance(opener, Opener) and (said.get("pid"), said.get("exe")) == tuple(opener)
 
 
-def faults(firewall: Firewall, sent: Sent) -> dict[str, list[str]]:
+def faults(firewall: Firewall, sent: Sent, start: int) -> dict[str, list[str]]:
     """Return by destination what is wrong about its records."""
-    found = records_of(firewall, sent)
+    found = records_of(firewall, sent, start)
     by_program = {
         truth.daddr: [fault for each in found[truth.daddr] for fault in wrong(each, truth, sent)]
         for truth in sent.truths
@@ -117,7 +120,9 @@ def test_each_packet_is_its_senders_whichever_way_it_leaves(
 
     A mode that is said to be blind must be: else the reason is out of date.
     """
-    way, mode = WAYS[number], present_mode()
+    way, mode, firewall = WAYS[number], present_mode(), stage.firewall
+    assert firewall is not None
+    start = len(firewall.records)
     try:
         sent = way.send(stage, Place(number))
     except LackingError:
@@ -126,8 +131,7 @@ def test_each_packet_is_its_senders_whichever_way_it_leaves(
         keep_cell(Cell.here(mode, way.name, 0, 0, lacks(way)))
         return
     assert len(sent.destinations) == way.count
-    assert stage.firewall is not None
-    bad = faults(stage.firewall, sent)
+    bad = faults(firewall, sent, start)
     why = way.blind.get(mode, "")
     keep_cell(Cell.here(mode, way.name, way.count - len(bad), way.count, why))
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from nfsnitch.core.attach import AttachMode
 from ways.stage import Place, Sent, Stage, Way
 
@@ -30,33 +28,35 @@ def _joined(stage: Stage, _place: Place) -> Sent:
 
 def _through(stage: Stage, place: Place) -> Sent:
     """Send into the tunnels; what comes out of them is the kernel's."""
-    for number in range(_FEW):
-        argv: list[str | Path] = [stage.copy(), "udp-sendto", place.far(number), "1", "9"]
-        stage.run(argv)
+    stage.run([stage.copy(), "udp-sendto", place.far(0), str(_FEW), "9"])
     return Sent((), by_kernel=[place.near(number) for number in range(_FEW)])
 
 
 def _by_gre(stage: Stage, place: Place) -> Sent:
+    commands: list[str] = []
     for number in range(_FEW):
         name = f"gre-{number}"
-        stage.ip(
+        commands += (
             f"link add {name} type gre local 192.0.2.2 remote {place.near(number)}",
             f"link set {name} addrgenmode none up",
             f"route add {place.far(number)} dev {name} src 192.0.2.2",
         )
+    stage.ip(*commands)
     return _through(stage, place)
 
 
 def _by_vxlan(stage: Stage, place: Place) -> Sent:
+    commands: list[str] = []
     for number in range(_FEW):
         name = f"vxlan-{number}"
         ends = f"local 192.0.2.2 remote {place.near(number)}"
-        stage.ip(
+        commands += (
             f"link add {name} type vxlan id {number + 1} {ends} dstport 4789 dev eth0",
             f"link set {name} addrgenmode none up",
             f"route add {place.far(number)} dev {name} src 192.0.2.2",
             f"neighbour add {place.far(number)} lladdr 02:00:00:00:00:01 dev {name}",
         )
+    stage.ip(*commands)
     return _through(stage, place)
 
 

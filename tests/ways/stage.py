@@ -140,8 +140,7 @@ class Stage:
 
     def ip(self, *commands: str) -> None:
         """Run ``ip`` in the client's namespace; raise `LackingError` if it refuses."""
-        for command in commands:
-            self.tool(["ip", *command.split()])
+        self.tool(["sh", "-ec", "\n".join(f"ip {command}" for command in commands)])
 
     def tool(self, argv: Sequence[str | Path]) -> None:
         """Run a tool in the client's namespace; raise `LackingError` if it refuses."""

@@ -119,10 +119,16 @@ class Firewall:
         self._parsed += [json.loads(line) for line in lines[len(self._parsed) :]]
         return list(self._parsed)
 
-    def wait_for_records(self, fits: Fits, count: int, timeout_s: float = 10.0) -> list[Json]:
-        """Wait until *count* records fit, and return them; those already written count."""
+    def wait_for_records(
+        self, fits: Fits, count: int, timeout_s: float = 10.0, *, start: int = 0
+    ) -> list[Json]:
+        """Wait until *count* records fit, and return them; those already written count.
+
+        The first *start* records are not looked at.
+        """
         fitting: list[Json] = []
-        for line in self._file.follow(timeout_s=timeout_s, ends_fd=self.child.pidfd):
+        lines = self._file.follow(timeout_s=timeout_s, ends_fd=self.child.pidfd, start=start)
+        for line in lines:
             record = json.loads(line)
             if fits(record):
                 fitting.append(record)
