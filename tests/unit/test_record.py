@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from builders import WALL_NS, flow, process
 from nfsnitch.core.decision import Action, Decision, Reason, Verdict
 from nfsnitch.core.flow import NO_PORTS, Flow, Icmp, Protocol
-from nfsnitch.core.owner import Attribution, Kernel, Owner
-from nfsnitch.core.record import Record
+from nfsnitch.core.owner import Ancestor, Attribution, Executable, Kernel, Owner
+from nfsnitch.core.record import Record, owner_json
 from nfsnitch.core.text import decoded
 from nfsnitch.core.unknown import Unknown
 
@@ -93,6 +93,19 @@ def test_parents_stand_nearest_first_with_pid_and_program() -> None:
     assert a_record().as_json()["parents"] == [
         {"pid": 4_700, "start_time": 4_000_000_000, "exe": "/usr/bin/bash"}
     ]
+
+
+def test_who_opened_a_socket_is_named_where_that_is_another_or_nobody_knows() -> None:
+    shell = Ancestor(200, 5_000_000_000, Executable("/bin/sh", 1, 2))
+    older = Unknown("the socket is older")
+
+    assert "opener" not in owner_json(process())
+    assert owner_json(replace(process(), opener=shell))["opener"] == {
+        "pid": 200,
+        "start_time": 5_000_000_000,
+        "exe": "/bin/sh",
+    }
+    assert owner_json(replace(process(), opener=older))["opener"] == {"unknown": older.reason}
 
 
 @given(st.binary(max_size=40), st.lists(st.binary(max_size=20), max_size=4))
