@@ -24,6 +24,10 @@ enum {
 	RELEASES_BYTES = 1 << 20, /* 65,536 closed sockets that user space has yet to hear of */
 	MAX_ANCESTORS = 16,
 	MAX_PREVIOUS = 4,    /* how many earlier users of a tuple are kept */
+	MAX_OPENING_RULES = 64,      /* in force at once; there is room for as many that come after them */
+	MAX_OPENING_VALUES = 131072, /* users, groups and paths that all of these name */
+	OPENING_TEXT_BYTES = 172,    /* longest such path and the NUL behind it; it lies on the stack */
+	OPENINGS_BYTES = 1 << 18,
 };
 
 /*
@@ -153,10 +157,73 @@ struct release {
 	__u64 cookie;
 };
 
+/*
+ * Rules on opening a socket past netfilter (AF_PACKET, AF_XDP). The hook itself decides: nothing can
+ * wait there for an answer. User space writes the rules into one of two banks, and then has the hook
+ * look there: it meets the old rules or the new ones, and never some of each.
+ */
+enum opening_action { OPENING_END, OPENING_ALLOW, OPENING_REFUSE };
+
+/* What a rule may ask for; each has a bit in `tests` and in `negated`. */
+enum opening_field {
+	OPENING_UID,
+	OPENING_USER, /* the uid once more: a rule may have both */
+	OPENING_GID,
+	OPENING_GROUP,
+	OPENING_EXE,
+	OPENING_CGROUP,
+	OPENING_FIELDS,
+};
+
+enum opening_kind { OPENING_PACKET = 1 << 0, OPENING_XDP = 1 << 1 };
+
+struct opening_config {
+	__u64 netns_cookie; /* where openings are looked at; 0: nowhere */
+	__u32 mntns;        /* inode number of the mount namespace that paths in rules are of */
+	__u32 bank;         /* 0 or 1: which half of opening_rules is in force */
+	__u32 unattributed; /* enum opening_action: what becomes of who is not known at all */
+	__u32 padding;
+};
+
+struct opening_rule {
+	__u32 action;  /* OPENING_END: the rules end here */
+	__u32 kinds;   /* of enum opening_kind */
+	__u32 tests;
+	__u32 negated;
+	__u32 generation;
+};
+
+struct opening_number {
+	__u32 slot;    /* the rule's place in opening_rules, both banks counted */
+	__u32 field;
+	__u64 value;
+};
+
+/* A path, of which the first `bits` (slot and field included) have to be the same. */
+struct opening_text {
+	__u32 bits;
+	__u32 slot_and_field; /* slot << 16 | field */
+	char text[OPENING_TEXT_BYTES];
+};
+
+#define OPENING_NO_RULE (~0U)
+
+/* Told through the ring buffer: somebody has opened such a socket, or was refused it. */
+struct opening {
+	struct owner opener;
+	__u32 family;
+	__u32 type;
+	__u32 protocol;   /* as the program gave it: big endian of AF_PACKET, else its number */
+	__u32 action;     /* enum opening_action; OPENING_END: nobody judged */
+	__u32 rule;       /* its place in its bank; OPENING_NO_RULE: none decided */
+	__u32 generation; /* of the rules that judged; 0 where there were none */
+};
+
 enum counter {
 	COUNT_OWNERS_FULL,
 	COUNT_IMAGES_FULL,
 	COUNT_RELEASES_LOST,
+	COUNT_OPENINGS_LOST,
 	COUNTERS,
 };
 
@@ -169,5 +236,10 @@ _Static_assert(sizeof(struct port_key) == 16, "layout.py: PORT_KEY");
 _Static_assert(sizeof(struct raw_key) == 16, "layout.py: RAW_KEY");
 _Static_assert(sizeof(struct raw_value) == 24, "layout.py: RAW_VALUE");
 _Static_assert(sizeof(struct port_value) == 16, "layout.py: PORT_VALUE");
+_Static_assert(sizeof(struct opening_config) == 24, "layout.py: OPENING_CONFIG");
+_Static_assert(sizeof(struct opening_rule) == 20, "layout.py: OPENING_RULE");
+_Static_assert(sizeof(struct opening_number) == 16, "layout.py: OPENING_NUMBER");
+_Static_assert(sizeof(struct opening_text) == 180, "layout.py: OPENING_TEXT");
+_Static_assert(sizeof(struct opening) == 144, "layout.py: OPENING");
 
 #endif

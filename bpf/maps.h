@@ -68,6 +68,44 @@ struct {
 	__uint(max_entries, RELEASES_BYTES);
 } releases SEC(".maps");
 
+/* The rules on openings, written by user space; see layout.h. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct opening_config);
+} opening_config SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 2 * MAX_OPENING_RULES);
+	__type(key, __u32);
+	__type(value, struct opening_rule);
+} opening_rules SEC(".maps");
+
+/* What is in here is named by the rule; the values say nothing. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_OPENING_VALUES);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct opening_number);
+	__type(value, __u32);
+} opening_numbers SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(max_entries, MAX_OPENING_VALUES);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct opening_text);
+	__type(value, __u32);
+} opening_texts SEC(".maps");
+
+/* Sockets past netfilter that were opened or refused, for user space to record. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, OPENINGS_BYTES);
+} openings SEC(".maps");
+
 /* enum counter -> how often. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * Records who uses which socket, and which packet is whose. Hooks on sockets run in the context of the
- * process in question, before the first packet exists; none of them ever refuses anything.
+ * process in question, before the first packet exists. One of them can refuse: to open a socket past
+ * netfilter (opening.h), where user space has given it a rule that says so.
  *
  * User space switches on the programs of one attach mode (adapters/bpf/modes.py) and loads no others:
  *
@@ -12,6 +13,9 @@
  *            socket_sendmsg, inet_stream_connect
  *   kprobe   sock_create, inet_*_connect,         nf_queue                      inet_release
  *            inet*_sendmsg
+ *
+ * Sockets past netfilter: lsm socket_create (may refuse) and socket_post_create, kprobe
+ * security_socket_post_create; no hook of a cgroup is run for these.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -37,6 +41,7 @@
 
 #include "hooks.h"
 #include "probes.h"
+#include "opening.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
@@ -88,6 +93,18 @@ int nfsnitch_sockops(struct bpf_sock_ops *ctx)
 
 /* lsm mode. Where fentry programs are refused, the two kprobes of the same name stand in for them. */
 
+SEC("lsm/socket_create")
+int BPF_PROG(nfsnitch_lsm_open, int family, int type, int protocol, int kern, int refused)
+{
+	return refused ? refused : refuse_opening(family, type, protocol, kern);
+}
+
+SEC("lsm/socket_post_create")
+int BPF_PROG(nfsnitch_lsm_opened, struct socket *sock, int family, int type, int protocol, int kern)
+{
+	return tell_of_opening(family, type, protocol, kern, true);
+}
+
 SEC("lsm/socket_post_create")
 int BPF_PROG(nfsnitch_lsm_create, struct socket *sock)
 {
@@ -132,6 +149,12 @@ SEC("kprobe")
 int BPF_KPROBE(nfsnitch_kprobe_use, struct socket *sock)
 {
 	return process_uses(inet_sock_of(sock));
+}
+
+SEC("kprobe/security_socket_post_create")
+int BPF_KPROBE(nfsnitch_kprobe_open, struct socket *sock, int family, int type, int protocol, int kern)
+{
+	return tell_of_opening(family, type, protocol, kern, false);
 }
 
 SEC("kprobe/inet_release")

@@ -22,25 +22,32 @@ static __always_inline bool says_the_same(const struct owner *present, const str
 	       is_same_text(present->comm, fresh->comm);
 }
 
+/* Fills in who the current process is, and sees to it that it has its image. */
+static __always_inline void describe_current(struct owner *owner)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+
+	remember_image(&owner->image, task);
+	owner->tid = BPF_CORE_READ(task, pid);
+	owner->uid = BPF_CORE_READ(task, cred, fsuid.val);
+	owner->gid = BPF_CORE_READ(task, cred, fsgid.val);
+	owner->netns = BPF_CORE_READ(task, nsproxy, net_ns, ns.inum);
+	BPF_CORE_READ_STR_INTO(&owner->comm, task, comm);
+}
+
 /* Makes the current process the owner of a socket. `flags` (of enum owner_flag) are added. */
 static __noinline int record_owner(__u64 cookie, __u32 flags)
 {
-	struct task_struct *task = (void *)bpf_get_current_task();
 	struct owner *present = bpf_map_lookup_elem(&owners, &cookie);
 	struct owner owner = {};
 
 	owner.created_ns = present ? present->created_ns : bpf_ktime_get_ns();
-	remember_image(&owner.image, task);
+	describe_current(&owner);
 	owner.flags = present ? present->flags | flags : flags;
 	if (present)
 		owner.opener = present->opener;
 	else if (flags & OWNER_OPENED)
 		owner.opener = owner.image;
-	owner.tid = BPF_CORE_READ(task, pid);
-	owner.uid = BPF_CORE_READ(task, cred, fsuid.val);
-	owner.gid = BPF_CORE_READ(task, cred, fsgid.val);
-	owner.netns = BPF_CORE_READ(task, nsproxy, net_ns, ns.inum);
-	BPF_CORE_READ_STR_INTO(&owner.comm, task, comm);
 	if (says_the_same(present, &owner))
 		return 0;
 	if (bpf_map_update_elem(&owners, &cookie, &owner, BPF_ANY))

@@ -160,13 +160,23 @@ class FakePrograms:
         self.ports = FakeMap(*SIZES["ports"])
         self.raw_sockets = FakeMap(*SIZES["raw_sockets"])
         self.counters = FakeMap(*SIZES["counters"])
+        self.opening_config = FakeMap(*SIZES["opening_config"])
+        self.opening_rules = FakeMap(*SIZES["opening_rules"])
+        self.opening_numbers = FakeMap(*SIZES["opening_numbers"])
+        self.opening_texts = FakeMap(*SIZES["opening_texts"])
         self.mode = AttachMode.CGROUP
         self.rings: list[FakeRing] = []
+        self.opening_rings: list[FakeRing] = []
 
     def releases(self, on_sample: Callable[[int, int], None]) -> FakeRing:
         """Open the ring buffer of closed sockets."""
         self.rings.append(FakeRing(on_sample))
         return self.rings[-1]
+
+    def openings(self, on_sample: Callable[[int, int], None]) -> FakeRing:
+        """Open the ring buffer of sockets past netfilter."""
+        self.opening_rings.append(FakeRing(on_sample))
+        return self.opening_rings[-1]
 
     def close_socket(self, sock_cookie: int) -> None:
         """Tell the readers of the ring buffer that a socket was closed."""

@@ -53,6 +53,7 @@ from nfsnitch.core.events import LiveFlow
 from nfsnitch.core.record import Record
 from nfsnitch.core.rule import Ruleset
 from nfsnitch.core.settings import FIXED, Settings
+from nfsnitch.openings import Openings, World
 from nfsnitch.options import RunOptions
 from nfsnitch.protocol import Status, socket_path
 from nfsnitch.reload import Reloaded, Reloader, RulesRefusedError, load_first, load_whole
@@ -145,6 +146,7 @@ class Daemon:
         self._worker, look = self._wired(stack)
         enforcement = Enforcement(options.queue_num, settings)
         self._enforcement = stack.enter_context(closing(enforcement))
+        self._openings = stack.enter_context(closing(self._openings_watched(namespace)))
         self._losses = Losses(self._enforcement, self._queue, ledger)
         self._clock_watch = ClockWatch(self._clock.now())
         self._watchdog = Watchdog(settings.hang_timeout_ns)
@@ -182,6 +184,7 @@ class Daemon:
                 self._look_at_clock,
                 self._interfaces.forget,
                 self._triggers.tick,
+                self._openings.tick,
             ),
         )
 
@@ -253,6 +256,12 @@ class Daemon:
         store = OwnerStore(self._programs, self._socket_closed, self._proc_limit)
         return stack.enter_context(closing(store))
 
+    def _openings_watched(self, namespace: int) -> Openings:
+        entry = self._owners.owner_of
+        now, counters = self._clock.now, self._counters
+        world = World(entry, self._record, now, namespace, counters, self._proc_limit)
+        return Openings(self._programs, world)
+
     def _socket_closed(self, sock_cookie: int) -> None:
         self._worker.socket_closed(sock_cookie)
 
@@ -267,6 +276,8 @@ class Daemon:
         """Put the ruleset in force; from here on new flows wait for our verdict."""
         self._loop.add_reader(self._queue, self._packets)
         self._loop.add_reader(self._owners, self._upkeep.sockets_closed)
+        self._loop.add_reader(self._openings, self._openings_heard)
+        self._openings.begin(self._engine.ruleset, self._engine.generation)
         self._losses.begin()
         self._enforcement.install()
         self._control.start()
@@ -292,6 +303,7 @@ class Daemon:
 
     def _put_in_force(self, ruleset: Ruleset, generation: int) -> None:
         self._use_settings(ruleset.settings)
+        self._openings.rules_changed(ruleset, generation)
         self._worker.rules_changed(ruleset, generation)
         self._records.plan()
 
@@ -365,6 +377,11 @@ class Daemon:
         self._queue.drain(self._packet)
         if self._queue.has_read:
             self._loop.call_soon(self._packets)
+        self._records.plan()
+
+    def _openings_heard(self) -> None:
+        if self._openings.hear():
+            self._loop.call_soon(self._openings_heard)
         self._records.plan()
 
     def _look_at_clock(self) -> None:

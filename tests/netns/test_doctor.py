@@ -113,6 +113,17 @@ def test_it_names_who_holds_a_packet_socket(world: World) -> None:
     assert "python3" in found["detail"]
 
 
+def test_it_says_whether_rules_can_refuse_packet_sockets_and_refuses_none_here(
+    world: World,
+) -> None:
+    states = {name: each["state"] for name, each in diagnosis(world)["checks"].items()}
+    script = "import socket; socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)"
+    sniffer = world.run(["python3", "-I", "-S", "-c", script])
+
+    assert states["packet-refusal"] == ("ok" if states["attach-lsm"] == "ok" else "missing")
+    assert sniffer.returncode == 0
+
+
 def test_it_names_the_daemon_that_runs(world: World, rules: WriteRules) -> None:
     before = diagnosis(world)["checks"]["daemon"]["detail"]
     with Firewall(world, [rules(ALLOW)]) as firewall:

@@ -50,8 +50,13 @@ class Kernel:
             ports=self._map(),
             raw_sockets=self._map(),
             counters=self._map(),
+            opening_config=self._map(),
+            opening_rules=self._map(),
+            opening_numbers=self._map(),
+            opening_texts=self._map(),
             library=cast("Libbpf", None),
             releases_fd=-1,
+            openings_fd=-1,
             mode=mode,
             why="",
         )
@@ -205,5 +210,6 @@ def test_every_mode_is_tried_best_first(kernel: Kernel) -> None:
 
 
 def test_the_fake_programs_have_the_real_ones_fields() -> None:
-    fields = set(LoadedPrograms.__dataclass_fields__) - {"library", "releases_fd", "why"}
+    others = {"library", "releases_fd", "openings_fd", "why"}
+    fields = set(LoadedPrograms.__dataclass_fields__) - others
     assert fields <= set(vars(FakePrograms()))

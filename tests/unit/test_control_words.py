@@ -21,7 +21,8 @@ from nfsnitch.commands.record_line import record_line
 from nfsnitch.commands.status import duration, status_lines
 from nfsnitch.core.counters import Counter
 from nfsnitch.core.decision import Action, Decision, Reason, Verdict
-from nfsnitch.core.flow import Flow
+from nfsnitch.core.flow import Bypass, Flow
+from nfsnitch.core.opening import Opening
 from nfsnitch.core.owner import Attribution, Kernel, Owner
 from nfsnitch.core.record import Record
 from nfsnitch.core.unknown import Unknown
@@ -41,7 +42,7 @@ def fixture_utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def line(
     decision: Decision = BY_RULE,
-    of_flow: Flow | Unknown | None = None,
+    of_flow: Flow | Opening | Unknown | None = None,
     owner: Owner | None = None,
     **others: Any,  # noqa: ANN401
 ) -> str:
@@ -79,6 +80,8 @@ def test_a_line_says_when_what_who_where_and_why() -> None:
         (line(exe_deleted=True), "/usr/bin/curl (deleted) [4711]"),
         (line(exe={"unknown": "too long"}), "  curl [4711]"),
         (line(rivals=(process(), process())), "(or 2 others)"),
+        (line(opener={"pid": 7, "exe": "/bin/sh"}), "(socket of /bin/sh [7])  tcp"),
+        (line(of_flow=Opening(Bypass.PACKET, 3, 3)), "opens an AF_PACKET socket  rule 'web'"),
         (
             line(UNANSWERED, held_ns=30_000_000_000, packets=4),
             "rule 'asked', unanswered, held 30.0 s, 4 packets",

@@ -81,6 +81,7 @@ def test_the_counters_are_the_headers_in_its_order_and_have_names_in_the_core() 
     assert [name.lower().replace("_", "-") for name in defined] == list(layout.COUNTERS)
     assert {Counter(name) for name in layout.COUNTERS} == {
         *(Counter.OWNERS_FULL, Counter.IMAGES_FULL, Counter.RELEASES_LOST),
+        Counter.OPENINGS_LOST,
     }
 
 
@@ -92,6 +93,10 @@ def test_each_map_has_the_sizes_of_its_structs() -> None:
         "ports": (16, 16),
         "raw_sockets": (16, 24),
         "counters": (4, 8),
+        "opening_config": (4, 24),
+        "opening_rules": (4, 20),
+        "opening_numbers": (16, 4),
+        "opening_texts": (180, 4),
     }
 
 

@@ -23,11 +23,12 @@ from pathlib import Path
 
 from nftables import Nftables
 
-from nfsnitch.adapters import cgroups, netns, raw_diag
+from nfsnitch.adapters import cgroups, mounts, netns, raw_diag
 from nfsnitch.adapters.answer import Answer, State
 from nfsnitch.adapters.asking import own_cgroup
 from nfsnitch.adapters.bpf.layout import COOKIE
 from nfsnitch.adapters.bpf.modes import attached
+from nfsnitch.adapters.bpf.openings import OpeningHooks
 from nfsnitch.adapters.conntrack import Conntrack
 from nfsnitch.adapters.iptables import QueueRule
 from nfsnitch.adapters.nfqueue import PacketQueue
@@ -41,7 +42,8 @@ from nfsnitch.adapters.nft import (
 )
 from nfsnitch.adapters.sock_diag import SockDiag
 from nfsnitch.core.attach import BEST_FIRST, AttachMode
-from nfsnitch.core.flow import Family, Flow, Protocol
+from nfsnitch.core.flow import Bypass, Family, Flow, Protocol
+from nfsnitch.core.opening import OpeningRule
 from nfsnitch.resources import bpf_object
 
 _CLONE_NEWNET = 0x40000000
@@ -183,6 +185,22 @@ def _attach(mode: AttachMode) -> str:
     return "the programs were attached, and recorded the owner of a socket"
 
 
+def _packet_refusal() -> str:
+    everything = OpeningRule("doctor", refuses=True, bypasses=frozenset(Bypass), tests=())
+    with (
+        attached(bpf_object(), None, AttachMode.LSM) as programs,
+        closing(OpeningHooks(programs, lambda _opened: None)) as hooks,
+    ):
+        hooks.use([everything], 1, refuse_unattributed=True)
+        # Of this namespace alone, in which there is nobody else.
+        hooks.begin(netns.cookie(), mounts.of_the_rules().namespace)
+        try:
+            socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0).close()
+        except PermissionError:
+            return "a rule refused a packet socket"
+    raise ProbeError("the programs run, and refused no packet socket")
+
+
 @contextmanager
 def _cgroup() -> Iterator[Path]:
     """Move to a cgroup of our own and yield it; where none can be made, yield the root."""
@@ -228,6 +246,7 @@ def _cookie(any_socket: socket.socket) -> int:
 PROBES: dict[str, Callable[[], str]] = {
     "netns-cookie": _netns_cookie,
     **{f"attach-{mode}": partial(_attach, mode) for mode in BEST_FIRST},
+    "packet-refusal": _packet_refusal,
     "nft-queue": _nft_queue,
     "iptables-queue": _iptables_queue,
     "nfqueue": _packet_queue,

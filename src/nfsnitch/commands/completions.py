@@ -14,7 +14,7 @@ from enum import Enum, auto
 from typing import TextIO
 
 from nfsnitch.commands.grammar import Command, Option, grammar
-from nfsnitch.core.flow import PROTOCOL_NAMES
+from nfsnitch.core.flow import BYPASS_NAMES, PROTOCOL_NAMES
 
 
 class Kind(Enum):
@@ -38,7 +38,7 @@ _BY_FLAG = {
     "--cgroup": _Values(Kind.DIRECTORIES),
     "--user": _Values(Kind.USERS),
     "--group": _Values(Kind.GROUPS),
-    "--proto": _Values(Kind.WORDS, tuple(PROTOCOL_NAMES.values())),
+    "--proto": _Values(Kind.WORDS, (*PROTOCOL_NAMES.values(), *BYPASS_NAMES.values())),
 }
 _BY_METAVAR = {
     "PATH": _Values(Kind.FILES),

@@ -14,6 +14,12 @@ GROUPS: dict[str, dict[Counter, str]] = {
         Counter.TRUSTED: "flows whose further packets pass in the kernel",
         Counter.UNATTRIBUTED: "flows of which nobody could tell the owner",
     },
+    "sockets past netfilter": {
+        Counter.OPENINGS: "were opened",
+        Counter.OPENINGS_REFUSED: "were refused by a rule",
+        Counter.OPENINGS_LOST: "were opened or refused, and no record could be made",
+        Counter.OPENING_ERRORS: "times they could not be listed",
+    },
     "held for an answer": {
         Counter.HELD: "flows were held",
         Counter.JOINED: "further packets of held flows",

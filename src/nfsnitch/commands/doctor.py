@@ -83,6 +83,11 @@ TRIED = (
         "owners are recorded by cgroup hooks",
         "mount cgroup v2, or use a kernel that has CONFIG_CGROUP_BPF",
     ),
+    Check(
+        "packet-refusal",
+        "rules can refuse sockets past netfilter; else these are recorded alone",
+        "it takes attach mode lsm",
+    ),
     Check("nft-queue", "nft itself hands packets over", _KERNEL_MODULES.format("NFT_QUEUE")),
     Check("iptables-queue", "one rule of iptables-nft does it instead", "install iptables"),
     Check(

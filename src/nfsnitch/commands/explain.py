@@ -12,8 +12,9 @@ from nfsnitch.core import conditions as core
 from nfsnitch.core.case import Case
 from nfsnitch.core.conditions import Reader
 from nfsnitch.core.decision import Reason
-from nfsnitch.core.flow import PROTOCOL_NAMES, Family, Flow, address_text
+from nfsnitch.core.flow import BYPASS_NAMES, PROTOCOL_NAMES, Family, Flow, address_text
 from nfsnitch.core.instant import Instant
+from nfsnitch.core.opening import about_openings
 from nfsnitch.core.owner import Ancestor, Executable, Kernel, Owner, Process
 from nfsnitch.core.rule import Rule, Ruleset, Ruling
 from nfsnitch.core.text import shown
@@ -89,6 +90,7 @@ def process(*, parents: tuple[str, ...] = (), args: str | None = None, **given: 
 def explain(ruleset: Ruleset, question: Question, out: TextIO) -> None:
     """Write for people how *ruleset* decides."""
     case = question.case
+    ruleset = _asked_here(ruleset, case)
     asked = _asked(ruleset, question)
     _write_table(out, [(field, _text(value)) for field, value in asked.items()])
     out.write("\n")
@@ -105,6 +107,7 @@ def explain(ruleset: Ruleset, question: Question, out: TextIO) -> None:
 def explain_json(ruleset: Ruleset, question: Question, out: TextIO) -> None:
     """Write the same as one JSON document."""
     case = question.case
+    ruleset = _asked_here(ruleset, case)
     ruling = ruleset.rule_on(case)
     document = {
         "asked": {field: _json(value) for field, value in _asked(ruleset, question).items()},
@@ -117,6 +120,11 @@ def explain_json(ruleset: Ruleset, question: Question, out: TextIO) -> None:
         "rule": ruling.rule,
     }
     out.write(f"{json.dumps(document, indent=2)}\n")
+
+
+def _asked_here(ruleset: Ruleset, case: Case) -> Ruleset:
+    """Return the rules that are asked; when a socket is opened, these are not all."""
+    return about_openings(ruleset) if case.flow.proto in BYPASS_NAMES else ruleset
 
 
 def _asked(ruleset: Ruleset, question: Question) -> dict[str, Any]:
@@ -183,6 +191,7 @@ def _itself(value: Any) -> Any:  # noqa: ANN401  any field's value
     return value
 
 
+_PROTO_NAMES = PROTOCOL_NAMES | BYPASS_NAMES
 _VALUES: dict[str, tuple[Reader[Any], Callable[[Any], Any]]] = {
     "exe": (core.read_exe, _itself),
     "args": (core.read_args, _itself),
@@ -197,7 +206,7 @@ _VALUES: dict[str, tuple[Reader[Any], Callable[[Any], Any]]] = {
     "netns": (core.read_netns, _itself),
     "parent": (_read_parents, _itself),
     "iface": (core.read_iface, _itself),
-    "proto": (core.read_proto, lambda proto: PROTOCOL_NAMES.get(proto, proto)),
+    "proto": (core.read_proto, lambda proto: _PROTO_NAMES.get(proto, proto)),
     "family": (core.read_family, lambda family: family.name.lower()),
     "saddr": (core.read_saddr, address_text),
     "sport": (core.read_sport, _itself),

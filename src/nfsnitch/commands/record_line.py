@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from nfsnitch.core.flow import BYPASS_NAMES
 from nfsnitch.core.text import shown
 
 _COLOURS = {"accept": "32", "drop": "31", "reject": "33"}
 """Verdict → SGR number (ECMA-48): green, red, yellow."""
+_BYPASSES = frozenset(BYPASS_NAMES.values())
 _RESET = "\x1b[0m"
 _WORTH_TELLING_MS = 1_000
 
@@ -57,6 +59,9 @@ def _who(record: Mapping[str, Any]) -> str:
 
 
 def _where(record: Mapping[str, Any]) -> str:
+    proto = record.get("proto")
+    if isinstance(proto, str) and proto in _BYPASSES:
+        return f"opens an AF_{proto.upper()} socket"
     daddr, dport = record.get("daddr"), record.get("dport")
     if isinstance(daddr, dict):
         return f"→ unknown ({_reason(daddr)})"

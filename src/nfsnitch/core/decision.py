@@ -55,6 +55,10 @@ class Reason(StrEnum):
     """The daemon failed on this packet; it fails closed."""
     CUT = "cut"
     """It was under way already when the rules came to refuse it."""
+    UNREFUSABLE = "unrefusable"
+    """A rule refuses to have this socket opened, and here nothing can: it was opened."""
+    OLDER = "older"
+    """The socket had been opened before the daemon started: nobody was asked."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,21 @@ class Protocol(IntEnum):
 PROTOCOL_NAMES: dict[int, str] = {number.value: number.name.lower() for number in Protocol}
 """Protocol number → the name used in rules and records; others go by their number."""
 
+
+class Bypass(IntEnum):
+    """Sockets whose packets netfilter never sees: 256 and the number of their address family.
+
+    Rules name them where they name protocols, none of which has a number over 255.
+    """
+
+    PACKET = 256 + 17
+    """AF_PACKET, packet(7)."""
+    XDP = 256 + 44
+    """AF_XDP, Documentation/networking/af_xdp.rst."""
+
+
+BYPASS_NAMES: dict[int, str] = {number.value: number.name.lower() for number in Bypass}
+
 NO_PORTS = Unknown("this protocol has no ports")
 LATER_FRAGMENT = Unknown("only the first fragment carries the ports")
 ENCRYPTED = Unknown("the transport header is encrypted")

@@ -83,6 +83,8 @@ class Attribution(StrEnum):
     """The kernel's socket tables gave the cookie, eBPF the owner."""
     PORT_MAP = "port-map"
     """eBPF's local port (or raw protocol) → socket cookie → owner."""
+    OPENING_HOOK = "opening-hook"
+    """eBPF saw who opened the socket."""
     PROC = "proc"
     """The last resort: the socket's inode among the file descriptors in /proc."""
     NONE = "none"

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 from nfsnitch.core.cgroup_path import place
 from nfsnitch.core.decision import Decision
-from nfsnitch.core.flow import Flow, address_text
+from nfsnitch.core.flow import BYPASS_NAMES, Flow, address_text
+from nfsnitch.core.opening import NO_FLOW, Opening
 from nfsnitch.core.owner import Ancestor, Attribution, Kernel, Owner, Process
 from nfsnitch.core.script import script_of
 from nfsnitch.core.unknown import Unknown
@@ -33,6 +34,10 @@ _OWNER_FIELDS = (
 )
 
 
+_SOCKET_TYPES = {2: "dgram", 3: "raw", 10: "packet"}
+"""linux/net.h, of those that AF_PACKET and AF_XDP have."""
+
+
 class Record(NamedTuple):
     """One decision, with all that was known when it was made."""
 
@@ -41,8 +46,8 @@ class Record(NamedTuple):
     held_ns: int
     """How long the first packet waited for its verdict."""
     packets: int
-    """How many queued packets got this verdict; 0 of a flow that was cut."""
-    flow: Flow | Unknown
+    """How many queued packets got this verdict; 0 of a flow that was cut, and of an opening."""
+    flow: Flow | Opening | Unknown
     owner: Owner
     attribution: Attribution
     netns: int
@@ -78,8 +83,10 @@ class Record(NamedTuple):
         return json.dumps(self.as_json(), separators=(",", ":"))
 
 
-def flow_json(flow: Flow | Unknown) -> Json:
-    """Return the part of a record that names the flow."""
+def flow_json(flow: Flow | Opening | Unknown) -> Json:
+    """Return the part of a record that names the flow, or the socket that was opened."""
+    if isinstance(flow, Opening):
+        return _opening_json(flow)
     if isinstance(flow, Unknown):
         unknown = _value(flow)
         return dict.fromkeys(("proto", "saddr", "sport", "daddr", "dport"), unknown)
@@ -94,6 +101,15 @@ def flow_json(flow: Flow | Unknown) -> Json:
         fields["icmp_type"] = flow.icmp.type
         fields["icmp_code"] = flow.icmp.code
     return fields
+
+
+def _opening_json(opening: Opening) -> Json:
+    return {
+        "proto": BYPASS_NAMES[opening.bypass],
+        **dict.fromkeys(("saddr", "sport", "daddr", "dport"), _value(NO_FLOW)),
+        "socket_type": _SOCKET_TYPES.get(opening.socket_type, str(opening.socket_type)),
+        "ethertype": opening.protocol,
+    }
 
 
 def owner_json(owner: Owner) -> Json:

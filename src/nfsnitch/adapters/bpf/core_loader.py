@@ -37,8 +37,13 @@ class LoadedPrograms:
     ports: BpfMap
     raw_sockets: BpfMap
     counters: BpfMap
+    opening_config: BpfMap
+    opening_rules: BpfMap
+    opening_numbers: BpfMap
+    opening_texts: BpfMap
     library: Libbpf
     releases_fd: int
+    openings_fd: int
     mode: AttachMode
     """Never `AttachMode.AUTO`."""
     why: str
@@ -47,6 +52,10 @@ class LoadedPrograms:
     def releases(self, on_sample: SampleCallback) -> RingBuffer:
         """Open the ring buffer of closed sockets."""
         return RingBuffer(self.library, self.releases_fd, on_sample)
+
+    def openings(self, on_sample: SampleCallback) -> RingBuffer:
+        """Open the ring buffer of sockets past netfilter."""
+        return RingBuffer(self.library, self.openings_fd, on_sample)
 
 
 @contextmanager
@@ -145,11 +154,22 @@ def _attach_to_cgroup(library: Libbpf, program: int, name: str, cgroup: Path | N
 
 def _maps(library: Libbpf, pointer: int, mode: AttachMode) -> LoadedPrograms:
     maps = {name: _map(library, pointer, name) for name in SIZES}
-    releases = library.checked(
-        "bpf_object__find_map_by_name", pointer, b"releases", doing="finding the map releases"
+    return LoadedPrograms(
+        **maps,
+        library=library,
+        releases_fd=_descriptor(library, pointer, "releases"),
+        openings_fd=_descriptor(library, pointer, "openings"),
+        mode=mode,
+        why="",
     )
-    releases_fd = library.function("bpf_map__fd")(releases)
-    return LoadedPrograms(**maps, library=library, releases_fd=releases_fd, mode=mode, why="")
+
+
+def _descriptor(library: Libbpf, pointer: int, name: str) -> int:
+    found = library.checked(
+        "bpf_object__find_map_by_name", pointer, name.encode(), doing=f"finding the map {name}"
+    )
+    descriptor: int = library.function("bpf_map__fd")(found)
+    return descriptor
 
 
 def _map(library: Libbpf, pointer: int, name: str) -> BpfMap:

@@ -26,6 +26,12 @@ PORT_KEY = Struct("=QHHI")
 PORT_VALUE = Struct("=QQ")
 RAW_KEY = Struct("=QII")
 RAW_VALUE = Struct("=QqQ")
+OPENING_CONFIG = Struct("=QIIII")
+OPENING_RULE = Struct("=IIIII")
+OPENING_NUMBER = Struct("=IIQ")
+OPENING_TEXT = Struct("=II172s")
+OPENING = Struct(f"={OWNER.size}sIIIIII")
+OPENING_SLOT = Struct("=I")
 COUNTER_KEY = Struct("=I")
 COUNTER_VALUE = Struct("=Q")
 
@@ -36,10 +42,14 @@ SIZES: dict[str, tuple[int, int]] = {
     "ports": (PORT_KEY.size, PORT_VALUE.size),
     "raw_sockets": (RAW_KEY.size, RAW_VALUE.size),
     "counters": (COUNTER_KEY.size, COUNTER_VALUE.size),
+    "opening_config": (OPENING_SLOT.size, OPENING_CONFIG.size),
+    "opening_rules": (OPENING_SLOT.size, OPENING_RULE.size),
+    "opening_numbers": (OPENING_NUMBER.size, OPENING_SLOT.size),
+    "opening_texts": (OPENING_TEXT.size, OPENING_SLOT.size),
 }
 """Map → bytes of a key and of a value."""
 
-COUNTERS = ("owners-full", "images-full", "releases-lost")
+COUNTERS = ("owners-full", "images-full", "releases-lost", "openings-lost")
 """``enum counter``, by the names of `nfsnitch.core.counters.Counter`."""
 
 COOKIE_KERNEL = 2**64 - 1

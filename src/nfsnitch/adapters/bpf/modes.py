@@ -23,6 +23,8 @@ from nfsnitch.core.attach import BEST_FIRST, AttachMode
 _QUEUE_BY_FENTRY = (Attachment("nfsnitch_fentry_release"), Attachment("nfsnitch_fentry_queue"))
 _QUEUE_BY_KPROBE = (Attachment("nfsnitch_kprobe_release"), Attachment("nfsnitch_kprobe_queue"))
 _LSM = (
+    Attachment("nfsnitch_lsm_open"),
+    Attachment("nfsnitch_lsm_opened"),
     Attachment("nfsnitch_lsm_create"),
     Attachment("nfsnitch_lsm_connect"),
     Attachment("nfsnitch_lsm_sendmsg"),
@@ -44,6 +46,7 @@ PROGRAMS: dict[AttachMode, tuple[tuple[Attachment, ...], ...]] = {
             *_QUEUE_BY_KPROBE,
             Attachment("nfsnitch_sock_create", to_cgroup=True),
             Attachment("nfsnitch_kprobe_use", functions=_CONNECT_AND_SEND),
+            Attachment("nfsnitch_kprobe_open"),
         ),
     ),
     AttachMode.CGROUP: (

@@ -170,6 +170,10 @@ class OwnerStore:
             bool(entry.flags & OwnerFlag.SHARES_PORT),
         )
 
+    def owner_of(self, entry: OwnerEntry) -> Owner:
+        """Return the process that an entry names, wherever it was read."""
+        return self._owner(entry)
+
     def needs_bpf(self) -> bool:
         """Whether this kernel lets nobody without CAP_BPF at maps that are open already: tried.
 

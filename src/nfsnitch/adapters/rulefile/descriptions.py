@@ -54,7 +54,8 @@ FIELDS = {
     "owner": "What kind of owner the connection has: kernel for what the kernel sends itself, "
     "unknown for what nobody can tell the owner of. No other field matches an unknown owner.",
     "family": "The address family.",
-    "proto": "The transport protocol, by name or by number from 0 to 255.",
+    "proto": "The transport protocol, by name or by number from 0 to 255. packet and xdp are none: "
+    "rules with them are asked when a socket past netfilter is opened.",
     "dport": "The port there: a number, a range with both ends, or the name of a service. "
     "Connections without ports are matched by no dport, not by not: either.",
     "daddr": "Where the connection goes: an address, a block, a range with both ends, or a group. "

@@ -10,6 +10,7 @@ from nfsnitch.adapters.rulefile.outline import PlacedRule
 from nfsnitch.adapters.rulefile.problems import RuleWarning, quoted
 from nfsnitch.core.conditions import ValueCondition
 from nfsnitch.core.covering import all_cover, never_both, never_holds
+from nfsnitch.core.opening import bypasses_of
 from nfsnitch.core.pattern import Paths
 
 MAX_COMPARISONS = 1_000_000
@@ -31,7 +32,13 @@ def order_warnings(rules: Sequence[PlacedRule], now_ns: int) -> Iterator[RuleWar
             yield idle
         else:
             in_force.append(each)
-    yield from _shadowed(in_force)
+    # Those on openings are asked by themselves.
+    for openings in (False, True):
+        yield from _shadowed([each for each in in_force if _is_on_openings(each) is openings])
+
+
+def _is_on_openings(placed: PlacedRule) -> bool:
+    return bool(bypasses_of(placed.rule.conditions))
 
 
 def _run_out(placed: PlacedRule, now_ns: int) -> RuleWarning | None:

@@ -10,6 +10,7 @@ from nfsnitch.adapters.rulefile.outline import Outline, PlacedRule
 from nfsnitch.adapters.rulefile.problems import RuleWarning, listed, quoted
 from nfsnitch.core.conditions import OwnerCondition, OwnerKind, ValueCondition
 from nfsnitch.core.decision import Action
+from nfsnitch.core.opening import bypasses_of
 from nfsnitch.core.pattern import Paths
 
 _ALLOWING_SETTINGS = {
@@ -66,7 +67,10 @@ def _of_allowing(placed: PlacedRule) -> Iterator[RuleWarning]:
     if exe is not None and {"**", "/**"} & set(exe.globs):
         owner_fields.remove("exe")
     if not owner_fields:
-        if not placed.positive(_DESTINATION) and not _is_kernel_only(placed):
+        if bypasses_of(placed.rule.conditions):
+            why = "it names no program whose sockets past netfilter it allows"
+            yield placed.warning("too-wide", why, "add exe:")
+        elif not placed.positive(_DESTINATION) and not _is_kernel_only(placed):
             why = "it names neither whose connections it allows nor where to"
             yield placed.warning("too-wide", why, "add exe: or daddr:")
     elif set(owner_fields) <= set(_CHOSEN_BY_PROCESS):

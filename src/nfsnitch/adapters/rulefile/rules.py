@@ -8,6 +8,7 @@ from nfsnitch.adapters.rulefile.contradictions import contradictions
 from nfsnitch.adapters.rulefile.document import Mapping as MappingNode
 from nfsnitch.adapters.rulefile.document import Node, Scalar, Sequence, kind
 from nfsnitch.adapters.rulefile.fields import RULE_FIELDS, RuleField
+from nfsnitch.adapters.rulefile.openings import OpeningsSoFar
 from nfsnitch.adapters.rulefile.problems import (
     Absent,
     Position,
@@ -41,6 +42,7 @@ class Rules:
         self._problems = problems
         self._named: dict[str, Position] = {}
         self._values = 0
+        self._openings = OpeningsSoFar()
         self._conditions: dict[tuple[str, bool, tuple[str, ...]], Condition] = {}
         """Equal fields share a condition: a group of many addresses is kept once."""
         self.rules: list[Rule] = []
@@ -67,7 +69,11 @@ class Rules:
         limits = [self._enabled(nodes.get("enabled")), self._expiry(nodes.get("expires"))]
         conditions = self._read_fields(node)
         positions = {key.text: key.position for key, _ in node.pairs}
-        for field, refused in contradictions(conditions, positions):
+        refusals = [
+            *contradictions(conditions, positions),
+            *self._openings.refusals(conditions, action),
+        ]
+        for field, refused in refusals:
             self._problems.refuse(positions[field], f"field {field}", refused)
         if name is not None and action is not None:
             origin = f"{node.position.file}:{node.position.line}"

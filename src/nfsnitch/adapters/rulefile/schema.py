@@ -27,7 +27,7 @@ from nfsnitch.adapters.rulefile.settings import SETTINGS, Setting
 from nfsnitch.adapters.rulefile.values import GroupKind
 from nfsnitch.core.conditions import OwnerKind
 from nfsnitch.core.decision import Action
-from nfsnitch.core.flow import PROTOCOL_NAMES, Family
+from nfsnitch.core.flow import BYPASS_NAMES, PROTOCOL_NAMES, Family
 from nfsnitch.core.rule import Ruleset
 from nfsnitch.core.settings import FailMode, Loopback
 
@@ -73,7 +73,9 @@ _VALUES: Mapping[Callable[..., Any], Schema] = {
     values.parse_uid: _or_group(_number(values.MAX_UID), _WRITTEN_NUMBER),
     values.parse_gid: _or_group(_number(values.MAX_UID), _WRITTEN_NUMBER),
     values.parse_proto: _either(
-        _words(PROTOCOL_NAMES.values()), _number(values.MAX_PROTO), _WRITTEN_NUMBER
+        _words([*PROTOCOL_NAMES.values(), *BYPASS_NAMES.values()]),
+        _number(values.MAX_PROTO),
+        _WRITTEN_NUMBER,
     ),
     values.parse_family: _words(family.name.lower() for family in Family),
     values.parse_owner: _words((OwnerKind.UNKNOWN, OwnerKind.KERNEL)),

@@ -18,7 +18,7 @@ from nfsnitch.adapters.rulefile.names import Names
 from nfsnitch.adapters.rulefile.problems import Absent, Refused, closest, listed, quoted
 from nfsnitch.core.conditions import OwnerKind
 from nfsnitch.core.decision import Action
-from nfsnitch.core.flow import PROTOCOL_NAMES, Family, Protocol, packed_address
+from nfsnitch.core.flow import BYPASS_NAMES, PROTOCOL_NAMES, Family, Protocol, packed_address
 from nfsnitch.core.pattern import PatternError, paths, regexes
 from nfsnitch.core.ranges import ADDRESS_BYTES, AddressRange, PortRange
 
@@ -35,7 +35,7 @@ _NUMBER = re.compile(r"(0|[1-9][0-9]{0,9})", re.ASCII)
 _DURATION = re.compile(r"([1-9][0-9]{0,8})(ms|s|m|h)", re.ASCII)
 _UNIT_NS = {"ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
 _GROUP_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}", re.ASCII)
-_PROTOCOLS = {name: number for number, name in PROTOCOL_NAMES.items()}
+_PROTOCOLS = {name: number for number, name in (PROTOCOL_NAMES | BYPASS_NAMES).items()}
 _FAMILIES = {family.name.lower(): family for family in Family}
 _ACTIONS = {action.value: action for action in Action}
 _ANSWERS = {name: action for name, action in _ACTIONS.items() if action is not Action.ASK}
@@ -191,7 +191,7 @@ def parse_group_or_gid(text: str, known: Known) -> Sequence[int]:
 
 
 def parse_proto(text: str, known: Known) -> tuple[int]:
-    """Return the number of a protocol."""
+    """Return the number of a protocol, or what stands for one of sockets past netfilter."""
     del known
     if text[:1].isdigit():
         return (number(text, MAX_PROTO, "protocol numbers"),)
