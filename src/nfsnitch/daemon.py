@@ -39,7 +39,7 @@ from nfsnitch.adapters.live_flows import LiveFlows
 from nfsnitch.adapters.losses import Losses
 from nfsnitch.adapters.nfqueue import PacketQueue, QueuedPacket, QueueError
 from nfsnitch.adapters.nft import Queueing
-from nfsnitch.adapters.rate_limit import TimeLimit
+from nfsnitch.adapters.rate_limit import proc_limit
 from nfsnitch.adapters.record_file import RecordFile
 from nfsnitch.adapters.sd_notify import notify
 from nfsnitch.adapters.sock_destroy import SockDestroy
@@ -63,9 +63,6 @@ from nfsnitch.status import Parts, status
 from nfsnitch.triggers import ReloadTriggers
 from nfsnitch.upkeep import RecordWriter, Upkeep
 from nfsnitch.worker import Ports, Worker
-
-_PROC_SHARE, _PROC_BURST_S, _PROC_LEAST_S = 0.1, 2.0, 0.005
-"""How much of the (CPU) time looking into /proc may take, which packets of others wait for."""
 
 _log = logging.getLogger(__name__)
 
@@ -127,7 +124,7 @@ class Daemon:
         self._loop.set_exception_handler(self._failed)
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._end)
-        self._proc_limit = TimeLimit(_PROC_SHARE, _PROC_BURST_S, _PROC_LEAST_S)
+        self._proc_limit = proc_limit()
         self._programs = stack.enter_context(attached(bpf_object(), options.cgroup, options.attach))
         _log.info("attach mode %s: %s", self._programs.mode, self._programs.why)
         self._owners = self._recorded_owners(stack)
@@ -276,7 +273,7 @@ class Daemon:
         """Put the ruleset in force; from here on new flows wait for our verdict."""
         self._loop.add_reader(self._queue, self._packets)
         self._loop.add_reader(self._owners, self._upkeep.sockets_closed)
-        self._loop.add_reader(self._openings, self._openings_heard)
+        self._openings.listen(self._loop, self._records.plan)
         self._openings.begin(self._engine.ruleset, self._engine.generation)
         self._losses.begin()
         self._enforcement.install()
@@ -302,8 +299,13 @@ class Daemon:
         return await self._reloader.reload()
 
     def _put_in_force(self, ruleset: Ruleset, generation: int) -> None:
+        before = self._engine.ruleset.settings
         self._use_settings(ruleset.settings)
-        self._openings.rules_changed(ruleset, generation)
+        try:
+            self._openings.rules_changed(ruleset, generation)
+        except RulesRefusedError:
+            self._enforce_by(before)
+            raise
         self._worker.rules_changed(ruleset, generation)
         self._records.plan()
 
@@ -377,11 +379,6 @@ class Daemon:
         self._queue.drain(self._packet)
         if self._queue.has_read:
             self._loop.call_soon(self._packets)
-        self._records.plan()
-
-    def _openings_heard(self) -> None:
-        if self._openings.hear():
-            self._loop.call_soon(self._openings_heard)
         self._records.plan()
 
     def _look_at_clock(self) -> None:

@@ -7,6 +7,7 @@ is looked at, and what was opened and closed in between is not seen.
 
 from __future__ import annotations
 
+import asyncio
 import collections
 import logging
 from collections.abc import Callable, Iterable, Mapping
@@ -129,6 +130,16 @@ class Openings:
         self._names[generation] = tuple(rule.name for rule in rules)
         while len(self._names) > _GENERATIONS:
             del self._names[min(self._names)]
+
+    def listen(self, loop: asyncio.AbstractEventLoop, written: Callable[[], None]) -> None:
+        """Hear of openings while *loop* runs; *written* is called after there may be records."""
+
+        def hear() -> None:
+            if self.hear():
+                loop.call_soon(hear)
+            written()
+
+        loop.add_reader(self, hear)
 
     def hear(self) -> bool:
         """Take what the hooks tell; returns whether there may be more."""

@@ -68,3 +68,8 @@ class TimeLimit:
             yield True
         finally:
             self._pieces.charge(max(0.0, (self._cpu_clock() - began_s) / self._least_s - 1))
+
+
+def proc_limit() -> TimeLimit:
+    """Return how much of the CPU time looking into /proc may take, which packets wait for."""
+    return TimeLimit(0.1, 2.0, 0.005)
