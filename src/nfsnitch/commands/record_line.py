@@ -52,10 +52,17 @@ def _who(record: Mapping[str, Any]) -> str:
         who = f"{program}{deleted} [{_text(record.get('pid'))}] {_user(record.get('uid'))}"
     else:
         who = f"unknown program ({_reason(exe)})"
+    opener = record.get("opener")
+    if isinstance(opener, dict) and "pid" in opener:
+        who += f" (socket of {_program(opener.get('exe'))} [{_text(opener.get('pid'))}])"
     rivals = record.get("rivals")
     if isinstance(rivals, list) and rivals:
         who += f" (or {len(rivals)} other{'s' * (len(rivals) > 1)})"
     return who
+
+
+def _program(exe: object) -> str:
+    return "a program" if isinstance(exe, dict) else _text(exe)
 
 
 def _where(record: Mapping[str, Any]) -> str:
