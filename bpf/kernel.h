@@ -162,8 +162,11 @@ struct sock_common {
 	struct sock *skc_listener; /* of a request: who listens */
 };
 
+struct socket;
+
 struct sock {
 	struct sock_common __sk_common;
+	struct socket *sk_socket;
 	__u8 sk_kern_sock : 1;
 	__u16 sk_type;
 	__u16 sk_protocol;
@@ -171,6 +174,11 @@ struct sock {
 
 struct socket {
 	struct sock *sk;
+};
+
+struct socket_alloc { /* include/net/sock.h: a socket, and the inode by which a file leads to it */
+	struct socket socket;
+	struct inode vfs_inode;
 };
 
 struct inet_connection_sock {
@@ -185,7 +193,19 @@ struct mptcp_subflow_context { /* net/mptcp/protocol.h */
 	struct sock *conn;
 };
 
+struct rtnl_link_ops {
+	const char *kind;
+};
+
+struct net_device {
+	int ifindex;
+	possible_net_t nd_net;
+	const struct rtnl_link_ops *rtnl_link_ops;
+};
+
 struct sk_buff {
+	struct net_device *dev;
+	struct sock *sk;
 	unsigned int len;
 	unsigned int data_len;
 	__u16 network_header;

@@ -28,6 +28,7 @@ enum {
 	MAX_OPENING_VALUES = 131072, /* users, groups and paths that all of these name */
 	OPENING_TEXT_BYTES = 172,    /* longest such path and the NUL behind it; it lies on the stack */
 	OPENINGS_BYTES = 1 << 18,
+	MAX_CROSSINGS = 32768,       /* tuples that came here from other network namespaces */
 };
 
 /*
@@ -124,6 +125,21 @@ struct flow_value {
 	__u64 last_ns;                 /* when it was here last */
 	__u64 previous_ns;             /* when one of those before was here last; 0: never */
 	__u64 previous[MAX_PREVIOUS];  /* latest first; 0: nobody */
+};
+
+/*
+ * A flow that left one network namespace for another over a pair of virtual interfaces, as the packet
+ * names it where it comes out. Two namespaces may well use the same tuple: the interface tells them apart.
+ */
+struct crossing_key {
+	struct flow_key flow; /* its netns_cookie: of the namespace that the packet comes to */
+	__u32 ifindex;        /* there, of the interface that it comes in by */
+	__u32 padding;
+};
+
+struct crossing_value {
+	struct flow_value claim; /* first: the two are written alike */
+	__u64 inode;             /* of the socket of claim.cookie, as /proc/PID/fd names it; 0: none */
 };
 
 /* A local port. */
@@ -232,6 +248,8 @@ _Static_assert(sizeof(struct image) == 3144, "layout.py: IMAGE");
 _Static_assert(sizeof(struct owner) == 120, "layout.py: OWNER");
 _Static_assert(sizeof(struct flow_key) == 48, "layout.py: FLOW_KEY");
 _Static_assert(sizeof(struct flow_value) == 64, "layout.py: FLOW_VALUE");
+_Static_assert(sizeof(struct crossing_key) == 56, "layout.py: CROSSING_KEY");
+_Static_assert(sizeof(struct crossing_value) == 72, "layout.py: CROSSING_VALUE");
 _Static_assert(sizeof(struct port_key) == 16, "layout.py: PORT_KEY");
 _Static_assert(sizeof(struct raw_key) == 16, "layout.py: RAW_KEY");
 _Static_assert(sizeof(struct raw_value) == 24, "layout.py: RAW_VALUE");

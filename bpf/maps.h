@@ -43,6 +43,15 @@ struct {
 	__type(value, struct flow_value);
 } flows SEC(".maps");
 
+/* The same for what comes here from other network namespaces. Apart from `flows`, so that nobody in
+ * there can push out what is kept of this one. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, MAX_CROSSINGS);
+	__type(key, struct crossing_key);
+	__type(value, struct crossing_value);
+} crossings SEC(".maps");
+
 /* Local port -> socket cookie, for sockets whose packets no tuple leads to. As
  * with `flows`, what has outlived its socket leads nowhere. */
 struct {

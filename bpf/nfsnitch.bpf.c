@@ -16,6 +16,8 @@
  *
  * Sockets past netfilter: lsm socket_create (may refuse) and socket_post_create, kprobe
  * security_socket_post_create; no hook of a cgroup is run for these.
+ *
+ * If forwarded flows are judged, any mode has egress, which sees each packet that a socket sends.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -42,6 +44,7 @@
 #include "hooks.h"
 #include "probes.h"
 #include "opening.h"
+#include "crossing.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
@@ -89,6 +92,15 @@ int nfsnitch_sockops(struct bpf_sock_ops *ctx)
 	return ctx->op == BPF_SOCK_OPS_TCP_CONNECT_CB ?
 		       tcp_connecting(ctx, bpf_get_socket_cookie(ctx)) :
 		       ALLOW;
+}
+
+/* Any mode, for flows that come from other network namespaces. */
+
+SEC("cgroup_skb/egress")
+int nfsnitch_egress(struct __sk_buff *ctx)
+{
+	bpf_get_socket_cookie(ctx); /* who has none yet gets one */
+	return packet_leaves(plain_address(ctx));
 }
 
 /* lsm mode. Where fentry programs are refused, the two kprobes of the same name stand in for them. */

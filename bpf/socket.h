@@ -57,7 +57,7 @@ static __always_inline void make_flow_key(struct flow_key *key, struct sock *sk)
 }
 
 /* Writes down that the owner of an entry is here again. Returns whether the entry is still its own. */
-static __always_inline bool renew_claim(const struct flow_key *key, struct flow_value *present,
+static __always_inline bool renew_claim(void *map, const void *key, struct flow_value *present,
 					__u64 now_ns)
 {
 	__u64 cookie = present->cookie;
@@ -65,37 +65,45 @@ static __always_inline bool renew_claim(const struct flow_key *key, struct flow_
 	/* All memory is in order before the second look: who has taken over meanwhile either sees this
 	 * time or is seen here. */
 	__sync_lock_test_and_set(&present->last_ns, now_ns);
-	present = bpf_map_lookup_elem(&flows, key);
+	present = bpf_map_lookup_elem(map, key);
 	return present && present->cookie == cookie;
 }
 
-/* Writes tuple -> cookie, and keeps whose the tuple was before. */
-static __always_inline void claim_flow(const struct flow_key *key, __u64 cookie)
+/* Writes tuple -> cookie, and keeps whose the tuple was before. `value` begins an entry of `map`, with
+ * the new cookie; the rest of the claim is filled in here. */
+static __always_inline void claim_tuple(void *map, const void *key, struct flow_value *value)
 {
-	struct flow_value value = { .cookie = cookie, .since_ns = bpf_ktime_get_ns() };
-	struct flow_value *present = bpf_map_lookup_elem(&flows, key), *before = NULL;
+	struct flow_value *present = bpf_map_lookup_elem(map, key), *before = NULL;
 
-	if (present && present->cookie == cookie) {
-		if (renew_claim(key, present, value.since_ns))
+	value->since_ns = bpf_ktime_get_ns();
+	if (present && present->cookie == value->cookie) {
+		if (renew_claim(map, key, present, value->since_ns))
 			return;
-		present = bpf_map_lookup_elem(&flows, key);
+		present = bpf_map_lookup_elem(map, key);
 	}
 	if (present) {
-		value.previous[0] = present->cookie;
+		value->previous[0] = present->cookie;
 		for (int i = 1; i < MAX_PREVIOUS; i++)
-			value.previous[i] = present->previous[i - 1];
-		value.previous_ns = present->last_ns;
+			value->previous[i] = present->previous[i - 1];
+		value->previous_ns = present->last_ns;
 		before = present;
 	}
-	value.last_ns = value.since_ns;
-	bpf_map_update_elem(&flows, key, &value, BPF_ANY);
+	value->last_ns = value->since_ns;
+	bpf_map_update_elem(map, key, value, BPF_ANY);
 	/* The one before may have come once more while this took over. Its entry may be another tuple's
 	 * by now: then the time is too late, which makes rivals of the two at worst. */
-	if (!before || before->last_ns <= value.previous_ns)
+	if (!before || before->last_ns <= value->previous_ns)
 		return;
-	present = bpf_map_lookup_elem(&flows, key);
-	if (present && present->cookie == cookie)
+	present = bpf_map_lookup_elem(map, key);
+	if (present && present->cookie == value->cookie)
 		present->previous_ns = before->last_ns;
+}
+
+static __always_inline void claim_flow(const struct flow_key *key, __u64 cookie)
+{
+	struct flow_value value = { .cookie = cookie };
+
+	claim_tuple(&flows, key, &value);
 }
 
 /* The same for a connected socket, which knows its tuple itself. */

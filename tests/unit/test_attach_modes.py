@@ -47,6 +47,7 @@ class Kernel:
             owners=self._map(),
             images=self._map(),
             flows=self._map(),
+            crossings=self._map(),
             ports=self._map(),
             raw_sockets=self._map(),
             counters=self._map(),

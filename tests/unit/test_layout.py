@@ -45,6 +45,8 @@ def unpacked(image: KernelImage) -> Image:
         ("owner", layout.OWNER),
         ("flow_key", layout.FLOW_KEY),
         ("flow_value", layout.FLOW_VALUE),
+        ("crossing_key", layout.CROSSING_KEY),
+        ("crossing_value", layout.CROSSING_VALUE),
         ("port_key", layout.PORT_KEY),
         ("port_value", layout.PORT_VALUE),
         ("raw_key", layout.RAW_KEY),

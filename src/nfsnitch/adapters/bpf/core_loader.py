@@ -34,6 +34,7 @@ class LoadedPrograms:
     owners: BpfMap
     images: BpfMap
     flows: BpfMap
+    crossings: BpfMap
     ports: BpfMap
     raw_sockets: BpfMap
     counters: BpfMap

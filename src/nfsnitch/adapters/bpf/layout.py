@@ -22,6 +22,8 @@ IMAGE = Struct(
 OWNER = Struct(f"={IMAGE_KEY.size}sQQIIIIII16s{IMAGE_KEY.size}s")
 FLOW_KEY = Struct("=Q16s16sHHBBH")
 FLOW_VALUE = Struct("=QQQQ4Q")
+CROSSING_KEY = Struct(f"={FLOW_KEY.size}sII")
+CROSSING_VALUE = Struct(f"={FLOW_VALUE.size}sQ")
 PORT_KEY = Struct("=QHHI")
 PORT_VALUE = Struct("=QQ")
 RAW_KEY = Struct("=QII")
@@ -39,6 +41,7 @@ SIZES: dict[str, tuple[int, int]] = {
     "owners": (COOKIE.size, OWNER.size),
     "images": (IMAGE_KEY.size, IMAGE.size),
     "flows": (FLOW_KEY.size, FLOW_VALUE.size),
+    "crossings": (CROSSING_KEY.size, CROSSING_VALUE.size),
     "ports": (PORT_KEY.size, PORT_VALUE.size),
     "raw_sockets": (RAW_KEY.size, RAW_VALUE.size),
     "counters": (COUNTER_KEY.size, COUNTER_VALUE.size),
@@ -207,6 +210,23 @@ class FlowClaim(NamedTuple):
         return cls(cookie, since_ns, previous_ns, tuple(each for each in previous if each))
 
 
+class Crossing(NamedTuple):
+    """Who sends with a tuple out of another network namespace (``struct crossing_value``)."""
+
+    claim: FlowClaim
+    last_ns: int
+    """Monotonic; when a packet crossed last."""
+    inode: int
+    """Of the socket, as /proc/PID/fd names it; 0: no file descriptor leads to it."""
+
+    @classmethod
+    def unpacked(cls, raw: bytes) -> Crossing:
+        """Read ``struct crossing_value``."""
+        claim, inode = CROSSING_VALUE.unpack(raw)
+        _, _, last_ns, *_ = FLOW_VALUE.unpack(claim)
+        return cls(FlowClaim.unpacked(claim), last_ns, inode)
+
+
 def flow_key(netns_cookie: int, flow: Flow, *, any_saddr: bool = False) -> bytes:
     """Return the key of *flow* in the map ``flows``; its ports must be known."""
     return FLOW_KEY.pack(
@@ -227,6 +247,11 @@ def packet_key(netns_cookie: int, flow: Flow) -> bytes:
     ports = [0 if isinstance(port, Unknown) else port for port in (sport, flow.dport)]
     numbers = (*ports, flow.family, flow.proto, 0)
     return FLOW_KEY.pack(netns_cookie, flow.saddr, flow.daddr, *numbers)
+
+
+def crossing_key(netns_cookie: int, flow: Flow, ifindex: int) -> bytes:
+    """Return the key of *flow* where it came to a namespace, by the interface *ifindex* there."""
+    return CROSSING_KEY.pack(packet_key(netns_cookie, flow), ifindex, 0)
 
 
 def port_key(netns_cookie: int, proto: int, sport: int) -> bytes:

@@ -63,6 +63,8 @@ PROGRAMS: dict[AttachMode, tuple[tuple[Attachment, ...], ...]] = {
 
 In each the release hook comes first: what is recorded can then also go.
 """
+FORWARDED = (Attachment("nfsnitch_egress", to_cgroup=True),)
+"""What sees, in any mode, whose packets come here from other network namespaces."""
 
 _SO_COOKIE = 57
 """asm-generic/socket.h"""
@@ -77,12 +79,17 @@ _OPTIONS = {
 
 @contextmanager
 def attached(
-    object_file: Path, cgroup: Path | None = None, wanted: AttachMode = AttachMode.AUTO
+    object_file: Path,
+    cgroup: Path | None = None,
+    wanted: AttachMode = AttachMode.AUTO,
+    *,
+    forwarded: bool = False,
 ) -> Iterator[LoadedPrograms]:
     """Load and attach the programs of the *wanted* mode; detach them at the end.
 
     The hooks of a cgroup are put on *cgroup*, None being the root of all. `LoadedPrograms.mode` and
-    `why` say which mode it became and why none of the better ones.
+    `why` say which mode it became and why none of the better ones. With *forwarded*, senders in other
+    network namespaces are seen, too.
 
     Raises:
         BpfError: the mode cannot be had here, or none can; the message says what the kernel said
@@ -92,7 +99,8 @@ def attached(
     if cgroup is not None and not (cgroup / "cgroup.procs").exists():
         raise BpfError(f"{cgroup} is not the directory of a cgroup v2")
     with ExitStack() as stack:
-        yield _best(object_file, cgroup, wanted, stack)
+        programs = _best(object_file, cgroup, wanted, stack, FORWARDED if forwarded else ())
+        yield programs
 
 
 def available_modes(object_file: Path, cgroup: Path | None = None) -> dict[AttachMode, str | None]:
@@ -113,11 +121,15 @@ def _refusal(object_file: Path, cgroup: Path | None, mode: AttachMode) -> str | 
 
 
 def _best(
-    object_file: Path, cgroup: Path | None, wanted: AttachMode, stack: ExitStack
+    object_file: Path,
+    cgroup: Path | None,
+    wanted: AttachMode,
+    stack: ExitStack,
+    also: tuple[Attachment, ...],
 ) -> LoadedPrograms:
     if wanted is not AttachMode.AUTO:
         try:
-            programs = _in_mode(object_file, cgroup, wanted, stack)
+            programs = _in_mode(object_file, cgroup, wanted, stack, also)
         except BpfError as problem:
             raise BpfError(
                 f"attach mode {wanted} cannot be had here: {problem}\n"
@@ -127,7 +139,7 @@ def _best(
     refused: dict[AttachMode, BpfError] = {}
     for mode in BEST_FIRST:
         try:
-            programs = _in_mode(object_file, cgroup, mode, stack)
+            programs = _in_mode(object_file, cgroup, mode, stack, also)
         except BpfError as problem:
             refused[mode] = problem
         else:
@@ -149,11 +161,15 @@ def _first_line(problem: BpfError) -> str:
 
 
 def _in_mode(
-    object_file: Path, cgroup: Path | None, mode: AttachMode, stack: ExitStack
+    object_file: Path,
+    cgroup: Path | None,
+    mode: AttachMode,
+    stack: ExitStack,
+    also: tuple[Attachment, ...] = (),
 ) -> LoadedPrograms:
     """Load and attach a mode's programs, or those that can stand in for them."""
     _look_first(mode)
-    *better, last = PROGRAMS[mode]
+    *better, last = ((*programs, *also) for programs in PROGRAMS[mode])
     for programs in better:
         with suppress(BpfError):
             return _attached_and_seen(object_file, cgroup, mode, programs, stack)
