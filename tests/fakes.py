@@ -157,6 +157,7 @@ class FakePrograms:
         self.owners = FakeMap(*SIZES["owners"])
         self.images = FakeMap(*SIZES["images"])
         self.flows = FakeMap(*SIZES["flows"])
+        self.crossings = FakeMap(*SIZES["crossings"])
         self.ports = FakeMap(*SIZES["ports"])
         self.raw_sockets = FakeMap(*SIZES["raw_sockets"])
         self.counters = FakeMap(*SIZES["counters"])

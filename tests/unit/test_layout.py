@@ -92,6 +92,7 @@ def test_each_map_has_the_sizes_of_its_structs() -> None:
         "owners": (8, 120),
         "images": (32, 3144),
         "flows": (48, 64),
+        "crossings": (56, 72),
         "ports": (16, 16),
         "raw_sockets": (16, 24),
         "counters": (4, 8),

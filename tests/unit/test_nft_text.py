@@ -32,6 +32,15 @@ def test_the_ruleset_is_word_for_word_the_one_that_was_read_and_approved(
     assert text == (GOLDEN / f"{queueing}{ending}.nft").read_text("utf-8")
 
 
+@pytest.mark.parametrize("queueing", list(Queueing))
+def test_with_forwarding_two_chains_come_after_the_others(queueing: Queueing) -> None:
+    plain = rendered(RulesetOptions(7, queueing)).partition("\n# Nothing comes here")[0]
+    text = rendered(RulesetOptions(7, queueing, forward=True))
+
+    more = text.removeprefix(plain).partition("\n# Nothing comes here")[0]
+    assert more == "\n" + (GOLDEN / "forward.nft").read_text("utf-8")
+
+
 def test_counters_begin_with_what_they_are_given() -> None:
     lines = rendered(RulesetOptions(7, Queueing.NFT), {"judged": 12, "bypassed": 3}).splitlines()
 

@@ -41,8 +41,12 @@ class Enforcement:
     that has used up all others.
     """
 
-    def __init__(self, queue_num: int, settings: Settings | None = None) -> None:
+    def __init__(
+        self, queue_num: int, settings: Settings | None = None, *, forward: bool = False
+    ) -> None:
         """Prepare rules that queue to *queue_num*, by the defaults unless *settings* say more.
+
+        With *forward* what the machine forwards is queued, too.
 
         Raises:
             OSError: there are too few file descriptors.
@@ -50,6 +54,7 @@ class Enforcement:
         """
         self._nft = NftRuleset()
         self._queue_num = queue_num
+        self._forward = forward
         self._reserve = Reserve()
         with self._reserve.given_up():
             self.queueing = Queueing.NFT if self._nft.can_queue() else Queueing.IPTABLES
@@ -140,8 +145,12 @@ class Enforcement:
             raise EnforcementError(str(problem)) from problem
 
     def _options(self) -> RulesetOptions:
-        return RulesetOptions.of(self._queue_num, self.queueing, self._settings)
+        return RulesetOptions.of(
+            self._queue_num, self.queueing, self._settings, forward=self._forward
+        )
 
     def _queue_rule(self) -> QueueRule:
         bypass = self._settings.fail is FailMode.OPEN
-        return QueueRule(self._queue_num, self._settings.queue_bit, bypass=bypass)
+        return QueueRule(
+            self._queue_num, self._settings.queue_bit, bypass=bypass, forward=self._forward
+        )

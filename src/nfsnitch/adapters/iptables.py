@@ -11,7 +11,7 @@ from nfsnitch.adapters.nft import remove_if_empty
 _COMMANDS = {"iptables-nft": "ip", "ip6tables-nft": "ip6"}
 """Command → the family of its tables in nftables."""
 _TABLE = "security"
-"""Its chain OUTPUT has priority 150, between our chains' 149 and 151."""
+"""Its chains OUTPUT and FORWARD have priority 150, between our chains' 149 and 151."""
 _COMMENT = "nfsnitch"
 _TIMEOUT_S = 10
 
@@ -23,11 +23,15 @@ class IptablesError(Exception):
 class QueueRule:
     """The rule, for IPv4 and IPv6, in the network namespace of this process."""
 
-    def __init__(self, queue_num: int, queue_bit: int, *, bypass: bool = False) -> None:
+    def __init__(
+        self, queue_num: int, queue_bit: int, *, bypass: bool = False, forward: bool = False
+    ) -> None:
         """Queue packets with *queue_bit* in their mark to *queue_num*.
 
-        With *bypass* they go on where nobody reads that queue; else the kernel drops them.
+        With *bypass* they go on where nobody reads that queue; else the kernel drops them. With
+        *forward* it takes forwarded packets, too.
         """
+        self._chains = ("OUTPUT", "FORWARD") if forward else ("OUTPUT",)
         self._rule = [
             *("-m", "mark", "--mark", f"{queue_bit:#x}/{queue_bit:#x}"),
             *("-m", "comment", "--comment", _COMMENT),
@@ -44,7 +48,8 @@ class QueueRule:
         """
         for command in _COMMANDS:
             present = self._present(command)
-            self._run(command, "-I", "OUTPUT", "1", *self._rule)
+            for chain in self._chains:
+                self._run(command, "-I", chain, "1", *self._rule)
             for rule in present:
                 self._run(command, "-D", *rule)
 
@@ -64,7 +69,11 @@ class QueueRule:
     def lines(self) -> list[str]:
         """Return the commands that make the rule, for people to read."""
         rule = shlex.join(self._rule)
-        return [f"{command} -t {_TABLE} -I OUTPUT 1 {rule}" for command in _COMMANDS]
+        return [
+            f"{command} -t {_TABLE} -I {chain} 1 {rule}"
+            for command in _COMMANDS
+            for chain in self._chains
+        ]
 
     def _present(self, command: str) -> list[list[str]]:
         """Return the rules of ours, whatever queue they name, as the arguments behind ``-A``."""

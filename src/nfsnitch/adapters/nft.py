@@ -34,7 +34,9 @@ _CHAINS: dict[str, int | None] = {
     "settle": 151,
     "unevaluated": None,
 }
-"""Name → priority at the hook output, None for those that are jumped to."""
+"""Name → priority at its hook, None for those that are jumped to."""
+_FORWARD_CHAINS: dict[str, int | None] = {"pick_forwarded": 149, "settle_forwarded": 151}
+"""Those that are there for forwarded packets."""
 
 
 class Queueing(StrEnum):
@@ -62,9 +64,13 @@ class RulesetOptions:
     refused_label: int = REFUSED_LABEL
     fail: FailMode = FailMode.CLOSED
     loopback: Loopback = Loopback.SKIP
+    forward: bool = False
+    """Whether what the machine forwards is judged, too."""
 
     @classmethod
-    def of(cls, queue_num: int, queueing: Queueing, settings: Settings) -> RulesetOptions:
+    def of(
+        cls, queue_num: int, queueing: Queueing, settings: Settings, *, forward: bool = False
+    ) -> RulesetOptions:
         """Return the options that *settings* ask for."""
         return cls(
             queue_num,
@@ -75,7 +81,13 @@ class RulesetOptions:
             settings.cut_label,
             settings.fail,
             settings.loopback,
+            forward,
         )
+
+    @property
+    def chains(self) -> Mapping[str, int | None]:
+        """Our chains: name → priority at its hook, None for those that are jumped to."""
+        return {**_CHAINS, **(_FORWARD_CHAINS if self.forward else {})}
 
     def __post_init__(self) -> None:
         """Refuse a reject mark that would lose the queue bit on its way to the chain it is for."""
@@ -108,7 +120,7 @@ class NftRuleset:
 
         """
         present = self._present()
-        if present is not None and present.chains == _CHAINS:
+        if present is not None and present.chains == options.chains:
             self._run(exchanged(options), "the ruleset could not be put in force")
             return
         counts = {} if present is None else present.counts
@@ -202,7 +214,7 @@ def rendered(options: RulesetOptions, counts: Mapping[str, int] | None = None) -
 
 def exchanged(options: RulesetOptions) -> str:
     """Return nft text that exchanges the rules in our chains, which must all be there."""
-    flushed = [f"flush chain {TABLE} {name}" for name in _CHAINS]
+    flushed = [f"flush chain {TABLE} {name}" for name in options.chains]
     chains = [_chains(options), _fingerprint_chain(options)]
     return "\n".join([_definitions(options), *flushed, *chains])
 
@@ -224,7 +236,9 @@ def _chains(options: RulesetOptions) -> str:
     if options.queueing is Queueing.NFT:
         judge = "judge-queue-open.nft" if options.fail is FailMode.OPEN else "judge-queue.nft"
     # The chain that is jumped to has to stand before the jump.
-    files = (judge, f"fail-{options.fail}.nft", f"loopback-{options.loopback}.nft", "nfsnitch.nft")
+    files = [judge, f"fail-{options.fail}.nft", f"loopback-{options.loopback}.nft", "nfsnitch.nft"]
+    if options.forward:
+        files.append("forward.nft")
     return "\n".join(nft_file(name).read_text("utf-8") for name in files)
 
 

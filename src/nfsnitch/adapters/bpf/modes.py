@@ -88,8 +88,8 @@ def attached(
     """Load and attach the programs of the *wanted* mode; detach them at the end.
 
     The hooks of a cgroup are put on *cgroup*, None being the root of all. `LoadedPrograms.mode` and
-    `why` say which mode it became and why none of the better ones. With *forwarded*, senders in other
-    network namespaces are seen, too.
+    `why` say which mode it became and why none of the better ones. With *forwarded*, senders in
+    other network namespaces are seen, too.
 
     Raises:
         BpfError: the mode cannot be had here, or none can; the message says what the kernel said
