@@ -45,6 +45,7 @@ class FakePacket(NamedTuple):
     packet_id: int
     payload: bytes
     ifindex: int
+    passage: None = None
 
 
 class FakeQueue:

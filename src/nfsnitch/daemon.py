@@ -32,9 +32,11 @@ from nfsnitch.adapters.control import ControlServer, Handlers
 from nfsnitch.adapters.control_socket import ControlSocket, ControlSocketError
 from nfsnitch.adapters.cutting import Cutting
 from nfsnitch.adapters.enforcement import Enforcement, EnforcementError
+from nfsnitch.adapters.forwarding import LATE_NS, ForwardedAttributor
 from nfsnitch.adapters.instance import AlreadyRunningError, InstanceLock
 from nfsnitch.adapters.interfaces import Interfaces
 from nfsnitch.adapters.ledger import Ledger
+from nfsnitch.adapters.links import Links
 from nfsnitch.adapters.live_flows import LiveFlows
 from nfsnitch.adapters.losses import Losses
 from nfsnitch.adapters.nfqueue import PacketQueue, QueuedPacket, QueueError
@@ -125,7 +127,10 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._end)
         self._proc_limit = proc_limit()
-        self._programs = stack.enter_context(attached(bpf_object(), options.cgroup, options.attach))
+        self._forward = options.forward
+        self._programs = stack.enter_context(
+            attached(bpf_object(), options.cgroup, options.attach, forwarded=options.forward)
+        )
         _log.info("attach mode %s: %s", self._programs.mode, self._programs.why)
         self._owners = self._recorded_owners(stack)
         records = RecordFile(options.records) if options.records else None
@@ -136,12 +141,18 @@ class Daemon:
         self._interfaces = Interfaces()
         ledger = stack.enter_context(closing(Ledger(namespace)))
         settings = loaded.ruleset.settings
-        queue = PacketQueue(options.queue_num, settings, ledger.note_evaluated)
-        self._queue = stack.enter_context(closing(queue))
+        self._queue = stack.enter_context(
+            closing(
+                PacketQueue(
+                    options.queue_num, settings, ledger.note_evaluated, forward=options.forward
+                )
+            )
+        )
+        self._links = stack.enter_context(closing(Links()))
         self._clock = Clock()
         self._engine = Engine(loaded.ruleset, namespace)
         self._worker, look = self._wired(stack)
-        enforcement = Enforcement(options.queue_num, settings)
+        enforcement = Enforcement(options.queue_num, settings, forward=options.forward)
         self._enforcement = stack.enter_context(closing(enforcement))
         self._openings = stack.enter_context(closing(self._openings_watched(namespace)))
         self._losses = Losses(self._enforcement, self._queue, ledger)
@@ -180,6 +191,7 @@ class Daemon:
                 self._losses.note,
                 self._look_at_clock,
                 self._interfaces.forget,
+                self._links.forget_routes,
                 self._triggers.tick,
                 self._openings.tick,
             ),
@@ -195,17 +207,16 @@ class Daemon:
         sock_destroy = stack.enter_context(closing(SockDestroy(sock_diag)))
         if sock_destroy.problem is not None:
             _log.warning("refused connections are cut without a reset: %s", sock_destroy.problem)
-        attributor = Attributor(
-            self._owners,
-            sock_diag,
-            netns.cookie(),
-            lambda: self._queue.empty_ns,
-            self._proc_limit,
-            self._counters,
+        here = netns.cookie()
+        limits = (lambda: self._queue.empty_ns, self._proc_limit, self._counters)
+        attributor = Attributor(self._owners, sock_diag, here, *limits)
+        forwarded = ForwardedAttributor(
+            self._owners, self._links, here, *limits, lambda: self._queue.tells_conntrack
         )
         ports = Ports(
             give_verdict=self._queue.give_verdict,
             find_owner=attributor.find,
+            find_forwarded=forwarded.find,
             iface_name=self._interfaces.name_of,
             write_record=self._record,
             trust=conntrack.trust,
@@ -218,7 +229,10 @@ class Daemon:
         )
         worker = Worker(self._engine, ports, self._counters)
         live = LiveFlows(
-            attributor, self._interfaces.name_of, lambda: self._engine.ruleset.settings
+            attributor,
+            self._interfaces.name_of,
+            lambda: self._engine.ruleset.settings,
+            forwarded if self._forward else None,
         )
         return worker, live.look
 
@@ -251,6 +265,8 @@ class Daemon:
 
     def _recorded_owners(self, stack: ExitStack) -> OwnerStore:
         store = OwnerStore(self._programs, self._socket_closed, self._proc_limit)
+        if self._forward:
+            store.keep_late(LATE_NS)
         return stack.enter_context(closing(store))
 
     def _openings_watched(self, namespace: int) -> Openings:

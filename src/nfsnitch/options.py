@@ -33,6 +33,8 @@ class RunOptions:
     """File to append records to, ``-`` for standard output, None for nowhere."""
     attach: AttachMode = AttachMode.AUTO
     """Where the eBPF programs sit."""
+    forward: bool = False
+    """Whether what this network namespace forwards is judged, too."""
     socket: Path | None = None
     """Where clients find the daemon; None for the place of its network namespace."""
     group: str | None = None

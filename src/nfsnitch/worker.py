@@ -45,14 +45,17 @@ from nfsnitch.core.events import (
     TimePassed,
 )
 from nfsnitch.core.flow import Flow
-from nfsnitch.core.owner import CWD_NOT_LOOKED_UP, Finding, Owner, Process
+from nfsnitch.core.owner import CWD_NOT_LOOKED_UP, Attribution, Finding, Owner, Process
 from nfsnitch.core.packet import Malformed, parse
+from nfsnitch.core.passage import Passage
 from nfsnitch.core.record import Record
 from nfsnitch.core.rule import Ruleset
 from nfsnitch.core.script import needs_cwd
 from nfsnitch.core.unknown import Unknown
 
 _log = logging.getLogger(__name__)
+
+_NO_SOCKET = Unknown("which socket sent it is not known")
 
 
 class QueuedPacket(Protocol):
@@ -69,6 +72,18 @@ class QueuedPacket(Protocol):
     @property
     def ifindex(self) -> int:
         """The interface through which it would leave; 0 if there is none yet."""
+
+    @property
+    def passage(self) -> PassageOf | None:
+        """How it came here, of its flow as parsed, if it is forwarded; None: we send it."""
+
+
+PassageOf = Callable[[Flow], Passage]
+"""Returns how a packet came that is forwarded, given its flow."""
+
+
+def _never_forwarded(_flow: Flow, _passage: Passage) -> Finding:
+    return Finding(Unknown("forwarded packets are not asked about"), Attribution.NONE, _NO_SOCKET)
 
 
 def _not_looked_up(_process: Process) -> Unknown:
@@ -93,6 +108,8 @@ class Ports(NamedTuple):
     now: Callable[[], Instant]
     cwd_of: Callable[[Process], str | Unknown] = _not_looked_up
     """Returns a process's working directory; asked only where a rule needs it."""
+    find_forwarded: Callable[[Flow, Passage], Finding] = _never_forwarded
+    """The same as `find_owner` for what this machine forwards."""
 
 
 class Worker:
@@ -146,13 +163,20 @@ class Worker:
             flow = parse(packet.payload)
             if isinstance(flow, Malformed):
                 return MalformedArrived(now, packet.packet_id, flow.problem, iface)
-            found = self._ports.find_owner(flow)
+            found = self._found(flow, packet.passage)
             if self._engine.asks_script:
                 found = self._with_cwd(found)
         except Exception as problem:  # noqa: BLE001  see above
             _log.exception("packet %d could not be looked up", packet.packet_id)
             return PacketFailed(now, packet.packet_id, f"{type(problem).__name__}", iface)
         return FlowArrived(now, packet.packet_id, flow, found, iface)
+
+    def _found(self, flow: Flow, passage_of: PassageOf | None) -> Finding:
+        if passage_of is None:
+            return self._ports.find_owner(flow)
+        passage = passage_of(flow)
+        found = self._ports.find_forwarded(flow, passage)
+        return found._replace(iface_in=self._ports.iface_name(passage.ifindex))
 
     def _with_cwd(self, found: Finding) -> Finding:
         """Add the working directories without which a script has no path."""

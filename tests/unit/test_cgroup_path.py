@@ -121,3 +121,23 @@ def test_a_user_cannot_make_a_cgroup_that_is_taken_for_a_system_unit(names: list
 def test_systemds_escapes_are_undone(raw: bytes) -> None:
     escaped = "".join(f"\\x{byte:02x}" for byte in raw)
     assert unescaped(escaped) == raw.decode("utf-8", "surrogateescape")
+
+
+@pytest.mark.parametrize(
+    ("path", "pod"),
+    [
+        ("/kubepods/podab-12/c0ffee", "ab-12"),
+        ("/kubepods/burstable/podab-12", "ab-12"),
+        ("/kubepods.slice/kubepods-podab_12.slice/crio-1.scope", "ab-12"),
+        ("/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-podab_12.slice/x", "ab-12"),
+        (f"/machine.slice/machine-libpod_pod_{'a' * 64}.slice/libpod-1.scope", "a" * 64),
+        ("/user.slice/kubepods/podab-12/x", None),
+        ("/user.slice/user@1.service/kubepods.slice/kubepods-podab_12.slice/x", None),
+        ("/kubepods/podab-12x/../podab-13", None),
+        ("/system.slice/cron.service", None),
+    ],
+)
+def test_a_pod_is_what_slices_at_the_top_say(path: str, pod: str | None) -> None:
+    found = place(path).pod
+
+    assert (None if isinstance(found, Unknown) else found) == pod

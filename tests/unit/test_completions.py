@@ -135,7 +135,7 @@ def test_fish_completes_commands_options_and_values(
     program = grammar(cli.command_parser())
     commands = [each.path[-1] for each in program.commands]
     assert sorted(fish_completes("nfsnitch ")) == sorted(commands)
-    assert fish_completes("nfsnitch explain --owner ") == ["kernel", "unknown"]
+    assert fish_completes("nfsnitch explain --owner ") == ["forwarded", "kernel", "unknown"]
     assert fish_completes("nfsnitch explain --owner=k") == ["--owner=kernel"]
     assert fish_completes("nfsnitch completions ") == sorted(SHELLS)
     assert fish_completes("nfsnitch run --rules so") == ["some rules.yaml"]

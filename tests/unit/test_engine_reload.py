@@ -259,3 +259,14 @@ def test_time_alone_leaves_the_generation_as_it_is() -> None:
 
     (record,) = records(engine.receive(arrival(1)))
     assert (record.generation, record.decision.verdict) == (1, Verdict.DROP)
+
+
+def test_a_forwarded_flow_is_cut_as_one_whose_socket_is_out_of_reach() -> None:
+    engine = new_engine(ALL_ALLOWED)
+    engine.receive(changed(ALL_DENIED))
+    event = reviewed()
+    event = event._replace(live=event.live._replace(is_forwarded=True))
+
+    (cut,) = [each for each in engine.receive(event) if isinstance(each, CutFlow)]
+
+    assert cut.is_forwarded

@@ -172,7 +172,7 @@ def test_a_bad_file_is_told_what_is_wrong_and_where(
         ("proto: 256", "from 0 to 255", "lower"),
         ("family: ipv5", "one of ipv4, ipv6", "did you mean"),
         ("family: 4", "one of ipv4, ipv6", "write ipv4 or ipv6"),
-        ("owner: process", "one of unknown, kernel", "write unknown or kernel"),
+        ("owner: process", "one of unknown, kernel", "write unknown, kernel or forwarded"),
         ("dport: 65536", "from 0 to 65535", "lower"),
         ("dport: 99999999999999999999", "decimal digits", "80"),
         ("dport: 0x50", "decimal digits", "80"),

@@ -10,6 +10,7 @@ import pytest
 
 from builders import instant, live_flow, process
 from fakes import FakeQueue
+from nfsnitch.adapters.nfqueue import QueuedPacket
 from nfsnitch.core.commands import CutDone, CutFlow
 from nfsnitch.core.conditions import ValueCondition, read_script
 from nfsnitch.core.counters import Counter
@@ -18,7 +19,8 @@ from nfsnitch.core.engine import Engine
 from nfsnitch.core.events import Instant
 from nfsnitch.core.flow import Flow, Protocol
 from nfsnitch.core.memory import TRUST_AFTER
-from nfsnitch.core.owner import Attribution, Finding, Process
+from nfsnitch.core.owner import Attribution, Finding, Forwarded, Process
+from nfsnitch.core.passage import Passage
 from nfsnitch.core.record import Record
 from nfsnitch.core.rule import Rule, Ruleset
 from nfsnitch.core.unknown import Unknown
@@ -79,6 +81,9 @@ class Outside:
             wake_at=lambda when, callback: self.timers.append((when, callback)),
             now=lambda: self.now,
             cwd_of=self.cwd_of,
+            find_forwarded=lambda _flow, _passage: Finding(
+                Forwarded("for the test"), Attribution.NONE, Unknown("for the test")
+            ),
         )
         return Worker(Engine(ruleset, netns=1), ports, self.counters)
 
@@ -99,6 +104,24 @@ def test_a_packet_is_parsed_attributed_decided_and_recorded() -> None:
     assert (record.flow.proto, record.flow.sport, record.flow.dport) == (Protocol.UDP, 5000, 53)
     assert record.owner == process()
     assert outside.counters[Counter.PACKETS] == 1
+
+
+def test_a_forwarded_packet_is_looked_up_by_its_passage_and_recorded_with_it() -> None:
+    outside = Outside()
+    worker = outside.worker(ALLOW)
+    outside.queue.send(UDP_PACKET)
+
+    outside.queue.drain(
+        lambda packet: worker.packet_arrived(
+            QueuedPacket(packet.packet_id, packet.payload, 2, lambda _flow: Passage(5))
+        )
+    )
+
+    assert outside.queue.verdicts == {1: Verdict.ACCEPT}
+    (record,) = outside.records
+    told = record.as_json()
+    assert (told["owner"], told["iface_in"], told["iface"]) == ("forwarded", "eth0", "eth0")
+    assert told["exe"] == {"unknown": "no process of this machine: for the test"}
 
 
 @pytest.mark.parametrize("packet", [b"", b"\x45", b"\x00" * 40, UDP_PACKET[:22]])

@@ -9,6 +9,9 @@ class _Receives(Protocol):
 class Packet:
     id: int
     outdev: int
+    indev: int
+    physindev: int
+    hook: int
     def get_payload(self) -> bytes: ...
     def get_mark(self) -> int: ...
     def set_mark(self, mark: int) -> None: ...

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from nfsnitch.adapters.conntrack import (
     ADDRESSES,
     CTA_LABELS,
+    CTA_PROTO_DST_PORT,
     CTA_PROTO_NUM,
     CTA_PROTO_SRC_PORT,
     CTA_TUPLE_IP,
@@ -76,6 +77,8 @@ class ConntrackEntry(NamedTuple):
     """Bit n is label n."""
     handle: bytes
     """What tells `Conntrack` which entry is meant: the address family, and attributes."""
+    sent: Flow | None = None
+    """Its original direction as its sender named it, if its destination is translated."""
 
 
 def conntrack_entries(
@@ -114,13 +117,14 @@ def parsed(message: memoryview) -> ConntrackEntry | None:
     try:
         original, reply = entry[CTA_TUPLE_ORIG], entry[CTA_TUPLE_REPLY]
         flow = _flow(family, attributes(original), attributes(reply))
+        sent = _sent(flow, attributes(original))
     except (LookupError, ValueError):
         return None
     labels = int.from_bytes(entry.get(CTA_LABELS, b""), "little")
     handle = bytes((message[0],)) + _repacked(CTA_TUPLE_ORIG | 0x8000, original)
     if _CTA_ZONE in entry:
         handle += _repacked(_CTA_ZONE, entry[_CTA_ZONE])
-    return ConntrackEntry(flow, labels, handle)
+    return ConntrackEntry(flow, labels, handle, None if sent == flow else sent)
 
 
 def _glance(message: memoryview) -> tuple[int, int] | None:
@@ -186,6 +190,14 @@ def _flow(family: Family, original: Attributes, reply: Attributes) -> Flow:
         return Flow(family, proto, saddr, daddr, sport, dport)
     icmp = _icmp(proto, own)
     return Flow(family, proto, saddr, daddr, NO_PORTS, NO_PORTS, icmp)
+
+
+def _sent(flow: Flow, original: Attributes) -> Flow:
+    daddr = bytes(attributes(original[CTA_TUPLE_IP])[ADDRESSES[flow.family][1]])
+    if flow.proto not in _WITH_PORTS:
+        return flow._replace(daddr=daddr)
+    dport = _port(attributes(original[CTA_TUPLE_PROTO])[CTA_PROTO_DST_PORT])
+    return flow._replace(daddr=daddr, dport=dport)
 
 
 def _icmp(proto: int, own: Attributes) -> Icmp | None:

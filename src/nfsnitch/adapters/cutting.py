@@ -17,6 +17,10 @@ class Cutting:
 
     def cut(self, command: CutFlow) -> CutDone:
         """End a flow, so that nothing of it leaves any more that no rule allows."""
+        if command.is_forwarded:
+            # Its packets are refused one by one, those of a TCP connection with a reset for whoever
+            # sends: the chain for forwarded packets goes by the label.
+            return CutDone(self._conntrack.refuse(command.entry), spared=False)
         # The socket first: the reset that its peer gets passes as part of a known connection.
         destroyed = self._sockets.destroy(command.flow, command.sock_cookie)
         is_tcp = command.flow.proto == Protocol.TCP

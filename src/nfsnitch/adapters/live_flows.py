@@ -2,7 +2,8 @@
 
 Nothing is remembered here of flows that were let pass: conntrack knows those that are, the socket
 tables whose they are. What came in from outside, is forwarded, or stays on this machine is none of
-ours, and left out: our chains do not ask about it either.
+ours, and left out: our chains do not ask about it either. Of those that are forwarded that is so
+unless they are to be judged, too.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ from typing import NamedTuple
 from nfsnitch.adapters import procfs
 from nfsnitch.adapters.attribution import Attributor
 from nfsnitch.adapters.conntrack_table import ConntrackEntry, conntrack_entries
+from nfsnitch.adapters.forwarding import ForwardedAttributor
 from nfsnitch.adapters.routes import Routes
 from nfsnitch.adapters.sock_diag import SocketEntry
 from nfsnitch.core.events import LiveFlow
 from nfsnitch.core.flow import Protocol
 from nfsnitch.core.owner import Attribution, Finding, Kernel, Owner
+from nfsnitch.core.passage import Passage
 from nfsnitch.core.settings import Loopback, Settings
 from nfsnitch.core.unknown import Unknown
 
@@ -41,11 +44,14 @@ class LiveFlows:
         attributor: Attributor,
         iface_name: Callable[[int], str | Unknown],
         settings: Callable[[], Settings],
+        forwarded: ForwardedAttributor | None = None,
     ) -> None:
         """Look by the *settings* in force: conntrack labels, and whether loopback is judged.
 
-        One label tells which flows pass in the kernel, another which were cut.
+        One label tells which flows pass in the kernel, another which were cut. Flows that are
+        forwarded are left out unless *forwarded* can say whose they are.
         """
+        self._forwarded = forwarded
         self._attributor = attributor
         self._iface_name = iface_name
         self._settings = settings
@@ -62,6 +68,8 @@ class LiveFlows:
 
         def is_wanted(proto: int, sport: int) -> bool:
             # Of most flows in a busy table nothing is left but the entry.
+            if self._forwarded is not None:
+                return True
             return proto not in open_ports or sport in open_ports[proto]
 
         with closing(Routes()) as routes:
@@ -83,6 +91,8 @@ class LiveFlows:
             bool(entry.labels >> label & 1) for label in (settings.label, settings.cut_label)
         )
         ours = labelled or is_cut
+        if self._forwarded is not None and not routes.to(flow.family, flow.saddr).is_local:
+            return self._passing(entry, routes, labelled=labelled, is_cut=is_cut)
         # A TCP connection is told by both its ends. A UDP socket may be bound to no address, and
         # the kernel would name it for a datagram that is forwarded, too.
         from_here = flow.proto == Protocol.TCP or routes.to(flow.family, flow.saddr).is_local
@@ -100,6 +110,25 @@ class LiveFlows:
             return _Old(live, found)
         return LiveFlow(flow, found, iface, labelled, is_cut, entry.handle)
 
+    def _passing(
+        self, entry: ConntrackEntry, routes: Routes, *, labelled: bool, is_cut: bool
+    ) -> LiveFlow | _Old | None:
+        """Return a flow from elsewhere if it is forwarded; else it came in, and is none of ours."""
+        flow = entry.flow
+        onward = routes.to(flow.family, flow.daddr)
+        if self._forwarded is None or onward.is_local:
+            return None
+        # Where answers to it go, it came from.
+        passage = Passage(routes.to(flow.family, flow.saddr).ifindex, 0, entry.sent)
+        found = self._forwarded.holder(flow, passage)
+        iface, iface_in = map(self._iface_name, (onward.ifindex, passage.ifindex))
+        live = LiveFlow(flow, None, iface, labelled, is_cut, entry.handle, is_forwarded=True)
+        if isinstance(found, SocketEntry):
+            return _Old(live, found)
+        if found is None and not (labelled or is_cut):
+            return None
+        return live._replace(found=found and found._replace(iface_in=iface_in))
+
 
 def _by_proc(old: list[_Old]) -> Iterator[LiveFlow | None]:
     """Yield the flows of sockets that only /proc knows, after one walk through it."""
@@ -116,6 +145,8 @@ def _by_proc(old: list[_Old]) -> Iterator[LiveFlow | None]:
             if pid not in processes:
                 processes[pid] = procfs.process(pid)
         owners = tuple(processes[pid] for pid in pids.get(sock.inode, ()))
+        if live.is_forwarded and not owners:
+            continue  # nobody has it any more
         yield live._replace(found=_found(owners, sock))
 
 

@@ -34,9 +34,17 @@ class Mounts:
         """
         self.namespace = (process / "ns" / "mnt").stat().st_ino
         """Its inode number, as in ``mnt:[4026531841]``."""
+        self._process = process
         self._root = process / "root"
         self._root.stat()
         self._syscall = ctypes.CDLL(None, use_errno=True).syscall
+
+    def mountinfo(self) -> bytes:
+        """Return what is mounted where in there (`proc_pid_mountinfo(5)`), b"" if unknown."""
+        try:
+            return (self._process / "mountinfo").read_bytes()
+        except OSError:
+            return b""
 
     def file_at(self, path: bytes) -> os.stat_result | None:
         """Return the file that an absolute path leads to in there; None if there is none to see.

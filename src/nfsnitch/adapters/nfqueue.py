@@ -13,7 +13,10 @@ from typing import NamedTuple
 from netfilterqueue import NetfilterQueue, Packet
 
 from nfsnitch.adapters.nfqueue_config import QueueFlag, configure
+from nfsnitch.adapters.queued_conntrack import before_translation
 from nfsnitch.core.decision import Verdict
+from nfsnitch.core.flow import Flow
+from nfsnitch.core.passage import Passage
 from nfsnitch.core.settings import MAX_MARK, FailMode, Settings
 
 PACKETS_AT_ONCE = 256
@@ -24,6 +27,8 @@ TIME_AT_ONCE_NS = 20_000_000
 _NETLINK_NETFILTER = 12
 """linux/netlink.h"""
 _SOCKET_BYTES = 16 << 20
+_FORWARD = 2
+"""NF_INET_FORWARD, linux/netfilter.h"""
 _COUNTERS = Path("/proc/thread-self/net/netfilter/nfnetlink_queue")
 
 
@@ -39,6 +44,8 @@ class QueuedPacket(NamedTuple):
     """From the IP header on; at most 4,016 bytes, which is as much as the package copies."""
     ifindex: int
     """The interface through which it would leave."""
+    passage: Callable[[Flow], Passage] | None = None
+    """Tells how a packet came that is forwarded, given its flow; None: this machine sends it."""
 
 
 class KernelCounters(NamedTuple):
@@ -61,6 +68,8 @@ class _BoundedReader:
 
     def __init__(self, netlink: socket.socket) -> None:
         self._netlink = netlink
+        self.message = b""
+        """The one that was returned last."""
         self.earlier: collections.deque[bytes] = collections.deque()
         """Messages that were read while waiting for another one."""
         self.left = 0
@@ -72,15 +81,16 @@ class _BoundedReader:
         """Return the next message, as the method of `socket.socket` does."""
         if self.earlier and self.left:
             self.left -= 1
-            return self.earlier.popleft()
+            self.message = self.earlier.popleft()
+            return self.message
         asked_ns = time.monotonic_ns()
         # One is always read: who drains the queue to its end goes by how many there were.
         if not self.left or (asked_ns > self.until_ns and self.left < PACKETS_AT_ONCE):
             self._read(1, asked_ns, socket.MSG_PEEK)
             raise BlockingIOError(errno.EAGAIN, "enough for now")
-        message = self._read(size, asked_ns, 0)
+        self.message = self._read(size, asked_ns, 0)
         self.left -= 1
-        return message
+        return self.message
 
     def _read(self, size: int, asked_ns: int, flags: int) -> bytes:
         """Read, and note if there is nothing: also where it is only looked at, being late."""
@@ -103,10 +113,13 @@ class PacketQueue:
         queue_num: int,
         settings: Settings | None = None,
         on_verdict: Callable[[], None] = lambda: None,
+        *,
+        forward: bool = False,
     ) -> None:
         """Bind to *queue_num*, by the defaults unless *settings* say more.
 
-        *on_verdict* is called after each verdict that the kernel has been told.
+        *on_verdict* is called after each verdict that the kernel has been told. With *forward* it
+        is asked of forwarded packets what their destination was before it was translated.
 
         Raises:
             QueueError: not allowed, or another program has the queue.
@@ -114,6 +127,8 @@ class PacketQueue:
         """
         settings = settings or Settings()
         self._queue_num = queue_num
+        self.tells_conntrack = forward
+        """Whether the kernel says of forwarded packets what their destination was."""
         self._on_verdict = on_verdict
         self._reject_mark = settings.reject_mark
         self._keep_mask = MAX_MARK ^ settings.queue_bit
@@ -149,12 +164,27 @@ class PacketQueue:
         flags = QueueFlag.GSO
         if settings.fail is FailMode.OPEN:
             flags |= QueueFlag.FAIL_OPEN
-        length, on_packet = settings.queue_length, self._reader.earlier.append
         try:
-            configure(self._netlink, self._queue_num, length, flags, on_packet)
+            if self.tells_conntrack:
+                self.tells_conntrack = self._can_tell_conntrack(settings, flags)
+            if not self.tells_conntrack:
+                self._configure(settings, flags)
         except OSError as problem:
             text = f"queue {self._queue_num} does not take its settings: {problem}"
             raise QueueError(text) from problem
+
+    def _can_tell_conntrack(self, settings: Settings, flags: QueueFlag) -> bool:
+        try:
+            self._configure(settings, flags | QueueFlag.CONNTRACK)
+        except OSError as problem:
+            if problem.errno != errno.EOPNOTSUPP:  # without CONFIG_NETFILTER_NETLINK_GLUE_CT
+                raise
+            return False
+        return True
+
+    def _configure(self, settings: Settings, flags: QueueFlag) -> None:
+        length, on_packet = settings.queue_length, self._reader.earlier.append
+        configure(self._netlink, self._queue_num, length, flags, on_packet)
 
     def fileno(self) -> int:
         """Return the descriptor that is readable when packets wait."""
@@ -234,10 +264,15 @@ class PacketQueue:
         if self._on_packet is None:
             return
         try:
-            queued = QueuedPacket(packet.id, packet.get_payload(), packet.outdev)
+            passage = self._passage_of(packet) if packet.hook == _FORWARD else None
+            queued = QueuedPacket(packet.id, packet.get_payload(), packet.outdev, passage)
         except MemoryError:
             # Nobody will ask for it: it must have its verdict now.
             self.failed += 1
             self.give_verdict(packet.id, Verdict.DROP)
         else:
             self._on_packet(queued)
+
+    def _passage_of(self, packet: Packet) -> Callable[[Flow], Passage]:
+        message, ifindex, port = self._reader.message, packet.indev, packet.physindev
+        return lambda flow: Passage(ifindex, port, before_translation(message, flow))

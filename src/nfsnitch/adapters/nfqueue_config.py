@@ -32,6 +32,8 @@ class QueueFlag(IntFlag):
 
     FAIL_OPEN = 1
     """It accepts what the queue or its reader's socket has no room for, instead of dropping it."""
+    CONNTRACK = 2
+    """It says with each packet what conntrack knows of it."""
     GSO = 4
     """It queues a large packet as one, not cut into segments: one packet, one verdict."""
 
@@ -54,7 +56,7 @@ def configure(
     """
     attributes = (
         _attribute(_NFQA_CFG_QUEUE_MAXLEN, length)
-        + _attribute(_NFQA_CFG_MASK, QueueFlag.FAIL_OPEN | QueueFlag.GSO)
+        + _attribute(_NFQA_CFG_MASK, QueueFlag.FAIL_OPEN | QueueFlag.CONNTRACK | QueueFlag.GSO)
         + _attribute(_NFQA_CFG_FLAGS, flags)
     )
     header = _HEADER.pack(

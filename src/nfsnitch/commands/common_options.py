@@ -39,6 +39,15 @@ def add_queue(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_forward(parser: argparse.ArgumentParser) -> None:
+    """Add ``--forward``."""
+    parser.add_argument(
+        "--forward",
+        action="store_true",
+        help="judge what is forwarded, too: containers and others that this machine routes for",
+    )
+
+
 def _queue_num(text: str) -> int:
     if not text.isascii() or not text.isdecimal() or int(text[:6]) > MAX_QUEUE_NUM:
         reason = f"queues go from 0 to {MAX_QUEUE_NUM}"

@@ -15,7 +15,7 @@ from nfsnitch.core.decision import Reason
 from nfsnitch.core.flow import BYPASS_NAMES, PROTOCOL_NAMES, Family, Flow, address_text
 from nfsnitch.core.instant import Instant
 from nfsnitch.core.opening import about_openings
-from nfsnitch.core.owner import Ancestor, Executable, Kernel, Owner, Process
+from nfsnitch.core.owner import Ancestor, Executable, Owner, Process
 from nfsnitch.core.rule import Rule, Ruleset, Ruling
 from nfsnitch.core.text import shown
 from nfsnitch.core.unknown import Unknown
@@ -45,6 +45,7 @@ class Question:
     saddr: bytes | Unknown = NOT_GIVEN
     sport: int | Unknown = NOT_GIVEN
     iface: str | Unknown = NOT_GIVEN
+    iface_in: str | Unknown = NOT_GIVEN
 
     @property
     def family(self) -> Family | Unknown:
@@ -62,7 +63,7 @@ class Question:
         family, proto = cast("Any", (self.family, self.proto))
         saddr, daddr = cast("Any", (self.saddr, self.daddr))
         flow = Flow(family, proto, saddr, daddr, self.sport, self.dport)
-        return Case(flow, self.owner, self.iface, self.now)
+        return Case(flow, self.owner, self.iface, self.now, self.iface_in)
 
 
 def process(*, parents: tuple[str, ...] = (), args: str | None = None, **given: Any) -> Process:  # noqa: ANN401  options' values
@@ -80,7 +81,7 @@ def process(*, parents: tuple[str, ...] = (), args: str | None = None, **given: 
         **known,
         tid=known["pid"],
         start_time_ns=0,
-        exe=_executable(given.get("exe")),
+        exe=_executable(given.get("exe"), given.get("exe_inside")),
         args=NOT_GIVEN if args is None else tuple(args.split(" ")),
         parents=chain or (Ancestor(_FIRST_PID, 0, _executable(None)),),
         cgroup_id=NOT_GIVEN,
@@ -136,7 +137,7 @@ def _asked(ruleset: Ruleset, question: Question) -> dict[str, Any]:
     fields = {each.field for rule in ruleset.rules for each in rule.conditions}
     asked: dict[str, Any] = {}
     if not isinstance(case.owner, Process):
-        asked["owner"] = "kernel" if isinstance(case.owner, Kernel) else case.owner
+        asked["owner"] = case.owner if isinstance(case.owner, Unknown) else _kind(case.owner)
     for name, (read, shows) in _VALUES.items():
         if name in _OF_PROCESS and not isinstance(case.owner, Process):
             continue
@@ -147,6 +148,10 @@ def _asked(ruleset: Ruleset, question: Question) -> dict[str, Any]:
     if question.at_given or not fields.isdisjoint({"schedule", "expires"}):
         asked["at"] = _local_time(question.now)
     return asked
+
+
+def _kind(owner: Owner) -> str:
+    return core.owner_kind(owner).value
 
 
 def _read_parents(case: Case) -> list[str | Unknown]:
@@ -183,8 +188,10 @@ def _write_table(out: TextIO, rows: Sequence[tuple[str, ...]]) -> None:
     out.writelines("  ".join(map(str.ljust, row, widths)).rstrip() + "\n" for row in rows)
 
 
-def _executable(path: str | None) -> Executable:
-    return Executable(NOT_GIVEN if path is None else path, NOT_GIVEN, NOT_GIVEN)
+def _executable(path: str | None, inside: str | None = None) -> Executable:
+    paths = (NOT_GIVEN if each is None else each for each in (path, inside))
+    here, there = paths
+    return Executable(here, NOT_GIVEN, NOT_GIVEN, inside=there)
 
 
 def _itself(value: Any) -> Any:  # noqa: ANN401  any field's value
@@ -194,6 +201,7 @@ def _itself(value: Any) -> Any:  # noqa: ANN401  any field's value
 _PROTO_NAMES = PROTOCOL_NAMES | BYPASS_NAMES
 _VALUES: dict[str, tuple[Reader[Any], Callable[[Any], Any]]] = {
     "exe": (core.read_exe, _itself),
+    "exe_inside": (core.read_exe_inside, _itself),
     "args": (core.read_args, _itself),
     "script": (core.read_script, _itself),
     "uid": (core.read_uid, _itself),
@@ -203,9 +211,11 @@ _VALUES: dict[str, tuple[Reader[Any], Callable[[Any], Any]]] = {
     "cgroup": (core.read_cgroup, _itself),
     "unit": (core.read_units, list),
     "app": (core.read_app, _itself),
+    "pod": (core.read_pod, _itself),
     "netns": (core.read_netns, _itself),
     "parent": (_read_parents, _itself),
     "iface": (core.read_iface, _itself),
+    "iface_in": (core.read_iface_in, _itself),
     "proto": (core.read_proto, lambda proto: _PROTO_NAMES.get(proto, proto)),
     "family": (core.read_family, lambda family: family.name.lower()),
     "saddr": (core.read_saddr, address_text),

@@ -26,13 +26,14 @@ from nfsnitch.commands.common_options import add_rules, rules_of
 from nfsnitch.commands.explain import NOT_GIVEN, Question, explain, explain_json, process
 from nfsnitch.core.flow import NO_PORTS, packed_address
 from nfsnitch.core.instant import Instant
-from nfsnitch.core.owner import Kernel, Owner
+from nfsnitch.core.owner import Forwarded, Kernel, Owner
 from nfsnitch.options import UsageError
 
 T = TypeVar("T")
 
 _OF_PROCESS = {
     "exe": "--exe",
+    "exe_inside": "--exe-inside",
     "args": "--args",
     "uid": "--uid",
     "user": "--user",
@@ -62,7 +63,8 @@ def add_question(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--at", type=_parsed_alone(parse_moment), metavar="TIME", help="when (default: now)"
     )
-    parser.add_argument("--owner", choices=("unknown", "kernel"), help="instead of a process")
+    kinds = ("unknown", "kernel", "forwarded")
+    parser.add_argument("--owner", choices=kinds, help="instead of a process")
     parser.add_argument("--json", action="store_true", help="the same as JSON")
 
 
@@ -79,6 +81,7 @@ def _explain(options: argparse.Namespace) -> int:
 
 def _add_process(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--exe", metavar="PATH", help="the program, symlinks resolved")
+    parser.add_argument("--exe-inside", metavar="PATH", help="the same as its container sees it")
     parser.add_argument("--args", metavar="TEXT", help="its arguments, its own name first")
     parser.add_argument("--cwd", metavar="PATH", help="its working directory, for script:")
     user = parser.add_mutually_exclusive_group()
@@ -91,7 +94,7 @@ def _add_process(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--comm", metavar="NAME", help="the name of its thread")
     parser.add_argument("--pid", type=_parsed(parse_pid), metavar="N", help="its number")
-    parser.add_argument("--cgroup", metavar="PATH", help="its cgroup; tells unit and app, too")
+    parser.add_argument("--cgroup", metavar="PATH", help="its cgroup; tells unit, app, pod")
     parser.add_argument(
         "--netns", type=_parsed(parse_netns), metavar="NAME", help="its network namespace"
     )
@@ -111,6 +114,7 @@ def _add_flow(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--saddr", type=_address, metavar="ADDRESS", help="source address")
     parser.add_argument("--sport", type=_port, metavar="PORT", help="source port")
     parser.add_argument("--iface", metavar="NAME", help="the interface it leaves by")
+    parser.add_argument("--iface-in", metavar="NAME", help="the interface it came by, if forwarded")
 
 
 def question(options: argparse.Namespace) -> Question:
@@ -129,7 +133,8 @@ def question(options: argparse.Namespace) -> Question:
     addresses = [each for each in (options.daddr, options.saddr) if each is not None]
     if len({len(each) for each in addresses}) > 1:
         raise UsageError("--saddr: --daddr is of the other address family")
-    given = {name: getattr(options, name) for name in ("proto", "daddr", "saddr", "iface")}
+    names = ("proto", "daddr", "saddr", "iface", "iface_in")
+    given = {name: getattr(options, name) for name in names}
     given |= ports
     return Question(
         owner=_owner(options),
@@ -154,6 +159,8 @@ def _owner(options: argparse.Namespace) -> Owner:
     if given or options.parent:
         written = [_OF_PROCESS[name] for name in given] or ["--parent"]
         raise UsageError(f"--owner: it stands instead of {written[0]} and all else of a process")
+    if options.owner == "forwarded":
+        return Forwarded("said on the command line")
     return Kernel("said on the command line") if options.owner == "kernel" else NOT_GIVEN
 
 

@@ -20,7 +20,7 @@ from nfsnitch.adapters.enforcement import Enforcement, EnforcementError
 from nfsnitch.adapters.instance import AlreadyRunningError, InstanceLock
 from nfsnitch.adapters.ledger import Ledger
 from nfsnitch.adapters.rulefile import Names, RuleFileError, load, system_names
-from nfsnitch.commands.common_options import add_queue, add_rules, rules_of
+from nfsnitch.commands.common_options import add_forward, add_queue, add_rules, rules_of
 from nfsnitch.core.settings import Settings
 
 REFUSED = 1
@@ -47,20 +47,28 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("wish", choices=[wish.value for wish in Wish], help="what to do")
     add_rules(parser)
+    add_forward(parser)
     add_queue(parser)
     parser.set_defaults(command=_ruleset)
 
 
 def _ruleset(options: argparse.Namespace) -> int:
-    return ruleset(Wish(options.wish), rules_of(options), options.queue, system_names())
+    wish, paths = Wish(options.wish), rules_of(options)
+    return ruleset(wish, paths, options.queue, system_names(), forward=options.forward)
 
 
 def ruleset(
-    wish: Wish, paths: Sequence[Path], queue_num: int, names: Names, out: TextIO = sys.stdout
+    wish: Wish,
+    paths: Sequence[Path],
+    queue_num: int,
+    names: Names,
+    out: TextIO = sys.stdout,
+    *,
+    forward: bool = False,
 ) -> int:
     """Do what is wished, in the present network namespace; return the exit status."""
     settings, status = _settings(paths, names) if wish is not Wish.REMOVE else (Settings(), 0)
-    enforcement = Enforcement(queue_num, settings)
+    enforcement = Enforcement(queue_num, settings, forward=forward)
     try:
         if wish is Wish.SHOW:
             out.write(enforcement.text())

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from nfsnitch.adapters.rulefile.problems import quoted
-from nfsnitch.commands.common_options import add_queue, add_rules, rules_of
+from nfsnitch.commands.common_options import add_forward, add_queue, add_rules, rules_of
 from nfsnitch.core.attach import AttachMode
 from nfsnitch.lean import import_asyncio
 from nfsnitch.options import RunOptions
@@ -29,6 +29,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="put the hooks of a cgroup on this directory; mode cgroup watches processes below it",
     )
+    add_forward(parser)
     add_queue(parser)
     parser.add_argument(
         "--records", metavar="FILE", help="append a JSON line per decision; - for standard output"
@@ -55,6 +56,7 @@ def run(options: argparse.Namespace) -> int:
         attach=options.attach,
         queue_num=options.queue,
         records=options.records,
+        forward=options.forward,
         socket=options.socket,
         group=options.group,
     )

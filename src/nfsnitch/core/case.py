@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from nfsnitch.core.flow import Flow
 from nfsnitch.core.instant import Instant
-from nfsnitch.core.owner import Owner
+from nfsnitch.core.owner import NOT_FORWARDED, Owner
 from nfsnitch.core.unknown import Unknown
 
 
@@ -19,3 +19,5 @@ class Case(NamedTuple):
     iface: str | Unknown
     """The interface through which it would leave."""
     now: Instant
+    iface_in: str | Unknown = NOT_FORWARDED
+    """The interface by which it came, if it is forwarded."""

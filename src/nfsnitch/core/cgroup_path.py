@@ -66,8 +66,17 @@ _ENGINES = (
 )
 """Where container engines put containers if they manage cgroups without systemd."""
 
+_PODS = (
+    re.compile(r"kubepods(?:-besteffort|-burstable)?-pod([0-9A-Za-z_]+)\.slice", re.ASCII),
+    re.compile(rf"machine-libpod_pod_({_ID})\.slice", re.ASCII),
+)
+"""The form of a slice's name; the group is the pod, with "_" for "-", which divides slices."""
+_KUBELETS = re.compile(r"/kubepods/(?:besteffort/|burstable/)?pod([0-9A-Za-z-]+)(?:/|$)", re.ASCII)
+"""Where a kubelet puts pods if it manages cgroups without systemd."""
+
 _NO_UNIT = Unknown("its cgroup is no unit of systemd")
 _NO_APP = Unknown("its cgroup is none of Flatpak, Snap or a container engine")
+_NO_POD = Unknown("its cgroup is in no pod")
 _ODD = Unknown("its cgroup lies outside of what can be seen from here")
 
 
@@ -80,6 +89,8 @@ class Place(NamedTuple):
     """The unit of a user's manager, as in ``user@1000.service/app-x.scope``: the user's claim."""
     app: str | Unknown
     """``flatpak:ID``, ``snap:NAME`` or ``container:ID``."""
+    pod: str | Unknown
+    """The pod of Kubernetes, by its UID, or of Podman, by its ID."""
 
     @property
     def units(self) -> tuple[str, ...] | Unknown:
@@ -94,16 +105,28 @@ def place(path: str) -> Place:
     """Return what *path* says, a cgroup's below the root of cgroup v2."""
     parts = path.split("/")[1:]
     if ".." in parts or not path.startswith("/"):
-        return Place(_ODD, _ODD, _ODD)
-    unit = _first_unit(parts)
+        return Place(_ODD, _ODD, _ODD, _ODD)
+    unit, pod = _first_unit(parts), _pod(path, parts)
     if isinstance(unit, Unknown):
-        return Place(unit, unit, _app_of_engine(path))
+        return Place(unit, unit, _app_of_engine(path), pod)
     if _USER_MANAGER.fullmatch(unit) is None:
-        return Place(unit, _NO_UNIT, _app_of_unit(unit))
+        return Place(unit, _NO_UNIT, _app_of_unit(unit), pod)
     below = _first_unit(parts[_slices(parts) + 1 :])
     if isinstance(below, Unknown):
-        return Place(unit, below, _NO_APP)
-    return Place(unit, f"{unit}/{below}", _app_of_unit(below))
+        return Place(unit, below, _NO_APP, pod)
+    return Place(unit, f"{unit}/{below}", _app_of_unit(below), pod)
+
+
+def _pod(path: str, parts: Sequence[str]) -> str | Unknown:
+    """Return the pod that slices at the top name, or a kubelet's own directory there."""
+    match = _KUBELETS.match(path)
+    if match is not None:
+        return match[1]
+    for part in parts[: _slices(parts)]:
+        for form in _PODS:
+            if (match := form.fullmatch(part)) is not None:
+                return match[1].replace("_", "-")
+    return _NO_POD
 
 
 def unescaped(text: str) -> str:

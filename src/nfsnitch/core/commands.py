@@ -59,6 +59,8 @@ class CutFlow(NamedTuple):
     """From `events.LiveFlow`."""
     flow: Flow
     sock_cookie: int | Unknown
+    is_forwarded: bool = False
+    """Its socket is in another network namespace, out of reach."""
 
 
 class WakeAt(NamedTuple):

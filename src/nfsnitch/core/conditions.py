@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 from nfsnitch.core.case import Case
 from nfsnitch.core.cgroup_path import place
 from nfsnitch.core.flow import Family
-from nfsnitch.core.owner import Kernel, Owner, Process
+from nfsnitch.core.owner import Forwarded, Kernel, Owner, Process
 from nfsnitch.core.script import script_of
 from nfsnitch.core.unknown import Unknown
 
@@ -34,6 +34,7 @@ class OwnerKind(StrEnum):
 
     PROCESS = "process"
     KERNEL = "kernel"
+    FORWARDED = "forwarded"
     UNKNOWN = "unknown"
 
 
@@ -132,6 +133,8 @@ def owner_kind(owner: Owner) -> OwnerKind:
     """Return what kind of owner this is."""
     if isinstance(owner, Process):
         return OwnerKind.PROCESS
+    if isinstance(owner, Forwarded):
+        return OwnerKind.FORWARDED
     return OwnerKind.KERNEL if isinstance(owner, Kernel) else OwnerKind.UNKNOWN
 
 
@@ -198,6 +201,18 @@ def read_app(case: Case) -> str | Unknown:
     return path if isinstance(path, Unknown) else place(path).app
 
 
+def read_pod(case: Case) -> str | Unknown:
+    """Return the pod that the owner belongs to."""
+    path = read_cgroup(case)
+    return path if isinstance(path, Unknown) else place(path).pod
+
+
+def read_exe_inside(case: Case) -> str | Unknown:
+    """Return the path of the owner's program file as the owner sees it, where that is another."""
+    owner = case.owner
+    return owner.exe.inside if isinstance(owner, Process) else _NO_PROCESS
+
+
 def read_script(case: Case) -> str | Unknown:
     """Return the script that the owner, an interpreter, says it runs."""
     owner = case.owner
@@ -207,6 +222,11 @@ def read_script(case: Case) -> str | Unknown:
 def read_iface(case: Case) -> str | Unknown:
     """Return the interface through which the packet would leave."""
     return case.iface
+
+
+def read_iface_in(case: Case) -> str | Unknown:
+    """Return the interface by which a forwarded packet came."""
+    return case.iface_in
 
 
 def read_saddr(case: Case) -> bytes | Unknown:

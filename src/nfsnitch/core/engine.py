@@ -162,7 +162,7 @@ class Engine:
 
     def _ruling(self, flow: Flow, found: Finding, iface: str | Unknown, now: Instant) -> Ruling:
         """Return what the rules say; of several who may have sent it, what they say strictest."""
-        case = Case(flow, found.owner, iface, now)
+        case = Case(flow, found.owner, iface, now, found.iface_in)
         ruling = self._ruleset.rule_on(case)
         for rival in found.rivals:
             other = self._ruleset.rule_on(case._replace(owner=rival))
@@ -259,9 +259,10 @@ class Engine:
             live.iface,
             found.rivals,
             self._generation,
+            found.iface_in,
         )
         return [
-            CutFlow(live.entry, live.flow, found.sock_cookie),
+            CutFlow(live.entry, live.flow, found.sock_cookie, live.is_forwarded),
             WriteRecord(record),
             Count(Counter.FLOWS_CUT),
         ]
@@ -345,6 +346,7 @@ class Engine:
             arrival.iface,
             arrival.found.rivals,
             self._generation,
+            arrival.found.iface_in,
         )
         commands.append(WriteRecord(record))
         return commands

@@ -96,6 +96,8 @@ class LiveFlow(NamedTuple):
     """It was cut before, and its packets are refused one by one."""
     entry: bytes
     """What the kernel's table of flows calls it; for commands."""
+    is_forwarded: bool = False
+    """No socket of ours sends it: it passes through this network namespace."""
 
 
 class FlowReviewed(NamedTuple):

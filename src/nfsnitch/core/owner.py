@@ -8,18 +8,22 @@ from typing import NamedTuple
 
 from nfsnitch.core.unknown import Unknown
 
+SEEN_ALIKE = Unknown("its process sees it as everybody does")
+
 
 @dataclass(frozen=True, slots=True)
 class Executable:
     """The program file that a process runs."""
 
     path: str | Unknown
-    """Absolute, as seen from the root of the process's mount namespace."""
+    """Absolute, as the machine's first process sees it, for whom rules are written."""
     device: int | Unknown
     """``st_dev`` as user space encodes it (see `makedev(3)`)."""
     inode: int | Unknown
     deleted: bool = False
     """No name in the file system leads to it any more (removed, replaced, or a memfd)."""
+    inside: str | Unknown = SEEN_ALIKE
+    """Absolute, as its own process sees it, where that is another path: in a container, say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +73,14 @@ class Kernel:
     reason: str
 
 
-Owner = Process | Kernel | Unknown
+@dataclass(frozen=True, slots=True)
+class Forwarded:
+    """No process of this machine sends: it is another machine's, passed on by this one."""
+
+    reason: str
+
+
+Owner = Process | Kernel | Forwarded | Unknown
 
 
 class Attribution(StrEnum):
@@ -77,6 +88,8 @@ class Attribution(StrEnum):
 
     QUEUE_PROBE = "queue-probe"
     """eBPF saw, on the packet's way into the queue, which socket had sent it."""
+    EGRESS_PROBE = "egress-probe"
+    """eBPF saw, in another network namespace, which socket had sent it to this one."""
     FLOW_MAP = "flow-map"
     """eBPF had written tuple → socket cookie → owner."""
     SOCK_DIAG = "sock-diag"
@@ -89,6 +102,9 @@ class Attribution(StrEnum):
     """The last resort: the socket's inode among the file descriptors in /proc."""
     NONE = "none"
     """Nobody could tell."""
+
+
+NOT_FORWARDED = Unknown("this machine sends it itself")
 
 
 class Finding(NamedTuple):
@@ -104,3 +120,5 @@ class Finding(NamedTuple):
     """Another socket may send with the same tuple: the flow cannot be trusted."""
     is_closed: bool = False
     """Its socket has been closed since: who trusts the flow now may never hear of that again."""
+    iface_in: str | Unknown = NOT_FORWARDED
+    """The interface by which it came, if it is forwarded."""

@@ -10,7 +10,15 @@ from nfsnitch.core.cgroup_path import place
 from nfsnitch.core.decision import Decision
 from nfsnitch.core.flow import BYPASS_NAMES, Flow, address_text
 from nfsnitch.core.opening import NO_FLOW, Opening
-from nfsnitch.core.owner import Ancestor, Attribution, Kernel, Owner, Process
+from nfsnitch.core.owner import (
+    NOT_FORWARDED,
+    Ancestor,
+    Attribution,
+    Forwarded,
+    Kernel,
+    Owner,
+    Process,
+)
 from nfsnitch.core.script import script_of
 from nfsnitch.core.unknown import Unknown
 
@@ -57,6 +65,8 @@ class Record(NamedTuple):
     """Others who may have sent it instead; the decision is one that holds for them, too."""
     generation: int = 1
     """Of the rules that decided: 1 at the start, one more with each reload."""
+    iface_in: str | Unknown = NOT_FORWARDED
+    """The interface by which it came, if it is forwarded."""
 
     def as_json(self) -> Json:
         """Return the record as JSON data; what is not known is ``{"unknown": reason}``."""
@@ -75,6 +85,7 @@ class Record(NamedTuple):
             "netns": self.netns,
             **flow_json(self.flow),
             "iface": _value(self.iface),
+            **({} if self.iface_in is NOT_FORWARDED else {"iface_in": _value(self.iface_in)}),
             **({"rivals": [owner_json(each) for each in self.rivals]} if self.rivals else {}),
         }
 
@@ -119,6 +130,9 @@ def owner_json(owner: Owner) -> Json:
     if isinstance(owner, Kernel):
         reason = Unknown(f"the kernel's own: {owner.reason}")
         return {"owner": "kernel", **dict.fromkeys(_OWNER_FIELDS, _value(reason))}
+    if isinstance(owner, Forwarded):
+        reason = Unknown(f"no process of this machine: {owner.reason}")
+        return {"owner": "forwarded", **dict.fromkeys(_OWNER_FIELDS, _value(reason))}
     return {"owner": "unknown", **dict.fromkeys(_OWNER_FIELDS, _value(owner))}
 
 
@@ -153,11 +167,12 @@ def _opener_json(opener: Ancestor | Unknown | None) -> Json:
 
 def _for_people(process: Process) -> Json:
     """Return what else can be told of a process; what cannot is left away."""
-    found: dict[str, str | Unknown] = {"script": script_of(process)}
+    found = {"exe_inside": process.exe.inside, "script": script_of(process)}
     if not isinstance(process.cgroup, Unknown):
         there = place(process.cgroup)
         found["unit"] = there.unit if isinstance(there.user_unit, Unknown) else there.user_unit
         found["app"] = there.app
+        found["pod"] = there.pod
     return {key: value for key, value in found.items() if not isinstance(value, Unknown)}
 
 

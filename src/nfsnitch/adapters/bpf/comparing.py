@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from nfsnitch.adapters import procfs
-from nfsnitch.adapters.bpf.layout import Image
-from nfsnitch.adapters.mounts import Mounts
-from nfsnitch.core.owner import Process
-from nfsnitch.core.text import encoded
+from nfsnitch.adapters.bpf.layout import Image, ImageKey
+from nfsnitch.adapters.host_paths import HostPaths, Program
+from nfsnitch.core.owner import Executable, Process
 from nfsnitch.core.unknown import Unknown
 
 
-def same_file(path: str, image: Image, mounted: Mounts) -> str | Unknown:
-    """Return the *path* of an image in its mount namespace, if it is the same file in ours."""
-    file = mounted.file_at(encoded(path))
-    if file is not None and (file.st_dev, file.st_ino) == (image.exe_device, image.exe_inode):
-        return path
+def executable(image: Image, key: ImageKey, own_mntns: int, host_paths: HostPaths) -> Executable:
+    """Return the file of an image as this system sees it, and as its process does."""
+    path, device, inode = image.exe, image.exe_device, image.exe_inode
+    if image.mntns == own_mntns or isinstance(path, Unknown):
+        return Executable(path, device, inode, image.exe_deleted)
+    here = None
+    if not isinstance(device, Unknown) and not isinstance(inode, Unknown):
+        here = host_paths.find(Program(path, image.mntns, device, inode, key.pid, key.start_ns))
+    if here == path:
+        return Executable(path, device, inode, image.exe_deleted)
+    outside = _found_nowhere(path, image) if here is None else here
+    return Executable(outside, device, inode, image.exe_deleted, path)
+
+
+def _found_nowhere(path: str, image: Image) -> Unknown:
     if not image.mntns:
         return Unknown(f"it is {path}, which is in no directory of any mount namespace")
     return Unknown(f"in a mount namespace of its own it is {path}, which is another file here")

@@ -254,6 +254,11 @@ def crossing_key(netns_cookie: int, flow: Flow, ifindex: int) -> bytes:
     return CROSSING_KEY.pack(packet_key(netns_cookie, flow), ifindex, 0)
 
 
+def crossing_source(key: bytes) -> tuple[bytes, bytes, bytes]:
+    """Return what in a key of `crossing_key` does not name the destination."""
+    return key[:24], key[40:42], key[44:]
+
+
 def port_key(netns_cookie: int, proto: int, sport: int) -> bytes:
     """Return the key of a local port in the map ``ports``."""
     return PORT_KEY.pack(netns_cookie, sport, proto, 0)

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from nfsnitch.adapters import mounts
-from nfsnitch.adapters.bpf.comparing import same_file, same_in_proc
+from nfsnitch.adapters.bpf.comparing import executable, same_in_proc
 from nfsnitch.adapters.bpf.core_loader import LoadedPrograms
 from nfsnitch.adapters.bpf.layout import (
     COOKIE,
@@ -20,6 +20,7 @@ from nfsnitch.adapters.bpf.layout import (
     COUNTERS,
     PORT_VALUE,
     RAW_VALUE,
+    Crossing,
     FlowClaim,
     Image,
     ImageKey,
@@ -27,6 +28,7 @@ from nfsnitch.adapters.bpf.layout import (
     OwnerFlag,
     last_used_ns,
 )
+from nfsnitch.adapters.host_paths import HostPaths
 from nfsnitch.adapters.privileges import Capability, Without
 from nfsnitch.adapters.rate_limit import TimeLimit
 from nfsnitch.core.attach import AttachMode
@@ -98,6 +100,7 @@ class OwnerStore:
         clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         """Read *programs*' maps; *on_closed* hears, from within `tidy`, of each closed socket."""
+        self._late_ns = _LATE_NS
         self._proc_limit = proc_limit
         self._programs = programs
         self._on_closed = on_closed
@@ -111,11 +114,16 @@ class OwnerStore:
         self._processes: dict[OwnerEntry, Process] = {}
         """By the entry without its times."""
         self._mounts = mounts.of_the_rules()
+        self._host_paths = HostPaths(self._mounts, proc_limit)
         self._released: deque[tuple[int, bytes]] = deque()
         """(when heard of, packed cookie), oldest first; as many as `owners` can have."""
         self._gone = 0
         """How many owners have been removed since the last sweep began."""
         self._ring = programs.releases(self._heard_of_release)
+
+    def keep_late(self, late_ns: int) -> None:
+        """Expect packets to come to the queue so long after their socket was closed."""
+        self._late_ns = late_ns
 
     def fileno(self) -> int:
         """Return the descriptor that is readable when `tidy` should not wait for its second."""
@@ -139,6 +147,17 @@ class OwnerStore:
         """Return who sends with the tuple of a key of `layout.flow_key` or `layout.packet_key`."""
         raw = self._programs.flows.get(key)
         return None if raw is None else FlowClaim.unpacked(raw)
+
+    def crossing(self, key: bytes) -> Crossing | None:
+        """Return who sends, from elsewhere, with the tuple of a key of `layout.crossing_key`."""
+        raw = self._programs.crossings.get(key)
+        return None if raw is None else Crossing.unpacked(raw)
+
+    def crossings(self) -> Iterator[tuple[bytes, Crossing]]:
+        """Yield all keys of `layout.crossing_key`, and who sends."""
+        for entries in self._programs.crossings.batches(_OWNERS_AT_ONCE):
+            for key, raw in entries:
+                yield key, Crossing.unpacked(raw)
 
     def raw_sockets(self, key: bytes) -> RawSockets | None:
         """Return the raw sockets under a key made by `layout.raw_key`."""
@@ -204,7 +223,7 @@ class OwnerStore:
         and in any case after `RELEASE_GRACE_NS`. Returns whether there may be more to hear of.
         """
         more = self._ring.consume()
-        until_ns = max(queue_empty_ns - _LATE_NS, self._clock_ns() - RELEASE_GRACE_NS)
+        until_ns = max(queue_empty_ns - self._late_ns, self._clock_ns() - RELEASE_GRACE_NS)
         while self._released and self._released[0][0] <= until_ns:
             self._remove_owner(self._released.popleft()[1])
         while len(self._released) > MAX_RELEASED:
@@ -286,7 +305,7 @@ class OwnerStore:
             start_time_ns=key.start_ns,
             uid=entry.uid,
             gid=entry.gid,
-            exe=self._executable(image),
+            exe=self._executable(key, image),
             args=image.args,
             comm=decoded(entry.comm.split(b"\0", 1)[0]),
             parents=self._ancestors(entry.image_key, image),
@@ -340,18 +359,15 @@ class OwnerStore:
     def _ancestor(self, packed_key: bytes, image: Image | None) -> Ancestor:
         key = ImageKey.unpacked(packed_key)
         exe = Executable(_NO_IMAGE, _NO_IMAGE, _NO_IMAGE)
-        return Ancestor(key.pid, key.start_ns, self._executable(image) if image else exe)
+        return Ancestor(key.pid, key.start_ns, self._executable(key, image) if image else exe)
 
-    def _executable(self, image: Image) -> Executable:
+    def _executable(self, key: ImageKey, image: Image) -> Executable:
         """Return the program, by a path that means the same file to whoever wrote the rules.
 
         In a mount namespace of one's own, which needs no privilege, any file can be put under any
         name. So a path from another namespace counts only if it leads to the same file in theirs.
         """
-        path = image.exe
-        if image.mntns != self._mounts.namespace and not isinstance(path, Unknown):
-            path = same_file(path, image, self._mounts)
-        return Executable(path, image.exe_device, image.exe_inode, image.exe_deleted)
+        return executable(image, key, self._mounts.namespace, self._host_paths)
 
     def _own_image(self, key: bytes) -> Image | None:
         """Return a process's image; an ancestor's may have been read before it had arguments."""

@@ -52,7 +52,8 @@ GROUPS = {
 }
 FIELDS = {
     "owner": "What kind of owner the connection has: kernel for what the kernel sends itself, "
-    "unknown for what nobody can tell the owner of. No other field matches an unknown owner.",
+    "forwarded for what it passes on for other machines, unknown for what nobody can tell the "
+    "owner of. No other field matches an unknown owner.",
     "family": "The address family.",
     "proto": "The transport protocol, by name or by number from 0 to 255. packet and xdp are none: "
     "rules with them are asked when a socket past netfilter is opened.",
@@ -65,11 +66,14 @@ FIELDS = {
     "user that the machine does not have is nobody.",
     "exe": "The program's file: its absolute path with all symlinks resolved, or a glob. * and ? "
     "stop at a /, ** does not.",
+    "exe_inside": "The program's file as a program in a mount namespace of its own sees it, such "
+    "as a container's, where that is another path. Whoever makes the namespace chooses it.",
     "parent": "The program of any ancestor: the parent, its parent, and so on. Takes what exe "
     "takes.",
     "saddr": "Where the connection comes from: an address of this machine; takes what daddr takes.",
     "sport": "The port here; takes what dport takes.",
     "iface": "The interface through which the packet would leave, or a glob.",
+    "iface_in": "The interface by which a forwarded packet came, or a glob.",
     "gid": "The group of the process, by number.",
     "group": "The group of the process, by name. Looked up once, when the file is read; a group "
     "that the machine does not have is nobody's.",
@@ -80,6 +84,7 @@ FIELDS = {
     "cgroup": "The path of the process's cgroup, or a glob.",
     "unit": "The systemd unit that the process belongs to, or a glob.",
     "app": "The Flatpak, Snap or container that the process belongs to.",
+    "pod": "The pod that the process belongs to: of Kubernetes by UID, of Podman by ID; or a glob.",
     "script": "The file that an interpreter runs: an absolute path or a glob.",
     "args": "A regular expression (RE2), searched in the arguments joined by one space, argv[0] "
     "first. A process chooses its arguments.",

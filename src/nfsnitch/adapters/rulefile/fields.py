@@ -88,7 +88,13 @@ _PORT = "a port, a range of ports or the name of a service or group"
 RULE_FIELDS: dict[str, RuleField] = {
     field.name: field
     for field in (
-        _field("owner", Subject.OWNER, "unknown or kernel", values.parse_owner, _kind_of_owner),
+        _field(
+            "owner",
+            Subject.OWNER,
+            "unknown, kernel or forwarded",
+            values.parse_owner,
+            _kind_of_owner,
+        ),
         _field(
             "family",
             Subject.FLOW,
@@ -137,6 +143,13 @@ RULE_FIELDS: dict[str, RuleField] = {
             "the name of an interface or a glob",
             place_values.parse_iface,
             _one_of("iface", core.read_iface, paths),
+        ),
+        _field(
+            "iface_in",
+            Subject.FLOW,
+            "the name of an interface or a glob",
+            place_values.parse_iface,
+            _one_of("iface_in", core.read_iface_in, paths),
         ),
         _field(
             "uid",
@@ -195,6 +208,13 @@ RULE_FIELDS: dict[str, RuleField] = {
             _one_of("exe", core.read_exe, paths),
         ),
         _field(
+            "exe_inside",
+            Subject.PROCESS,
+            _PATH_OR_GLOB,
+            values.parse_path,
+            _one_of("exe_inside", core.read_exe_inside, paths),
+        ),
+        _field(
             "comm",
             Subject.PROCESS,
             "a name of 15 bytes at most or a glob",
@@ -221,6 +241,13 @@ RULE_FIELDS: dict[str, RuleField] = {
             "flatpak:, snap: or container: and a name",
             place_values.parse_app,
             _one_of("app", core.read_app, paths),
+        ),
+        _field(
+            "pod",
+            Subject.PROCESS,
+            "the UID or ID of a pod or a glob",
+            place_values.parse_pod,
+            _one_of("pod", core.read_pod, paths),
         ),
         _field("parent", Subject.PROCESS, _PATH_OR_GLOB, values.parse_path, _any_ancestor),
         _field(

@@ -26,6 +26,7 @@ _ID_BEGINNING = re.compile(r"[0-9a-f]{12,63}")
 """Container engines show 12 digits of an id that has 64."""
 _UNIT_TYPES = ("service", "scope", "socket", "mount", "swap")
 _UNIT_ESCAPE = re.compile(r"\\(?=x[0-9a-f]{2})")
+_NEVER_IN_PODS = re.compile(r"[\s/:]|^$")
 _NEVER_IN_IFACES = re.compile(r"[/\s:]")
 
 
@@ -87,6 +88,16 @@ def parse_pid(text: str, known: Known) -> tuple[int]:
     """Return a process id."""
     del known
     return (number(text, MAX_PID, "process ids"),)
+
+
+def parse_pod(text: str, known: Known) -> tuple[str]:
+    """Return a pod's UID or ID, or a glob."""
+    del known
+    if _NEVER_IN_PODS.search(text):
+        why = "a pod goes by its UID (Kubernetes) or ID (Podman)"
+        raise Refused(why, "write one as in kubectl get pod -o jsonpath={.metadata.uid}")
+    check_pattern(paths, text)
+    return (text,)
 
 
 def parse_iface(text: str, known: Known) -> tuple[str]:

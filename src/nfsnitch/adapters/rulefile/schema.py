@@ -25,7 +25,6 @@ from nfsnitch.adapters.rulefile.setting_values import (
 from nfsnitch.adapters.rulefile.settings import GROUPS as SETTING_GROUPS
 from nfsnitch.adapters.rulefile.settings import SETTINGS, Setting
 from nfsnitch.adapters.rulefile.values import GroupKind
-from nfsnitch.core.conditions import OwnerKind
 from nfsnitch.core.decision import Action
 from nfsnitch.core.flow import BYPASS_NAMES, PROTOCOL_NAMES, Family
 from nfsnitch.core.rule import Ruleset
@@ -78,7 +77,7 @@ _VALUES: Mapping[Callable[..., Any], Schema] = {
         _WRITTEN_NUMBER,
     ),
     values.parse_family: _words(family.name.lower() for family in Family),
-    values.parse_owner: _words((OwnerKind.UNKNOWN, OwnerKind.KERNEL)),
+    values.parse_owner: _words(values.OWNERS),
     values.parse_dport: _or_group(_number(values.MAX_PORT), {"type": "string"}),
     values.parse_daddr: _or_group({"type": "string", "pattern": "^[0-9a-fA-F:]"}),
 }

@@ -39,7 +39,8 @@ _PROTOCOLS = {name: number for number, name in (PROTOCOL_NAMES | BYPASS_NAMES).i
 _FAMILIES = {family.name.lower(): family for family in Family}
 _ACTIONS = {action.value: action for action in Action}
 _ANSWERS = {name: action for name, action in _ACTIONS.items() if action is not Action.ASK}
-_OWNERS = {kind.value: kind for kind in (OwnerKind.UNKNOWN, OwnerKind.KERNEL)}
+OWNERS = (OwnerKind.UNKNOWN, OwnerKind.KERNEL, OwnerKind.FORWARDED)
+_OWNERS = {kind.value: kind for kind in OWNERS}
 _NEVER_IN_PATHS = re.compile(r"/(?=/)|/\.\.?(?=/|$)")
 
 
