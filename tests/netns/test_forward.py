@@ -102,7 +102,6 @@ def watching(world: World, rules: Path, cgroup: Path | None = None) -> Firewall:
     return Firewall(world, [rules], cgroup=cgroup or v2_root(), extra=["--forward"])
 
 
-@pytest.mark.vm_guest
 @pytest.mark.usefixtures("all_services")
 @pytest.mark.parametrize("engine", PLACES)
 def test_a_container_is_known_by_its_cgroup_and_its_program_by_both_its_paths(
@@ -124,7 +123,6 @@ def test_a_container_is_known_by_its_cgroup_and_its_program_by_both_its_paths(
     assert (record["iface_in"], record["iface"]) == ("br0", "eth0")
 
 
-@pytest.mark.vm_guest
 @pytest.mark.usefixtures("all_services")
 @pytest.mark.parametrize("host", [THERE, THERE_6])
 def test_each_protocol_of_a_container_is_attributed_and_answered(
@@ -174,7 +172,6 @@ def test_what_a_container_may_not_is_refused_at_once(
     assert [record["rule"] for record in records] == ["one", "two", "one", "two"]
 
 
-@pytest.mark.vm_guest
 def test_the_same_tuple_of_two_containers_is_told_apart(
     world: World, services: Services, rules: WriteRules, net: ContainerNetwork
 ) -> None:
@@ -201,7 +198,6 @@ def test_the_same_tuple_of_two_containers_is_told_apart(
     assert len(services.arrived("udp")) == 2
 
 
-@pytest.mark.vm_guest
 @pytest.mark.usefixtures("all_services")
 def test_a_destination_that_is_translated_here_leads_to_the_sender_all_the_same(
     world: World, rules: WriteRules, net: ContainerNetwork
