@@ -52,11 +52,13 @@ from nfsnitch.core.clock import ClockWatch
 from nfsnitch.core.counters import Counter
 from nfsnitch.core.engine import Engine
 from nfsnitch.core.events import LiveFlow
+from nfsnitch.core.identity import Identity
 from nfsnitch.core.record import Record
 from nfsnitch.core.rule import Ruleset
 from nfsnitch.core.settings import FIXED, Settings
 from nfsnitch.openings import Openings, World
 from nfsnitch.options import RunOptions
+from nfsnitch.programs import Programs
 from nfsnitch.protocol import Status, socket_path
 from nfsnitch.reload import Reloaded, Reloader, RulesRefusedError, load_first, load_whole
 from nfsnitch.resources import bpf_object
@@ -132,12 +134,18 @@ class Daemon:
             attached(bpf_object(), options.cgroup, options.attach, forwarded=options.forward)
         )
         _log.info("attach mode %s: %s", self._programs.mode, self._programs.why)
-        self._owners = self._recorded_owners(stack)
+        owners = OwnerStore(self._programs, self._socket_closed, self._proc_limit)
+        if self._forward:
+            owners.keep_late(LATE_NS)
+        self._owners = stack.enter_context(closing(owners))
         records = RecordFile(options.records) if options.records else None
         if records:
             stack.callback(records.close)
         self._record_file = records
         self._records = RecordWriter(self._loop, records)
+        state, told = options.state, self._program_identified
+        self._known = Programs(self._loop, state, self._record, told, self._counters)
+        stack.callback(self._known.close)
         self._interfaces = Interfaces()
         ledger = stack.enter_context(closing(Ledger(namespace)))
         settings = loaded.ruleset.settings
@@ -192,6 +200,7 @@ class Daemon:
                 self._look_at_clock,
                 self._interfaces.forget,
                 self._links.forget_routes,
+                self._known.tick,
                 self._triggers.tick,
                 self._openings.tick,
             ),
@@ -218,7 +227,7 @@ class Daemon:
             find_owner=attributor.find,
             find_forwarded=forwarded.find,
             iface_name=self._interfaces.name_of,
-            write_record=self._record,
+            write_record=self._known.record,
             trust=conntrack.trust,
             distrust=conntrack.distrust,
             judge=conntrack.judge,
@@ -226,6 +235,7 @@ class Daemon:
             wake_at=self._call_at,
             now=self._clock.now,
             cwd_of=WorkingDirectories().of,
+            identified=self._known.identified,
         )
         worker = Worker(self._engine, ports, self._counters)
         live = LiveFlows(
@@ -263,11 +273,9 @@ class Daemon:
         self._records.add(record)
         self._control.record(record)
 
-    def _recorded_owners(self, stack: ExitStack) -> OwnerStore:
-        store = OwnerStore(self._programs, self._socket_closed, self._proc_limit)
-        if self._forward:
-            store.keep_late(LATE_NS)
-        return stack.enter_context(closing(store))
+    def _program_identified(self, ticket: int, identity: Identity) -> None:
+        self._worker.program_identified(ticket, identity)
+        self._records.plan()
 
     def _openings_watched(self, namespace: int) -> Openings:
         entry = self._owners.owner_of
@@ -367,6 +375,7 @@ class Daemon:
         self._enforcement.remove()
         self._drain()
         self._counters[Counter.ERRORS] += self._queue.drop_all() + self._queue.failed
+        self._known.flush()
         if self._record_file:
             self._record_file.close()
         self._control.close()

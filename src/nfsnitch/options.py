@@ -8,6 +8,7 @@ from pathlib import Path
 from nfsnitch.core.attach import AttachMode
 
 DEFAULT_RULES = Path("/etc/nfsnitch/rules.yaml")
+DEFAULT_STATE = Path("/var/lib/nfsnitch")
 DEFAULT_QUEUE_NUM = 7301
 
 
@@ -37,5 +38,7 @@ class RunOptions:
     """Whether what this network namespace forwards is judged, too."""
     socket: Path | None = None
     """Where clients find the daemon; None for the place of its network namespace."""
+    state: Path = DEFAULT_STATE
+    """Directory of what is kept over restarts: which programs were let out."""
     group: str | None = None
     """Group whose members may watch; None for ``nfsnitch``, if there is such a group."""

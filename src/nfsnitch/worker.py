@@ -39,12 +39,14 @@ from nfsnitch.core.events import (
     LiveFlow,
     MalformedArrived,
     PacketFailed,
+    ProgramIdentified,
     RulesetChanged,
     SocketClosed,
     Stopping,
     TimePassed,
 )
 from nfsnitch.core.flow import Flow
+from nfsnitch.core.identity import Identity
 from nfsnitch.core.owner import CWD_NOT_LOOKED_UP, Attribution, Finding, Owner, Process
 from nfsnitch.core.packet import Malformed, parse
 from nfsnitch.core.passage import Passage
@@ -90,6 +92,10 @@ def _not_looked_up(_process: Process) -> Unknown:
     return CWD_NOT_LOOKED_UP
 
 
+def _as_it_is(process: Process) -> Process:
+    return process
+
+
 class Ports(NamedTuple):
     """What the worker needs of the world outside."""
 
@@ -110,6 +116,8 @@ class Ports(NamedTuple):
     """Returns a process's working directory; asked only where a rule needs it."""
     find_forwarded: Callable[[Flow, Passage], Finding] = _never_forwarded
     """The same as `find_owner` for what this machine forwards."""
+    identified: Callable[[Process], Process] = _as_it_is
+    """Returns the process with its identity, at once; what is `Pending` there comes later."""
 
 
 class Worker:
@@ -141,6 +149,11 @@ class Worker:
         """Take note of a closed socket."""
         self._carry_out(self._engine.receive(SocketClosed(self._ports.now(), sock_cookie)))
 
+    def program_identified(self, ticket: int, identity: Identity) -> None:
+        """Take note of what was pending of a program (`Identity.ticket`)."""
+        event = ProgramIdentified(self._ports.now(), ticket, identity)
+        self._carry_out(self._engine.receive(event))
+
     def rules_changed(self, ruleset: Ruleset, generation: int) -> None:
         """Decide by *ruleset* from here on, what is held included."""
         self._carry_out(
@@ -149,6 +162,8 @@ class Worker:
 
     def flow_reviewed(self, live: LiveFlow) -> None:
         """Do with a flow under way what the rules say of it."""
+        if live.found is not None:
+            live = live._replace(found=self._identified(live.found))
         self._carry_out(self._engine.receive(FlowReviewed(self._ports.now(), live)))
 
     def stop(self) -> None:
@@ -163,7 +178,7 @@ class Worker:
             flow = parse(packet.payload)
             if isinstance(flow, Malformed):
                 return MalformedArrived(now, packet.packet_id, flow.problem, iface)
-            found = self._found(flow, packet.passage)
+            found = self._identified(self._found(flow, packet.passage))
             if self._engine.asks_script:
                 found = self._with_cwd(found)
         except Exception as problem:  # noqa: BLE001  see above
@@ -177,6 +192,16 @@ class Worker:
         passage = passage_of(flow)
         found = self._ports.find_forwarded(flow, passage)
         return found._replace(iface_in=self._ports.iface_name(passage.ifindex))
+
+    def _identified(self, found: Finding) -> Finding:
+        """Add which binaries they run who may have sent it."""
+        owner = self._known(found.owner)
+        return found._replace(owner=owner, rivals=tuple(map(self._known, found.rivals)))
+
+    def _known(self, owner: Owner) -> Owner:
+        if isinstance(owner, Process):
+            return self._ports.identified(owner)
+        return owner
 
     def _with_cwd(self, found: Finding) -> Finding:
         """Add the working directories without which a script has no path."""

@@ -19,7 +19,7 @@ _SELF = Path("/proc/self")
 _OPENAT2 = 437
 """The number of ``openat2(2)``: one for all architectures that this runs on."""
 _OPEN_HOW = Struct("=QQQ")
-_RESOLVE_NO_MAGICLINKS, _RESOLVE_IN_ROOT = 0x02, 0x10
+_RESOLVE_NO_MAGICLINKS, _RESOLVE_IN_ROOT, _RESOLVE_CACHED = 0x02, 0x10, 0x20
 
 
 class Mounts:
@@ -51,8 +51,24 @@ class Mounts:
 
         Symbolic links on the way mean what they mean in there, too.
         """
+        found = self.opened_at(path)
+        if found is None:
+            return None
+        try:
+            return os.fstat(found)
+        except OSError:
+            return None
+        finally:
+            os.close(found)
+
+    def opened_at(self, path: bytes, *, cached: bool = False) -> int | None:
+        """Return a descriptor (O_PATH) of what `file_at` looks at; None if there is none to see.
+
+        With *cached* None also if the kernel would have to ask a disk or a server for the way.
+        """
         flags = os.O_PATH | os.O_CLOEXEC
-        how = _OPEN_HOW.pack(flags, 0, _RESOLVE_IN_ROOT | _RESOLVE_NO_MAGICLINKS)
+        resolve = _RESOLVE_IN_ROOT | _RESOLVE_NO_MAGICLINKS | (_RESOLVE_CACHED if cached else 0)
+        how = _OPEN_HOW.pack(flags, 0, resolve)
         try:
             root = os.open(self._root, flags | os.O_DIRECTORY)
         except OSError:
@@ -61,14 +77,7 @@ class Mounts:
             found = self._syscall(_OPENAT2, root, path, how, ctypes.c_size_t(len(how)))
         finally:
             os.close(root)
-        if found < 0:
-            return None
-        try:
-            return os.fstat(found)
-        except OSError:
-            return None
-        finally:
-            os.close(found)
+        return None if found < 0 else int(found)
 
 
 @cache

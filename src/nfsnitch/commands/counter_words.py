@@ -38,6 +38,15 @@ GROUPS: dict[str, dict[Counter, str]] = {
         Counter.CAUGHT: "packets that came out of the queue unjudged: dropped",
         Counter.BYPASSED: "packets that left unjudged, as 'fail: open' has it",
     },
+    "programs": {
+        Counter.UNIDENTIFIED: "flows refused: a rule asks for a hash that could not be told",
+        Counter.PROGRAMS_HASHED: "files of programs were read whole",
+        Counter.PROGRAMS_NOT_HASHED: "programs not read: too many waited, or it failed",
+        Counter.PROGRAMS_TOO_LARGE: "times a program was too large to be read",
+        Counter.PROGRAMS_CHANGED: "times a changed program was let out",
+        Counter.PROGRAMS_FULL: "times a program could not be noted: there is no room",
+        Counter.PACKAGE_ERRORS: "times the package manager's files could not be read",
+    },
     "not known, or not kept": {
         Counter.TRUST_ERRORS: "flows that could not be trusted: their packets are all judged",
         Counter.SOCK_DIAG_ERRORS: "times the kernel's socket tables could not be asked",

@@ -13,6 +13,7 @@ from nfsnitch.core.case import Case
 from nfsnitch.core.conditions import Reader
 from nfsnitch.core.decision import Reason
 from nfsnitch.core.flow import BYPASS_NAMES, PROTOCOL_NAMES, Family, Flow, address_text
+from nfsnitch.core.identity import Identity
 from nfsnitch.core.instant import Instant
 from nfsnitch.core.opening import about_openings
 from nfsnitch.core.owner import Ancestor, Executable, Owner, Process
@@ -27,6 +28,7 @@ _GIVEN = ("pid", "uid", "gid", "comm", "cgroup", "netns", "cwd")
 """What a process may have for which it is enough to be given."""
 _REASONS = {
     Reason.DEFAULT: "no rule matches: default",
+    Reason.UNIDENTIFIED: "it depends on the hash of the program, which is not known: refused",
     Reason.UNATTRIBUTED: "no rule matches and the owner is not known: unattributed",
 }
 
@@ -85,6 +87,13 @@ def process(*, parents: tuple[str, ...] = (), args: str | None = None, **given: 
         args=NOT_GIVEN if args is None else tuple(args.split(" ")),
         parents=chain or (Ancestor(_FIRST_PID, 0, _executable(None)),),
         cgroup_id=NOT_GIVEN,
+        identity=_identity(given),
+    )
+
+
+def _identity(given: dict[str, Any]) -> Identity:
+    return Identity(
+        **{name: given.get(name, NOT_GIVEN) for name in ("sha256", "changed", "package")}
     )
 
 
@@ -180,6 +189,10 @@ def _outcome(ruling: Ruling, last: list[tuple[Rule, str | None]]) -> str:
     if ruling.rule is None:
         return f"{ruling.action}: {_REASONS[ruling.reason]}"
     (rule, _), *_ = last
+    if ruling.reason is Reason.UNIDENTIFIED:
+        return (
+            f"{ruling.action}: rule {shown(rule.name)} ({rule.origin}): {_REASONS[ruling.reason]}"
+        )
     return f"{ruling.action}: rule {shown(rule.name)} ({rule.origin})"
 
 
@@ -213,6 +226,9 @@ _VALUES: dict[str, tuple[Reader[Any], Callable[[Any], Any]]] = {
     "app": (core.read_app, _itself),
     "pod": (core.read_pod, _itself),
     "netns": (core.read_netns, _itself),
+    "package": (core.read_package, _itself),
+    "changed": (core.read_changed, _itself),
+    "sha256": (core.read_sha256, _itself),
     "parent": (_read_parents, _itself),
     "iface": (core.read_iface, _itself),
     "iface_in": (core.read_iface_in, _itself),

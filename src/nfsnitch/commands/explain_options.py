@@ -9,6 +9,11 @@ from typing import TypeVar
 
 from nfsnitch.adapters.clock import Clock, zone_at
 from nfsnitch.adapters.rulefile import RuleFileError, load, system_names
+from nfsnitch.adapters.rulefile.identity_values import (
+    parse_changed,
+    parse_package,
+    parse_sha256,
+)
 from nfsnitch.adapters.rulefile.place_values import parse_netns, parse_pid
 from nfsnitch.adapters.rulefile.problems import Refused, quoted
 from nfsnitch.adapters.rulefile.time_values import parse_moment
@@ -44,6 +49,9 @@ _OF_PROCESS = {
     "cgroup": "--cgroup",
     "netns": "--netns",
     "cwd": "--cwd",
+    "package": "--package",
+    "changed": "--changed",
+    "sha256": "--sha256",
 }
 """Names of options that speak of a process → how they are written."""
 
@@ -97,6 +105,18 @@ def _add_process(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cgroup", metavar="PATH", help="its cgroup; tells unit, app, pod")
     parser.add_argument(
         "--netns", type=_parsed(parse_netns), metavar="NAME", help="its network namespace"
+    )
+    parser.add_argument(
+        "--package", type=_parsed(parse_package), metavar="NAME", help="its package, or none"
+    )
+    parser.add_argument(
+        "--changed",
+        type=_parsed(parse_changed),
+        metavar="true|false",
+        help="whether it is another file than the one last let out",
+    )
+    parser.add_argument(
+        "--sha256", type=_parsed(parse_sha256), metavar="HEX", help="its hash (sha256sum)"
     )
     parser.add_argument(
         "--parent",

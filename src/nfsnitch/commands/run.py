@@ -9,7 +9,7 @@ from nfsnitch.adapters.rulefile.problems import quoted
 from nfsnitch.commands.common_options import add_forward, add_queue, add_rules, rules_of
 from nfsnitch.core.attach import AttachMode
 from nfsnitch.lean import import_asyncio
-from nfsnitch.options import RunOptions
+from nfsnitch.options import DEFAULT_STATE, RunOptions
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -35,6 +35,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--records", metavar="FILE", help="append a JSON line per decision; - for standard output"
     )
     parser.add_argument(
+        "--state",
+        type=Path,
+        default=DEFAULT_STATE,
+        metavar="PATH",
+        help="directory of what is kept over restarts (default: %(default)s)",
+    )
+    parser.add_argument(
         "--socket", type=Path, metavar="PATH", help="control socket (default: by the namespace)"
     )
     parser.add_argument(
@@ -58,6 +65,7 @@ def run(options: argparse.Namespace) -> int:
         records=options.records,
         forward=options.forward,
         socket=options.socket,
+        state=options.state,
         group=options.group,
     )
     return daemon.run(run_options)

@@ -25,6 +25,7 @@ Reader = Callable[[Case], T | Unknown]
 """Finds the value that a case has for a field."""
 
 SCRIPT_FIELD = "script"
+SHA256_FIELD, CHANGED_FIELD, PACKAGE_FIELD = "sha256", "changed", "package"
 _NO_PROCESS = Unknown("no process is known to own the flow")
 _KERNEL_PARENT_PID = 2
 
@@ -217,6 +218,24 @@ def read_script(case: Case) -> str | Unknown:
     """Return the script that the owner, an interpreter, says it runs."""
     owner = case.owner
     return script_of(owner) if isinstance(owner, Process) else _NO_PROCESS
+
+
+def read_sha256(case: Case) -> str | Unknown:
+    """Return the SHA-256 of the owner's program file, in hexadecimal digits."""
+    owner = case.owner
+    return owner.identity.sha256 if isinstance(owner, Process) else _NO_PROCESS
+
+
+def read_changed(case: Case) -> bool | Unknown:
+    """Return whether the owner's program is another file than the one last let out."""
+    owner = case.owner
+    return owner.identity.changed if isinstance(owner, Process) else _NO_PROCESS
+
+
+def read_package(case: Case) -> str | Unknown:
+    """Return the package that the owner's program file belongs to."""
+    owner = case.owner
+    return owner.identity.package if isinstance(owner, Process) else _NO_PROCESS
 
 
 def read_iface(case: Case) -> str | Unknown:

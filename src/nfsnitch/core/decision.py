@@ -47,6 +47,8 @@ class Reason(StrEnum):
     """Held, and nobody answered in time."""
     HELD_LIMIT = "held-limit"
     """Should have been held, but as many flows or packets as may be are held already."""
+    UNIDENTIFIED = "unidentified"
+    """A rule depends on which binary it is, by its hash, and that could not be told (in time)."""
     STOPPING = "stopping"
     """Held while the daemon stopped."""
     MALFORMED = "malformed"

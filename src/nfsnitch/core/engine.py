@@ -12,6 +12,9 @@ with `GiveVerdict`; in between it is either being decided (inside one call of `r
     further packets of  └────┘  (a SYN sent again, a repeated datagram: they join)
     a held flow
 
+A flow whose rule depends on which binary its program is, is held while that is being found out. It
+is decided when that is known (`ProgramIdentified`), or refused when it takes too long.
+
 A flow that was accepted is judged again with each packet that is queued, until the same socket has
 sent so many that it seems to go on: then the kernel is told to let it pass (`TrustFlow`), and to
 stop doing so when the socket is closed (`core.memory` says why).
@@ -31,6 +34,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from nfsnitch.core.awaiting import Awaiting, identified
 from nfsnitch.core.case import Case
 from nfsnitch.core.commands import (
     Command,
@@ -53,6 +57,7 @@ from nfsnitch.core.events import (
     LiveFlow,
     MalformedArrived,
     PacketFailed,
+    ProgramIdentified,
     RulesetChanged,
     SocketClosed,
     Stopping,
@@ -70,6 +75,10 @@ _VERDICT_COUNTERS = {
     Verdict.DROP: Counter.DROPPED,
     Verdict.REJECT: Counter.REJECTED,
 }
+
+
+IDENTIFY_TIMEOUT_NS = 15_000_000_000
+"""How long a flow is held at most until it is known which binary its program is."""
 
 
 @dataclass(slots=True)
@@ -104,6 +113,8 @@ class Engine:
         self._held: dict[_HeldKey, _Held] = {}
         """In the order of arrival."""
         self._held_packets = 0
+        self._unidentified: Awaiting[_HeldKey] = Awaiting()
+        self._unreviewed: Awaiting[LiveFlow] = Awaiting()
         self._wake_ns: int | None = None
         self._stopped = False
         self._memory = FlowMemory(ruleset.settings.limits)
@@ -112,6 +123,7 @@ class Engine:
             MalformedArrived: self._malformed_arrived,
             PacketFailed: self._packet_failed,
             SocketClosed: self._socket_closed,
+            ProgramIdentified: self._program_identified,
             TimePassed: self._time_passed,
             RulesetChanged: self._ruleset_changed,
             FlowReviewed: self._flow_reviewed,
@@ -175,10 +187,16 @@ class Engine:
             return self._not_held(arrival, ruling, Reason.STOPPING, Counter.STOPPING)
         if len(self._held) >= self._ruleset.settings.limits.held_flows or self._is_full():
             return self._not_held(arrival, ruling, Reason.HELD_LIMIT, Counter.HELD_LIMIT)
-        deadline_ns = arrival.now.monotonic_ns + self._ruleset.ask_timeout_ns
-        self._held[_held_key(arrival)] = _Held(arrival, ruling, deadline_ns, [arrival.packet_id])
+        deadline_ns = arrival.now.monotonic_ns + self._patience_ns(ruling)
+        key = _held_key(arrival)
+        self._held[key] = _Held(arrival, ruling, deadline_ns, [arrival.packet_id])
         self._held_packets += 1
+        self._unidentified.add(arrival.found, key)
         return [Count(Counter.HELD), *self._wake_by(deadline_ns)]
+
+    def _patience_ns(self, ruling: Ruling) -> int:
+        is_asked = ruling.reason is not Reason.UNIDENTIFIED
+        return self._ruleset.ask_timeout_ns if is_asked else IDENTIFY_TIMEOUT_NS
 
     def _not_held(
         self, arrival: FlowArrived, ruling: Ruling, reason: Reason, counter: Counter
@@ -219,11 +237,31 @@ class Engine:
         self._memory.forget_decisions()
         commands: list[Command] = []
         for held in list(self._held.values()):
-            held.ruling = self._ruling_on_arrival(held.arrival, event.now)
-            if held.ruling.action is not Action.ASK:
-                self._let_go(held)
-                decision = _decision(held.ruling)
-                commands += self._decided(decision, held.arrival, held.packet_ids, event.now)
+            commands += self._rule_again(held, event.now)
+        return commands
+
+    def _rule_again(self, held: _Held, now: Instant) -> list[Command]:
+        before, held.ruling = held.ruling, self._ruling_on_arrival(held.arrival, now)
+        if held.ruling.action is not Action.ASK:
+            self._let_go(held)
+            return self._decided(_decision(held.ruling), held.arrival, held.packet_ids, now)
+        if held.ruling.reason is before.reason or before.reason is not Reason.UNIDENTIFIED:
+            return []
+        # What was waited for is known, and now somebody has to be asked.
+        held.deadline_ns = now.monotonic_ns + self._patience_ns(held.ruling)
+        return self._wake_by(held.deadline_ns)
+
+    def _program_identified(self, event: ProgramIdentified) -> list[Command]:
+        commands: list[Command] = []
+        for key in self._unidentified.done(event.ticket):
+            held = self._held.get(key)
+            if held is not None:
+                found = identified(held.arrival.found, event.ticket, event.identity)
+                held.arrival = held.arrival._replace(found=found)
+                commands += self._rule_again(held, event.now)
+        for live in self._unreviewed.done(event.ticket):
+            now_found = live.found and identified(live.found, event.ticket, event.identity)
+            commands += self._flow_reviewed(FlowReviewed(event.now, live._replace(found=now_found)))
         return commands
 
     def _flow_reviewed(self, event: FlowReviewed) -> list[Command]:
@@ -241,29 +279,19 @@ class Engine:
             return [] if trusted else judge
         self._memory.distrust(flow, found.sock_cookie)
         if ruling.action is Action.ASK:
+            if ruling.reason is Reason.UNIDENTIFIED:
+                if len(self._unreviewed) >= self._ruleset.settings.limits.held_flows:
+                    return self._cut(live, found, ruling, event.now)
+                self._unreviewed.add(found, live)
             return judge
         return [] if live.is_cut else self._cut(live, found, ruling, event.now)
 
     def _cut(self, live: LiveFlow, found: Finding, ruling: Ruling, now: Instant) -> list[Command]:
         # Whatever the rule says of new ones, nobody is told here by a packet: the socket is.
         decision = Decision(Verdict.DROP, ruling.action, Reason.CUT, ruling.rule)
-        record = Record(
-            now.wall_ns,
-            decision,
-            0,
-            0,
-            live.flow,
-            found.owner,
-            found.attribution,
-            self._netns,
-            live.iface,
-            found.rivals,
-            self._generation,
-            found.iface_in,
-        )
         return [
             CutFlow(live.entry, live.flow, found.sock_cookie, live.is_forwarded),
-            WriteRecord(record),
+            self._record(now, decision, live.flow, found, live.iface),
             Count(Counter.FLOWS_CUT),
         ]
 
@@ -272,21 +300,10 @@ class Engine:
     ) -> list[Command]:
         unknown = Unknown(event.problem)
         decision = Decision(Verdict.DROP, Action.DENY, reason, None)
-        record = Record(
-            event.now.wall_ns,
-            decision,
-            0,
-            1,
-            unknown,
-            unknown,
-            Attribution.NONE,
-            self._netns,
-            event.iface,
-            generation=self._generation,
-        )
+        nobody = Finding(unknown, Attribution.NONE, unknown)
         return [
             GiveVerdict(event.packet_id, Verdict.DROP),
-            WriteRecord(record),
+            self._record(event.now, decision, unknown, nobody, event.iface, packets=1),
             Count(counter),
             Count(Counter.DROPPED),
         ]
@@ -313,7 +330,8 @@ class Engine:
             self._let_go(held)
             decision = self._unanswered(held.ruling, reason)
             commands += self._decided(decision, held.arrival, held.packet_ids, now)
-            commands.append(Count(counter))
+            if decision.reason is reason:
+                commands.append(Count(counter))
         return commands
 
     def _let_go(self, held: _Held) -> None:
@@ -321,6 +339,8 @@ class Engine:
         self._held_packets -= len(held.packet_ids)
 
     def _unanswered(self, ruling: Ruling, reason: Reason) -> Decision:
+        if ruling.reason is Reason.UNIDENTIFIED:
+            return Decision(Verdict.DROP, Action.DENY, Reason.UNIDENTIFIED, ruling.rule)
         verdict = VERDICTS[self._ruleset.unanswered]
         return Decision(verdict, Action.ASK, reason, ruling.rule)
 
@@ -334,22 +354,29 @@ class Engine:
         ordinary = decision.action is not Action.ASK and not arrival.found.rivals
         if ordinary and self._memory.is_repeated(flow, cookie, decision, now.monotonic_ns):
             return commands + self._repeated(decision, flow, arrival.found, now)
-        record = Record(
-            now.wall_ns,
-            decision,
-            now.monotonic_ns - arrival.now.monotonic_ns,
-            len(commands) - 1,
-            flow,
-            arrival.found.owner,
-            arrival.found.attribution,
-            self._netns,
-            arrival.iface,
-            arrival.found.rivals,
-            self._generation,
-            arrival.found.iface_in,
+        held_ns, packets = now.monotonic_ns - arrival.now.monotonic_ns, len(commands) - 1
+        found, iface = arrival.found, arrival.iface
+        commands.append(
+            self._record(now, decision, flow, found, iface, held_ns=held_ns, packets=packets)
         )
-        commands.append(WriteRecord(record))
+        if decision.reason is Reason.UNIDENTIFIED:
+            commands.append(Count(Counter.UNIDENTIFIED))
         return commands
+
+    def _record(
+        self,
+        now: Instant,
+        decision: Decision,
+        flow: Flow | Unknown,
+        found: Finding,
+        iface: str | Unknown,
+        *,
+        held_ns: int = 0,
+        packets: int = 0,
+    ) -> WriteRecord:
+        who = (found.owner, found.attribution, self._netns, iface, found.rivals)
+        how = (self._generation, found.iface_in)
+        return WriteRecord(Record(now.wall_ns, decision, held_ns, packets, flow, *who, *how))
 
     def _repeated(
         self, decision: Decision, flow: Flow, found: Finding, now: Instant

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from nfsnitch.core.flow import Flow
+from nfsnitch.core.identity import Identity
 from nfsnitch.core.instant import Instant
 from nfsnitch.core.owner import Finding
 from nfsnitch.core.rule import Ruleset
@@ -17,6 +18,7 @@ __all__ = [
     "Instant",
     "MalformedArrived",
     "PacketFailed",
+    "ProgramIdentified",
     "RulesetChanged",
     "SocketClosed",
     "Stopping",
@@ -60,6 +62,15 @@ class SocketClosed:
 
     now: Instant
     sock_cookie: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramIdentified:
+    """What was pending of a program (`Identity.ticket`) is known, or known not to be known."""
+
+    now: Instant
+    ticket: int
+    identity: Identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +130,7 @@ Event = (
     | MalformedArrived
     | PacketFailed
     | SocketClosed
+    | ProgramIdentified
     | TimePassed
     | RulesetChanged
     | FlowReviewed

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
+from nfsnitch.core.identity import NOT_IDENTIFIED, Identity
 from nfsnitch.core.unknown import Unknown
 
 SEEN_ALIKE = Unknown("its process sees it as everybody does")
@@ -64,6 +65,8 @@ class Process:
     """Working directory; looked up only where a rule needs it (`nfsnitch.core.script`)."""
     opener: Ancestor | Unknown | None = None
     """Who opened the socket and left it to this process (inherited, passed on); None: itself."""
+    identity: Identity = NOT_IDENTIFIED
+    """Which binary `exe` is, and its names for people."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from nfsnitch.core.cgroup_path import place
 from nfsnitch.core.decision import Decision
 from nfsnitch.core.flow import BYPASS_NAMES, Flow, address_text
+from nfsnitch.core.identity import NOT_IDENTIFIED, Identity, appimage_of
 from nfsnitch.core.opening import NO_FLOW, Opening
 from nfsnitch.core.owner import (
     NOT_FORWARDED,
@@ -154,6 +155,7 @@ def _process_json(process: Process) -> Json:
         "parents": [_ancestor_json(ancestor) for ancestor in process.parents],
         "comm": process.comm,
         **_opener_json(process.opener),
+        **_identity_json(process.identity),
         **_for_people(process),
     }
 
@@ -167,13 +169,42 @@ def _opener_json(opener: Ancestor | Unknown | None) -> Json:
 
 def _for_people(process: Process) -> Json:
     """Return what else can be told of a process; what cannot is left away."""
-    found = {"exe_inside": process.exe.inside, "script": script_of(process)}
+    identity = process.identity
+    found = {
+        "exe_inside": process.exe.inside,
+        "script": script_of(process),
+        "user": identity.user,
+        "group": identity.group,
+        "appimage": appimage_of(process.exe.path),
+    }
     if not isinstance(process.cgroup, Unknown):
         there = place(process.cgroup)
         found["unit"] = there.unit if isinstance(there.user_unit, Unknown) else there.user_unit
         found["app"] = there.app
         found["pod"] = there.pod
-    return {key: value for key, value in found.items() if not isinstance(value, Unknown)}
+    told: Json = {key: value for key, value in found.items() if not isinstance(value, Unknown)}
+    if not isinstance(identity.desktop, Unknown):
+        told["desktop"] = {
+            "entry": identity.desktop.entry,
+            "name": identity.desktop.name,
+            "icon": identity.desktop.icon,
+        }
+    return told
+
+
+def _identity_json(identity: Identity) -> Json:
+    """Return which binary a program is; where nobody was to look, nothing."""
+    if identity is NOT_IDENTIFIED:
+        return {}
+    told: Json = {
+        "sha256": _value(identity.sha256),
+        "changed": _value(identity.changed),
+        "package": _value(identity.package),
+    }
+    if identity.previous_sha256 is not None:
+        told["previous_sha256"] = identity.previous_sha256
+        told["package_updated"] = identity.package_updated
+    return told
 
 
 def _ancestor_json(ancestor: Ancestor) -> Json:

@@ -7,15 +7,31 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from nfsnitch.core.case import Case
-from nfsnitch.core.conditions import SCRIPT_FIELD, DisabledCondition
+from nfsnitch.core.conditions import (
+    CHANGED_FIELD,
+    PACKAGE_FIELD,
+    SCRIPT_FIELD,
+    SHA256_FIELD,
+    DisabledCondition,
+    read_changed,
+    read_package,
+    read_sha256,
+)
 from nfsnitch.core.decision import Action, Reason
+from nfsnitch.core.identity import Pending
 from nfsnitch.core.instant import Instant
-from nfsnitch.core.owner import Owner
+from nfsnitch.core.owner import Owner, Process
 from nfsnitch.core.settings import Settings
 from nfsnitch.core.timed import ExpiryCondition, ScheduleCondition, Timed
 from nfsnitch.core.unknown import Unknown
 
 _TIMED = (ScheduleCondition, ExpiryCondition)
+_IDENTITY = {
+    SHA256_FIELD: read_sha256,
+    CHANGED_FIELD: read_changed,
+    PACKAGE_FIELD: read_package,
+}
+"""Fields whose value may be pending."""
 
 
 class Condition(Protocol):
@@ -63,6 +79,33 @@ class Rule:
                 return condition.field
         return None
 
+    def lacks(self, case: Case) -> Unknown | None:
+        """Return what alone keeps the rule from being decided: which binary it is, is not known.
+
+        That is a value that is pending, or a hash that cannot be told while the rule depends on it.
+        None if the rule matches or does not match by what is known.
+        """
+        lacking: Unknown | None = None
+        for condition in self.conditions:
+            if condition.matches(case):
+                continue
+            read = _IDENTITY.get(condition.field)
+            value = None if read is None else read(case)
+            if not isinstance(value, Unknown):
+                return None
+            if not isinstance(value, Pending) and not _lacks_hash(condition.field, case):
+                return None
+            if not isinstance(lacking, Pending):
+                lacking = value
+        return lacking
+
+
+def _lacks_hash(field: str, case: Case) -> bool:
+    """Whether *field* depends on the hash of a program, and that cannot be told."""
+    if field == PACKAGE_FIELD or not isinstance(case.owner, Process):
+        return False
+    return isinstance(case.owner.identity.sha256, Unknown)
+
 
 class Ruling(NamedTuple):
     """What the rules say of one flow."""
@@ -90,6 +133,8 @@ class Ruleset:
     """All conditions that look at the clock."""
     asks_script: bool = field(init=False, repr=False, compare=False)
     """Whether a rule wants to know which script an interpreter runs."""
+    asks_identity: bool = field(init=False, repr=False, compare=False)
+    """Whether a rule wants to know which binary a program is."""
 
     def __post_init__(self) -> None:
         """Look once through the rules for what has to be known of them all."""
@@ -99,6 +144,8 @@ class Ruleset:
         object.__setattr__(self, "_timed", timed)
         asks_script = any(each.field == SCRIPT_FIELD for each in conditions)
         object.__setattr__(self, "asks_script", asks_script)
+        asks_identity = any(each.field in _IDENTITY for each in conditions)
+        object.__setattr__(self, "asks_identity", asks_identity)
 
     def next_change_ns(self, now: Instant) -> int | None:
         """Return the next moment at which the rules may say something else by themselves.
@@ -111,13 +158,31 @@ class Ruleset:
         return min((each for each in changes if each is not None), default=None)
 
     def rule_on(self, case: Case) -> Ruling:
-        """Return what the first matching rule, or else the default, says."""
+        """Return what the first matching rule, or else the default, says.
+
+        A rule that depends on which binary a program is, while that is not known, decides as well:
+        `Action.ASK` while it is pending (nobody is asked: it is waited for), else `Action.DENY`,
+        both with `Reason.UNIDENTIFIED`. To go on to the next rule might let out what this one
+        was to refuse.
+        """
+        if self.asks_identity and isinstance(case.owner, Process):
+            return self._rule_on_program(case)
         for rule in self.rules:
             for condition in rule.conditions:
                 if not condition.matches(case):
                     break
             else:
                 return Ruling(rule.action, Reason.RULE, rule.name)
+        return self.fallback(case.owner)
+
+    def _rule_on_program(self, case: Case) -> Ruling:
+        for rule, mismatch in self.mismatches(case):
+            if mismatch is None:
+                return Ruling(rule.action, Reason.RULE, rule.name)
+            lacking = rule.lacks(case) if mismatch in _IDENTITY else None
+            if lacking is not None:
+                action = Action.ASK if isinstance(lacking, Pending) else Action.DENY
+                return Ruling(action, Reason.UNIDENTIFIED, rule.name)
         return self.fallback(case.owner)
 
     def fallback(self, owner: Owner) -> Ruling:
@@ -127,9 +192,12 @@ class Ruleset:
         return Ruling(self.default, Reason.DEFAULT, None)
 
     def mismatches(self, case: Case) -> Iterator[tuple[Rule, str | None]]:
-        """Yield each rule with its first mismatching field, up to the one that matches (None)."""
+        """Yield each rule with its first mismatching field, up to the one that decides.
+
+        That is one that matches (None), or one that depends on what is not known of the program.
+        """
         for rule in self.rules:
-            field = rule.first_mismatch(case)
-            yield rule, field
-            if field is None:
+            mismatch = rule.first_mismatch(case)
+            yield rule, mismatch
+            if mismatch is None or (mismatch in _IDENTITY and rule.lacks(case)):
                 return

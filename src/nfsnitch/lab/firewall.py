@@ -74,6 +74,7 @@ class Firewall:
             *(str(path.absolute()) for path in rules),
             *("--cgroup", str(cgroup or world.apps), "--queue", str(queue_num)),
             *("--attach", mode.value),
+            *("--state", str(world.folder / "state")),
             *("--records", str(self._file.path), *extra),
         )
 

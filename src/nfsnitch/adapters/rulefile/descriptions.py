@@ -85,6 +85,12 @@ FIELDS = {
     "unit": "The systemd unit that the process belongs to, or a glob.",
     "app": "The Flatpak, Snap or container that the process belongs to.",
     "pod": "The pod that the process belongs to: of Kubernetes by UID, of Podman by ID; or a glob.",
+    "package": "The package that the program's file belongs to, without its architecture, or a "
+    "glob; none for a file of no package.",
+    "changed": "Whether the program is another file than the one whose connection was last let "
+    "out under its path.",
+    "sha256": "The SHA-256 of the program's file. While that is not known, a rule whose other "
+    "fields match refuses the connection.",
     "script": "The file that an interpreter runs: an absolute path or a glob.",
     "args": "A regular expression (RE2), searched in the arguments joined by one space, argv[0] "
     "first. A process chooses its arguments.",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, TypeVar
 
-from nfsnitch.adapters.rulefile import place_values, time_values, values
+from nfsnitch.adapters.rulefile import identity_values, place_values, time_values, values
 from nfsnitch.adapters.rulefile.values import Known
 from nfsnitch.core import conditions as core
 from nfsnitch.core.pattern import paths, regexes
@@ -263,6 +263,28 @@ RULE_FIELDS: dict[str, RuleField] = {
             _PATH_OR_GLOB,
             values.parse_path,
             _one_of(core.SCRIPT_FIELD, core.read_script, paths),
+        ),
+        # These last: only where all else matches is it worth waiting for what is not known yet.
+        _field(
+            core.PACKAGE_FIELD,
+            Subject.PROCESS,
+            "the name of a package, a glob, or none",
+            identity_values.parse_package,
+            _one_of(core.PACKAGE_FIELD, core.read_package, paths),
+        ),
+        _field(
+            core.CHANGED_FIELD,
+            Subject.PROCESS,
+            "true or false",
+            identity_values.parse_changed,
+            _one_of(core.CHANGED_FIELD, core.read_changed, frozenset),
+        ),
+        _field(
+            core.SHA256_FIELD,
+            Subject.PROCESS,
+            "a SHA-256 in hexadecimal digits",
+            identity_values.parse_sha256,
+            _one_of(core.SHA256_FIELD, core.read_sha256, frozenset),
         ),
     )
 }

@@ -20,6 +20,8 @@ _ALLOWING_SETTINGS = {
 }
 _CHOSEN_BY_PROCESS = ("comm", "args")
 """Fields whose value a process sets as it likes."""
+_NO_NAMES = ("changed",)
+"""Fields of a process that do not say which program it is."""
 _SCRIPT_FIELDS = ("script", "args")
 _DESTINATION = "daddr"
 _INTERPRETER = re.compile(
@@ -88,7 +90,8 @@ def _of_allowing(placed: PlacedRule) -> Iterator[RuleWarning]:
 
 
 def _process_fields() -> list[str]:
-    return [name for name, field in RULE_FIELDS.items() if field.subject is Subject.PROCESS]
+    fields = RULE_FIELDS.items()
+    return [n for n, each in fields if each.subject is Subject.PROCESS and n not in _NO_NAMES]
 
 
 def _positive_exe(placed: PlacedRule) -> Paths | None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from nfsnitch.adapters.rulefile import descriptions, values
+from nfsnitch.adapters.rulefile import descriptions, identity_values, values
 from nfsnitch.adapters.rulefile.fields import RULE_FIELDS, RuleField
 from nfsnitch.adapters.rulefile.rules import HEAD, MAX_NAME_CHARACTERS, MAX_NOTE_CHARACTERS
 from nfsnitch.adapters.rulefile.setting_values import (
@@ -76,6 +76,8 @@ _VALUES: Mapping[Callable[..., Any], Schema] = {
         _number(values.MAX_PROTO),
         _WRITTEN_NUMBER,
     ),
+    identity_values.parse_sha256: {"type": "string", "pattern": "^[0-9a-fA-F]{64}$"},
+    identity_values.parse_changed: {"enum": [True, False, "true", "false"]},
     values.parse_family: _words(family.name.lower() for family in Family),
     values.parse_owner: _words(values.OWNERS),
     values.parse_dport: _or_group(_number(values.MAX_PORT), {"type": "string"}),

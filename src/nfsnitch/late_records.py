@@ -1,0 +1,79 @@
+"""Records that wait a little until it is known which binary their program is.
+
+The decision has been made and carried out. Records stay in the order of the decisions, and so those
+that come after one that waits wait with it: for `PATIENCE_S` and a second at most.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+
+from nfsnitch.core.awaiting import identified_owner, tickets
+from nfsnitch.core.identity import Identity
+from nfsnitch.core.owner import Finding
+from nfsnitch.core.record import Record
+from nfsnitch.core.unknown import Unknown
+
+PATIENCE_S = 2.0
+MOST_WAITING = 1_024
+_NO_COOKIE = Unknown("records do not tell it")
+
+
+class LateRecords:
+    """Hands records on, each once, in the order in which they came."""
+
+    def __init__(
+        self,
+        write: Callable[[Record], None],
+        is_outstanding: Callable[[int], bool],
+        clock_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Hand on to *write*; *is_outstanding* says whether a ticket is still to be told."""
+        self._write = write
+        self._is_outstanding = is_outstanding
+        self._clock_s = clock_s
+        self._waiting: deque[tuple[float, Record]] = deque()
+
+    def add(self, record: Record) -> None:
+        """Take a record."""
+        if not self._waiting and not self._waits(record):
+            self._write(record)
+            return
+        self._waiting.append((self._clock_s(), record))
+        if len(self._waiting) > MOST_WAITING:
+            self._write(self._waiting.popleft()[1])
+            self._hand_on()
+
+    def identified(self, ticket: int, identity: Identity) -> None:
+        """Put in what was pending under *ticket*."""
+        for at, (since_s, record) in enumerate(self._waiting):
+            if ticket in tickets(_finding(record)):
+                owner = identified_owner(record.owner, ticket, identity)
+                rivals = tuple(identified_owner(each, ticket, identity) for each in record.rivals)
+                self._waiting[at] = since_s, record._replace(owner=owner, rivals=rivals)
+        self._hand_on()
+
+    def tick(self) -> None:
+        """Let go of what has waited for too long."""
+        until_s = self._clock_s() - PATIENCE_S
+        while self._waiting and self._waiting[0][0] <= until_s:
+            self._write(self._waiting.popleft()[1])
+        self._hand_on()
+
+    def flush(self) -> None:
+        """Hand on everything as it is."""
+        while self._waiting:
+            self._write(self._waiting.popleft()[1])
+
+    def _hand_on(self) -> None:
+        while self._waiting and not self._waits(self._waiting[0][1]):
+            self._write(self._waiting.popleft()[1])
+
+    def _waits(self, record: Record) -> bool:
+        return any(map(self._is_outstanding, tickets(_finding(record))))
+
+
+def _finding(record: Record) -> Finding:
+    return Finding(record.owner, record.attribution, _NO_COOKIE, record.rivals)

@@ -1,0 +1,71 @@
+"""What programs are: found out for rules and records, and noted when they are let out."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from nfsnitch.adapters.accounts import Accounts
+from nfsnitch.adapters.identities import Identities, Sources
+from nfsnitch.adapters.known_programs import KnownPrograms
+from nfsnitch.adapters.packages import packages
+from nfsnitch.core.counters import Counter
+from nfsnitch.core.decision import Verdict
+from nfsnitch.core.identity import Identity
+from nfsnitch.core.owner import Process
+from nfsnitch.core.record import Record
+from nfsnitch.late_records import LateRecords
+
+
+class Programs:
+    """Stands between the worker and those who write records."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        state: Path,
+        write: Callable[[Record], None],
+        told: Callable[[int, Identity], None],
+        counters: collections.Counter[Counter],
+    ) -> None:
+        """Keep in the folder *state* what was let out; *told* hears of each ticket."""
+        self._loop = loop
+        self._write = write
+        self._told = told
+        self._counters = counters
+        sources = Sources(KnownPrograms(state), packages(), Accounts())
+        self._identities = Identities(sources, self._deliver, self._tell, counters)
+        self._late = LateRecords(self._hand_on, self._identities.is_outstanding)
+        self.identified = self._identities.identified
+        """Returns a process with its identity, as far as that is known now."""
+        self.record = self._late.add
+        """Takes a record, which is written once it is known of which binary it speaks."""
+        self.flush = self._late.flush
+        """Has all records written that wait."""
+
+    def tick(self) -> None:
+        """Do what is to be done once a second."""
+        self._identities.tick()
+        self._late.tick()
+
+    def close(self) -> None:
+        """Keep what is to be kept."""
+        self._identities.close()
+
+    def _hand_on(self, record: Record) -> None:
+        is_out = record.decision.verdict is Verdict.ACCEPT and not record.rivals
+        if is_out and isinstance(record.owner, Process):
+            self._counters[Counter.PROGRAMS_CHANGED] += record.owner.identity.changed is True
+            self._identities.let_out(record.owner)
+        self._write(record)
+
+    def _tell(self, ticket: int, identity: Identity) -> None:
+        self._late.identified(ticket, identity)
+        self._told(ticket, identity)
+
+    def _deliver(self, call: Callable[[], None]) -> None:
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            self._loop.call_soon_threadsafe(call)
