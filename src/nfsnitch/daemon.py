@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -48,7 +49,6 @@ from nfsnitch.adapters.sock_destroy import SockDestroy
 from nfsnitch.adapters.sock_diag import SockDiag
 from nfsnitch.adapters.watchdog import Watchdog
 from nfsnitch.adapters.working_directory import WorkingDirectories
-from nfsnitch.core.clock import ClockWatch
 from nfsnitch.core.counters import Counter
 from nfsnitch.core.engine import Engine
 from nfsnitch.core.events import LiveFlow
@@ -65,7 +65,7 @@ from nfsnitch.resources import bpf_object
 from nfsnitch.review import FlowReview
 from nfsnitch.status import Parts, status
 from nfsnitch.triggers import ReloadTriggers
-from nfsnitch.upkeep import RecordWriter, Upkeep
+from nfsnitch.upkeep import ClockLook, RecordWriter, Upkeep, call_at
 from nfsnitch.worker import Ports, Worker
 
 _log = logging.getLogger(__name__)
@@ -134,18 +134,13 @@ class Daemon:
             attached(bpf_object(), options.cgroup, options.attach, forwarded=options.forward)
         )
         _log.info("attach mode %s: %s", self._programs.mode, self._programs.why)
-        owners = OwnerStore(self._programs, self._socket_closed, self._proc_limit)
-        if self._forward:
-            owners.keep_late(LATE_NS)
-        self._owners = stack.enter_context(closing(owners))
+        self._owners = self._recorded_owners(stack)
         records = RecordFile(options.records) if options.records else None
         if records:
             stack.callback(records.close)
         self._record_file = records
         self._records = RecordWriter(self._loop, records)
-        state, told = options.state, self._program_identified
-        self._known = Programs(self._loop, state, self._record, told, self._counters)
-        stack.callback(self._known.close)
+        self._known = self._programs_known(options, stack)
         self._interfaces = Interfaces()
         ledger = stack.enter_context(closing(Ledger(namespace)))
         settings = loaded.ruleset.settings
@@ -164,7 +159,7 @@ class Daemon:
         self._enforcement = stack.enter_context(closing(enforcement))
         self._openings = stack.enter_context(closing(self._openings_watched(namespace)))
         self._losses = Losses(self._enforcement, self._queue, ledger)
-        self._clock_watch = ClockWatch(self._clock.now())
+        self._clock_look = ClockLook(self._clock.now, self._counters)
         self._watchdog = Watchdog(settings.hang_timeout_ns)
         stack.callback(self._watchdog.stop)
         self._parts = Parts(
@@ -197,7 +192,7 @@ class Daemon:
             (
                 self._watchdog.alive,
                 self._losses.note,
-                self._look_at_clock,
+                self._clock_look.look,
                 self._interfaces.forget,
                 self._links.forget_routes,
                 self._known.tick,
@@ -232,7 +227,7 @@ class Daemon:
             distrust=conntrack.distrust,
             judge=conntrack.judge,
             cut=Cutting(conntrack, sock_destroy).cut,
-            wake_at=self._call_at,
+            wake_at=partial(call_at, self._loop),
             now=self._clock.now,
             cwd_of=WorkingDirectories().of,
             identified=self._known.identified,
@@ -282,6 +277,17 @@ class Daemon:
         now, counters = self._clock.now, self._counters
         world = World(entry, self._record, now, namespace, counters, self._proc_limit)
         return Openings(self._programs, world)
+
+    def _recorded_owners(self, stack: ExitStack) -> OwnerStore:
+        store = OwnerStore(self._programs, self._socket_closed, self._proc_limit)
+        if self._forward:
+            store.keep_late(LATE_NS)
+        return stack.enter_context(closing(store))
+
+    def _programs_known(self, options: RunOptions, stack: ExitStack) -> Programs:
+        told = self._program_identified
+        known = Programs(self._loop, options.state, self._record, told, self._counters)
+        return stack.enter_context(closing(known))
 
     def _socket_closed(self, sock_cookie: int) -> None:
         self._worker.socket_closed(sock_cookie)
@@ -405,17 +411,6 @@ class Daemon:
         if self._queue.has_read:
             self._loop.call_soon(self._packets)
         self._records.plan()
-
-    def _look_at_clock(self) -> None:
-        jump_ns = self._clock_watch.jump_ns(self._clock.now())
-        if jump_ns:
-            self._counters[Counter.CLOCK_JUMPS] += 1
-            _log.warning("the wall clock jumped by %+.1f s", jump_ns / 1e9)
-
-    def _call_at(self, when_ns: int, callback: Callable[[], None]) -> None:
-        # asyncio's clock is the monotonic one, in seconds. A float of it is good to a microsecond;
-        # so that a deadline is never early by that, it is given a millisecond.
-        self._loop.call_at(when_ns / 1e9 + 0.001, callback)
 
     def _failed(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         del loop

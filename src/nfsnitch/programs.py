@@ -18,6 +18,7 @@ from nfsnitch.core.identity import Identity
 from nfsnitch.core.owner import Process
 from nfsnitch.core.record import Record
 from nfsnitch.late_records import LateRecords
+from nfsnitch.lean import return_free_memory, share_one_heap
 
 
 class Programs:
@@ -32,10 +33,12 @@ class Programs:
         counters: collections.Counter[Counter],
     ) -> None:
         """Keep in the folder *state* what was let out; *told* hears of each ticket."""
+        share_one_heap()
         self._loop = loop
         self._write = write
         self._told = told
         self._counters = counters
+        self._has_trimmed = False
         sources = Sources(KnownPrograms(state), packages(), Accounts())
         self._identities = Identities(sources, self._deliver, self._tell, counters)
         self._late = LateRecords(self._hand_on, self._identities.is_outstanding)
@@ -63,6 +66,9 @@ class Programs:
         self._write(record)
 
     def _tell(self, ticket: int, identity: Identity) -> None:
+        if not self._has_trimmed:  # the first one has had the index of packages made
+            self._has_trimmed = True
+            self._loop.call_later(1, return_free_memory)
         self._late.identified(ticket, identity)
         self._told(ticket, identity)
 

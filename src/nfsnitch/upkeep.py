@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import collections
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 
 from nfsnitch.adapters.bpf.owners import OwnerStore
 from nfsnitch.adapters.nfqueue import PacketQueue
 from nfsnitch.adapters.record_file import RecordFile
+from nfsnitch.core.clock import ClockWatch
+from nfsnitch.core.counters import Counter
+from nfsnitch.core.events import Instant
 from nfsnitch.core.record import Record
 from nfsnitch.lean import return_free_memory
 
@@ -19,6 +24,32 @@ _CROWD = 256
 """Of records that wait: packets come as fast as they can, and records must not fall behind."""
 _LOOK_AGAIN_S = 0.002
 _SWEEP_SLICE_S, _SWEEP_AGAIN_S = 0.002, 0.02
+
+
+_log = logging.getLogger(__name__)
+
+
+def call_at(loop: asyncio.AbstractEventLoop, when_ns: int, callback: Callable[[], None]) -> None:
+    """Have *loop* call back at this time (ns of the monotonic clock) or a little later."""
+    # asyncio's clock is the monotonic one, in seconds. A float of it is good to a microsecond; so
+    # that a deadline is never early by that, it is given a millisecond.
+    loop.call_at(when_ns / 1e9 + 0.001, callback)
+
+
+class ClockLook:
+    """Notices when somebody sets the wall clock."""
+
+    def __init__(self, now: Callable[[], Instant], counters: collections.Counter[Counter]) -> None:
+        self._now = now
+        self._counters = counters
+        self._watch = ClockWatch(now())
+
+    def look(self) -> None:
+        """Look; once a second is often enough."""
+        jump_ns = self._watch.jump_ns(self._now())
+        if jump_ns:
+            self._counters[Counter.CLOCK_JUMPS] += 1
+            _log.warning("the wall clock jumped by %+.1f s", jump_ns / 1e9)
 
 
 class RecordWriter:

@@ -82,8 +82,8 @@ def test_a_binary_that_was_let_out_and_is_written_to_in_place_is_another_one(
     world: World, rules: WriteRules
 ) -> None:
     program = world.own_copy(build_program("one_connect"), "tool")
-    text = f"default: reject\nrules: [{{name: good, action: allow, sha256: {sha256_of(program)}}}]\n"
-    with Firewall(world, [rules(text)]) as firewall:
+    rule = f"{{name: good, action: allow, sha256: {sha256_of(program)}}}"
+    with Firewall(world, [rules(f"default: reject\nrules: [{rule}]\n")]) as firewall:
         before = connected(world, firewall, program)
         inode = program.stat().st_ino
         with program.open("r+b") as file:

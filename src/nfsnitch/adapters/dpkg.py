@@ -11,6 +11,7 @@ put one package's file elsewhere, so that another's can take its place.
 
 from __future__ import annotations
 
+import os
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterator
@@ -114,7 +115,7 @@ class DpkgPackages:
         return None
 
     def _lists_with(self, path: bytes) -> Iterator[str]:
-        wanted = array("q", [hash(path)]).tobytes()
+        wanted = array("q", [hash(path + b"\n")]).tobytes()
         at = self._hashes.find(wanted)
         while at >= 0:
             number, odd = divmod(at, _HASH_BYTES)
@@ -135,11 +136,15 @@ class DpkgPackages:
                 yield short
 
     def _build(self) -> None:
+        self._hashes = b""  # not twice at once
         hashes, first, lists = array("q"), [], []
-        for file in sorted(self._info.glob("*.list")):
-            first.append(len(hashes))
-            lists.append(file.name)
-            hashes.extend(map(hash, file.read_bytes().split(b"\n")))
+        with os.scandir(self._info) as entries:
+            names = sorted(each.name for each in entries if each.name.endswith(".list"))
+        for name in names:
+            with open(f"{self._info}/{name}", "rb") as file:  # noqa: PTH123  hundreds of them
+                first.append(len(hashes))
+                lists.append(name)
+                hashes.extend(map(hash, file))
         self._hashes, self._first, self._lists = hashes.tobytes(), first, lists
         try:
             self._diversions = list(diversions(self._diversions_file.read_bytes()))

@@ -41,7 +41,7 @@ PATIENCE_S = 12.0
 LARGE_BYTES = 16 << 20
 """A larger file is read in another lane, so that small ones need not wait for it."""
 
-_MOST_PROCESSES, _MOST_FILES, _MOST_PATHS = 512, 2_048, 2_048
+_MOST_PROCESSES, _MOST_FILES, _MOST_PATHS = 256, 1_024, 1_024
 _RETRY_S = 10.0
 """After a file could not be read, how long nobody tries again."""
 _WRITE_EACH, _LOOK_EACH, _FORGET_EACH = 5, 10, 60

@@ -13,13 +13,14 @@ them at hand (`statx(2)`, AT_STATX_DONT_SYNC), and files are opened without bein
 from __future__ import annotations
 
 import ctypes
-import hashlib
+import importlib
 import os
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from struct import Struct
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from nfsnitch.adapters import mounts, procfs
 from nfsnitch.core.owner import Process
@@ -29,7 +30,8 @@ from nfsnitch.core.unknown import Unknown
 MAX_BYTES = 1 << 30
 """A larger file is not read."""
 
-_CHUNK_BYTES = 1 << 18
+_CHUNK_BYTES = 1 << 13
+"""Small: before Python 3.12 a packet that comes meanwhile waits until such a piece is digested."""
 _AT_FDCWD, _AT_EMPTY_PATH, _AT_STATX_DONT_SYNC = -100, 0x1000, 0x4000
 _STATX_WANTED = 0x7FF | 0x1000
 """STATX_BASIC_STATS and STATX_MNT_ID (linux/stat.h)."""
@@ -134,7 +136,7 @@ def state_at(directory: int, path: bytes) -> FileState | None:
 
 def _digest(descriptor: int, size: int) -> str | None:
     """Return the hash of *size* bytes; None if there are more or less of them."""
-    digest = hashlib.sha256()
+    digest = _sha256()
     room = memoryview(bytearray(_CHUNK_BYTES))
     left = size
     while count := os.readv(descriptor, [room]):
@@ -224,4 +226,14 @@ def _statx(directory: int, path: bytes) -> tuple[FileState, int] | None:
     return FileState(os.makedev(major, minor), inode, size, *times), mount_id
 
 
+def _sha256_of_python() -> Callable[[], Any]:
+    """Return Python's own SHA-256: OpenSSL's, which `hashlib` prefers, takes up 4 MB."""
+    for name in ("_sha2", "_sha256"):  # since Python 3.12, before it
+        with suppress(ImportError, AttributeError):
+            found: Callable[[], Any] = importlib.import_module(name).sha256
+            return found
+    return importlib.import_module("hashlib").sha256  # type: ignore[no-any-return]
+
+
 _libc = ctypes.CDLL(None, use_errno=True)
+_sha256 = _sha256_of_python()
