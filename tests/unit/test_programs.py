@@ -287,10 +287,10 @@ def test_another_file_under_the_path_has_changed_until_it_is_let_out(
     play.may_read.set()
     play.identities.identified(running)
     play.loop.run_one()
-    for _ in range(2):
-        found = play.identities.identified(running)
-        assert (found.identity.changed, found.identity.previous_sha256) == (True, OLD)
-    play.identities.let_out(found)
+    found = [play.identities.identified(running) for _ in range(2)]
+    for each in found:
+        assert (each.identity.changed, each.identity.previous_sha256) == (True, OLD)
+    play.identities.let_out(found[0])
 
     assert play.identities.identified(running).identity.changed is False
     assert play.known.known(str(program)) == Known(
