@@ -26,6 +26,8 @@ pytestmark = [
 ]
 
 SERVER = "192.0.2.1"
+LARGE_BYTES = 200_000_000
+"""It takes a while to read."""
 ALLOW = "default: deny\nrules: [{name: everything, action: allow}]\n"
 REFUSE_CHANGED = """
 default: deny
@@ -60,6 +62,7 @@ def another_file(program: Path) -> None:
     new.rename(program)
 
 
+@pytest.mark.vm_guest(modes=("lsm", "kprobe"))
 def test_a_rule_with_a_hash_lets_this_very_binary_out_and_its_record_has_the_hash(
     world: World, rules: WriteRules
 ) -> None:
@@ -220,3 +223,30 @@ rules:
     assert python["package"].startswith("python3")
     assert (nobodys["rule"], nobodys["package"]) == ("nobody's", "none")
     assert (python["user"], python["group"]) == ("root", "root")
+
+
+def test_while_a_large_program_is_read_its_flow_is_held_and_others_go_on(
+    world: World, rules: WriteRules
+) -> None:
+    large, small = (world.own_copy(build_program("one_connect"), name) for name in ("big", "small"))
+    with large.open("r+b") as file:
+        file.truncate(LARGE_BYTES)
+    expected = sha256_of(large)
+    text = f"""
+default: reject
+rules:
+  - {{name: large, action: allow, sha256: {expected}}}
+  - {{name: small, action: allow, sha256: {sha256_of(small)}}}
+"""
+    with Firewall(world, [rules(text)]) as firewall:
+        held = world.spawn([str(large), SERVER, str(ECHO_PORT)])
+        done = [connect(world, small) for _ in range(3)]
+        finished = held.finish(60)
+        of_large = firewall.wait_for_record(having(pid=held.pid))
+        of_small = [firewall.wait_for_record(having(pid=each.pid)) for each in done]
+
+    assert finished.returncode == 0, finished.stderr
+    assert (of_large["rule"], of_large["sha256"]) == ("large", expected)
+    assert [each["rule"] for each in of_small] == ["small"] * 3
+    assert max(each["held_ms"] for each in of_small) < of_large["held_ms"]
+    assert min(each["time"] for each in of_small) < of_large["time"]
