@@ -10,6 +10,10 @@
 #ifndef NFSNITCH_LAYOUT_H
 #define NFSNITCH_LAYOUT_H
 
+/* Raised with every change to what a key or a value below means: pinned maps outlive the daemon, and
+ * one that knows another version replaces them. */
+enum { LAYOUT_VERSION = 1 };
+
 enum {
 	EXE_BYTES = 1024,    /* longest executable path kept; a power of two */
 	CGROUP_BYTES = 512,  /* longest cgroup path kept; a power of two */

@@ -25,15 +25,13 @@ from nfsnitch import protocol
 from nfsnitch.adapters import netns, privileges
 from nfsnitch.adapters.attribution import Attributor
 from nfsnitch.adapters.bpf.libbpf import BpfError
-from nfsnitch.adapters.bpf.modes import attached
-from nfsnitch.adapters.bpf.owners import OwnerStore
 from nfsnitch.adapters.clock import Clock
 from nfsnitch.adapters.conntrack import Conntrack
 from nfsnitch.adapters.control import ControlServer, Handlers
 from nfsnitch.adapters.control_socket import ControlSocket, ControlSocketError
 from nfsnitch.adapters.cutting import Cutting
 from nfsnitch.adapters.enforcement import Enforcement, EnforcementError
-from nfsnitch.adapters.forwarding import LATE_NS, ForwardedAttributor
+from nfsnitch.adapters.forwarding import ForwardedAttributor
 from nfsnitch.adapters.instance import AlreadyRunningError, InstanceLock
 from nfsnitch.adapters.interfaces import Interfaces
 from nfsnitch.adapters.ledger import Ledger
@@ -56,12 +54,12 @@ from nfsnitch.core.identity import Identity
 from nfsnitch.core.record import Record
 from nfsnitch.core.rule import Ruleset
 from nfsnitch.core.settings import FIXED, Settings
+from nfsnitch.kept_programs import kept_programs, owner_store
 from nfsnitch.openings import Openings, World
 from nfsnitch.options import RunOptions
 from nfsnitch.programs import Programs
 from nfsnitch.protocol import Status, socket_path
 from nfsnitch.reload import Reloaded, Reloader, RulesRefusedError, load_first, load_whole
-from nfsnitch.resources import bpf_object
 from nfsnitch.review import FlowReview
 from nfsnitch.status import Parts, status
 from nfsnitch.triggers import ReloadTriggers
@@ -128,13 +126,16 @@ class Daemon:
         self._loop.set_exception_handler(self._failed)
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._end)
+        self._loop.add_signal_handler(signal.SIGUSR2, partial(self._end, keep_owners=True))
+        self._keep_owners = False
         self._proc_limit = proc_limit()
         self._forward = options.forward
-        self._programs = stack.enter_context(
-            attached(bpf_object(), options.cgroup, options.attach, forwarded=options.forward)
+        self._kept = stack.enter_context(kept_programs(options, namespace))
+        self._programs = self._kept.programs
+        owners = owner_store(
+            self._kept, self._socket_closed, self._proc_limit, forward=options.forward
         )
-        _log.info("attach mode %s: %s", self._programs.mode, self._programs.why)
-        self._owners = self._recorded_owners(stack)
+        self._owners = stack.enter_context(closing(owners))
         records = RecordFile(options.records) if options.records else None
         if records:
             stack.callback(records.close)
@@ -278,12 +279,6 @@ class Daemon:
         world = World(entry, self._record, now, namespace, counters, self._proc_limit)
         return Openings(self._programs, world)
 
-    def _recorded_owners(self, stack: ExitStack) -> OwnerStore:
-        store = OwnerStore(self._programs, self._socket_closed, self._proc_limit)
-        if self._forward:
-            store.keep_late(LATE_NS)
-        return stack.enter_context(closing(store))
-
     def _programs_known(self, options: RunOptions, stack: ExitStack) -> Programs:
         told = self._program_identified
         known = Programs(self._loop, options.state, self._record, told, self._counters)
@@ -307,6 +302,7 @@ class Daemon:
         self._openings.begin(self._engine.ruleset, self._engine.generation)
         self._losses.begin()
         self._enforcement.install()
+        self._kept.stay = True  # whichever way this process ends, but for a clean stop
         self._control.start()
         self._upkeep.begin()
 
@@ -370,7 +366,7 @@ class Daemon:
         self._loop.call_soon(self._packets)  # that may have read some
 
     def stop(self) -> None:
-        """Decide what is held or still queued, and remove the ruleset."""
+        """Decide what is held or still queued, and remove the ruleset; the programs may go then."""
         self._triggers.close()
         self._worker.stop()
         # What is queued when a chain goes away, the kernel drops; so before that, and for what
@@ -386,6 +382,7 @@ class Daemon:
             self._record_file.close()
         self._control.close()
         self._collect_counters()
+        self._kept.stay = self._keep_owners
 
     def _drain(self) -> None:
         while self._queue.drain(self._packet):
@@ -420,8 +417,9 @@ class Daemon:
         self._failure = problem
         self._end()
 
-    def _end(self) -> None:
+    def _end(self, *, keep_owners: bool = False) -> None:
         """Have `serve` return; who asks again while all is being taken down stops nothing more."""
+        self._keep_owners |= keep_owners
         if not self._has_ended:
             self._loop.stop()
 

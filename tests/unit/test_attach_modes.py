@@ -92,7 +92,7 @@ def fixture_kernel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Kernel:
     monkeypatch.setattr(modes, "_LSM_LIST", security_modules)
     monkeypatch.setattr(modes, "_PMUS", tmp_path)
     monkeypatch.setattr(modes, "_KPROBE_EVENTS", ())
-    monkeypatch.setattr(modes, "_root_cgroup", lambda: tmp_path)
+    monkeypatch.setattr(modes, "root_cgroup", lambda: tmp_path)
     return kernel
 
 
@@ -211,6 +211,6 @@ def test_every_mode_is_tried_best_first(kernel: Kernel) -> None:
 
 
 def test_the_fake_programs_have_the_real_ones_fields() -> None:
-    others = {"library", "releases_fd", "openings_fd", "why"}
+    others = {"library", "releases_fd", "openings_fd", "links", "why"}
     fields = set(LoadedPrograms.__dataclass_fields__) - others
     assert fields <= set(vars(FakePrograms()))

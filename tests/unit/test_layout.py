@@ -68,6 +68,13 @@ def test_each_length_is_the_headers(name: str) -> None:
     assert getattr(layout, name) == int(defined[1])
 
 
+def test_the_version_is_the_headers() -> None:
+    defined = re.search(r"\bLAYOUT_VERSION = (\d+) ", HEADER)
+
+    assert defined is not None
+    assert int(defined[1]) == layout.LAYOUT_VERSION
+
+
 @pytest.mark.parametrize(("prefix", "ours"), [("IMAGE", ImageFlag), ("OWNER", OwnerFlag)])
 def test_the_flags_are_the_headers(prefix: str, ours: type[IntFlag]) -> None:
     defined = re.findall(rf"\b{prefix}_(\w+) = 1 << (\d+),", HEADER)

@@ -13,10 +13,13 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from nfsnitch.adapters.bpf import bpffs
+from nfsnitch.adapters.bpf.keeping import remove_pins
 from nfsnitch.adapters.cgroups import v2_root
 from nfsnitch.lab import cgroups, namespaces
 from nfsnitch.lab.waiting import LabError
@@ -74,6 +77,9 @@ class Run:
         cgroups.remove(self.cgroup())
         for name in namespaces.names():
             if Run.of(name) == self:
+                with suppress(FileNotFoundError):  # another run cleans up the same
+                    # What a killed firewall has pinned would go on recording.
+                    remove_pins(bpffs.PINS / bpffs.folder_name(namespaces.inode(name)))
                 namespaces.remove(name)
         _remove_folder(self.folder())
 

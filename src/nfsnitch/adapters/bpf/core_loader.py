@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +25,39 @@ class Attachment(NamedTuple):
     to_cgroup: bool = False
     functions: tuple[str, ...] = ()
     """The kernel functions to put a kprobe on; none: the program's section says what it is for."""
+
+    @property
+    def links(self) -> tuple[str, ...]:
+        """Return the names of its links."""
+        if not self.functions:
+            return (self.program,)
+        return tuple(f"{self.program}-{function}" for function in self.functions)
+
+
+class Link:
+    """A program on its hook, until `detach`; pinned and let go of, it stays there."""
+
+    def __init__(self, library: Libbpf, pointer: int, name: str) -> None:
+        """*name* tells it from the other links of its mode."""
+        self._library, self._pointer = library, pointer
+        self.name = name
+
+    def fileno(self) -> int:
+        """Return its descriptor."""
+        fd: int = self._library.function("bpf_link__fd")(self._pointer)
+        return fd
+
+    def let_go(self) -> None:
+        """Close the descriptor and leave the hook as it is; `detach` does nothing any more."""
+        os.close(self.fileno())
+        self._library.function("bpf_link__disconnect")(self._pointer)
+        self.detach()
+
+    def detach(self) -> None:
+        """Take the program off its hook; once is enough."""
+        if self._pointer:
+            self._library.function("bpf_link__destroy")(self._pointer)
+            self._pointer = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +82,8 @@ class LoadedPrograms:
     """Never `AttachMode.AUTO`."""
     why: str
     """Why this mode and none of the better ones, for people."""
+    links: tuple[Link, ...] = ()
+    """In the order in which they were attached."""
 
     def releases(self, on_sample: SampleCallback) -> RingBuffer:
         """Open the ring buffer of closed sockets."""
@@ -83,10 +118,12 @@ def loaded(
         _switch_on(library, pointer, {each.program for each in attachments})
         library.checked("bpf_object__load", pointer, doing="loading the eBPF programs")
         programs = _maps(library, pointer, mode)
+        links: list[Link] = []
         for attachment in attachments:
-            for link in _attach(library, pointer, attachment, cgroup):
-                stack.callback(library.function("bpf_link__destroy"), link)
-        yield programs
+            for name, link in _attach(library, pointer, attachment, cgroup):
+                links.append(Link(library, link, name))
+                stack.callback(links[-1].detach)
+        yield replace(programs, links=tuple(links))
 
 
 def _switch_on(library: Libbpf, pointer: int, wanted: Iterable[str]) -> None:
@@ -101,20 +138,27 @@ def _switch_on(library: Libbpf, pointer: int, wanted: Iterable[str]) -> None:
 
 def _attach(
     library: Libbpf, pointer: int, attachment: Attachment, cgroup: Path | None
-) -> Iterator[Any]:
+) -> Iterator[tuple[str, Any]]:
+    """Yield each link with its name, one of `Attachment.links`."""
     name = attachment.program
     program = library.checked(
         "bpf_object__find_program_by_name", pointer, name.encode(), doing=f"finding {name}"
     )
     if attachment.to_cgroup:
-        yield _attach_to_cgroup(library, program, name, cgroup)
+        yield name, _attach_to_cgroup(library, program, name, cgroup)
         return
     if not attachment.functions:
-        yield library.checked(
-            "bpf_program__attach", program, doing=f"attaching {name}", forbidden=_probes_are_for()
+        yield (
+            name,
+            library.checked(
+                "bpf_program__attach",
+                program,
+                doing=f"attaching {name}",
+                forbidden=_probes_are_for(),
+            ),
         )
-    for function in attachment.functions:
-        yield library.checked(
+    for function, link_name in zip(attachment.functions, attachment.links, strict=False):
+        link = library.checked(
             "bpf_program__attach_kprobe",
             program,
             False,  # noqa: FBT003  on entry to the function, not on return from it
@@ -122,6 +166,7 @@ def _attach(
             doing=f"attaching {name} to {function}",
             forbidden=_probes_are_for(),
         )
+        yield link_name, link
 
 
 def _probes_are_for() -> str:
@@ -154,7 +199,7 @@ def _attach_to_cgroup(library: Libbpf, program: int, name: str, cgroup: Path | N
 
 
 def _maps(library: Libbpf, pointer: int, mode: AttachMode) -> LoadedPrograms:
-    maps = {name: _map(library, pointer, name) for name in SIZES}
+    maps: dict[str, Any] = {name: _map(library, pointer, name) for name in SIZES}
     return LoadedPrograms(
         **maps,
         library=library,

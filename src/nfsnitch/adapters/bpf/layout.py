@@ -11,6 +11,9 @@ from nfsnitch.core.flow import Flow
 from nfsnitch.core.text import decoded
 from nfsnitch.core.unknown import Unknown
 
+LAYOUT_VERSION = 1
+"""Raised with every change to what a map's keys and values mean: maps outlive the daemon."""
+
 EXE_BYTES, CGROUP_BYTES, ARGS_BYTES, NAME_BYTES = 1024, 512, 1024, 256
 
 COOKIE = Struct("=Q")
@@ -190,6 +193,19 @@ class OwnerEntry(NamedTuple):
         """Read ``struct owner``."""
         *fields, _, comm, opener = OWNER.unpack(raw)
         return cls._make([*fields, comm, opener])
+
+
+def is_released(raw: bytes) -> bool:
+    """Whether the socket of a ``struct owner`` has been closed."""
+    return bool(OwnerEntry.unpacked(raw).released_ns)
+
+
+def with_history(raw: bytes, earlier: bytes) -> bytes:
+    """Return the ``struct owner`` *raw*, as old as *earlier* is and with its flags, too."""
+    key, created_ns, *fields, flags, padding, comm = OWNER.unpack(raw)
+    _, before_ns, *_, flags_before, _, _ = OWNER.unpack(earlier)
+    created_ns = min(created_ns, before_ns)
+    return OWNER.pack(key, created_ns, *fields, flags | flags_before, padding, comm)
 
 
 class FlowClaim(NamedTuple):

@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-BPF_ANY = 0
+BPF_ANY, BPF_NOEXIST = 0, 1
 
 _LOG_LINE_BYTES = 4096
 _LOG_LINES = 400
@@ -38,7 +38,19 @@ _PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     "bpf_program__attach": (_POINTER, [_POINTER]),
     "bpf_program__attach_kprobe": (_POINTER, [_POINTER, ctypes.c_bool, ctypes.c_char_p]),
     "bpf_program__attach_cgroup": (_POINTER, [_POINTER, ctypes.c_int]),
+    "bpf_program__fd": (ctypes.c_int, [_POINTER]),
     "bpf_link__destroy": (ctypes.c_int, [_POINTER]),
+    "bpf_link__disconnect": (None, [_POINTER]),
+    "bpf_link__fd": (ctypes.c_int, [_POINTER]),
+    "bpf_link_create": (ctypes.c_int, [ctypes.c_int, ctypes.c_int, ctypes.c_int, _POINTER]),
+    "bpf_link_detach": (ctypes.c_int, [ctypes.c_int]),
+    "bpf_obj_get": (ctypes.c_int, [ctypes.c_char_p]),
+    "bpf_obj_get_info_by_fd": (ctypes.c_int, [ctypes.c_int, _POINTER, _POINTER]),
+    "bpf_obj_pin": (ctypes.c_int, [ctypes.c_int, ctypes.c_char_p]),
+    "bpf_map_create": (
+        ctypes.c_int,
+        [ctypes.c_int, ctypes.c_char_p, *[ctypes.c_uint32] * 3, _POINTER],
+    ),
     "ring_buffer__new": (_POINTER, [ctypes.c_int, _SAMPLE, _POINTER, _POINTER]),
     "ring_buffer__epoll_fd": (ctypes.c_int, [_POINTER]),
     "ring_buffer__consume": (ctypes.c_int, [_POINTER]),

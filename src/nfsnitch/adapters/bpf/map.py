@@ -7,7 +7,7 @@ import errno
 import os
 from collections.abc import Iterator
 
-from nfsnitch.adapters.bpf.libbpf import BPF_ANY, Libbpf
+from nfsnitch.adapters.bpf.libbpf import BPF_ANY, BPF_NOEXIST, Libbpf
 
 
 class BpfMap:
@@ -24,6 +24,10 @@ class BpfMap:
         self._delete = library.function("bpf_map_delete_elem")
         self._next_key = library.function("bpf_map_get_next_key")
         self._lookup_batch = library.function("bpf_map_lookup_batch")
+
+    def fileno(self) -> int:
+        """Return its descriptor."""
+        return self._fd
 
     def get(self, key: bytes) -> bytes | None:
         """Return the value under *key*, None if there is none."""
@@ -43,6 +47,10 @@ class BpfMap:
         if self._update(self._fd, key, value, BPF_ANY) < 0:
             number = ctypes.get_errno()
             raise OSError(number, os.strerror(number))
+
+    def add(self, key: bytes, value: bytes) -> bool:
+        """Add an entry; False if there is one under *key* already, or no room."""
+        return bool(self._update(self._fd, key, value, BPF_NOEXIST) == 0)
 
     def remove(self, key: bytes) -> bool:
         """Remove an entry; False if there was none."""

@@ -189,24 +189,35 @@ def _attached_and_seen(
     stack: ExitStack,
 ) -> LoadedPrograms:
     if cgroup is None and any(each.to_cgroup for each in attachments):
-        cgroup = _root_cgroup()
+        cgroup = root_cgroup()
     with ExitStack() as trying:
         programs = trying.enter_context(loaded(object_file, mode, attachments, cgroup))
         if mode is not AttachMode.CGROUP:  # which sees its own cgroup only, and we may be outside
-            _see_hooks_run(programs)
+            see_hooks_run(programs)
         stack.push(trying.pop_all())
     return programs
 
 
-def _root_cgroup() -> Path:
+def root_cgroup() -> Path:
+    """Return the directory of the cgroup above all others.
+
+    Raises:
+        BpfError: there is none.
+
+    """
     try:
         return cgroups.v2_root()
     except OSError as problem:
         raise BpfError(str(problem)) from problem
 
 
-def _see_hooks_run(programs: LoadedPrograms) -> None:
-    """Use a socket, and look whether that was recorded: attached hooks need not be in use."""
+def see_hooks_run(programs: LoadedPrograms) -> None:
+    """Use a socket, and look whether that was recorded: attached hooks need not be in use.
+
+    Raises:
+        BpfError: it was not.
+
+    """
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         cookie = probe.getsockopt(socket.SOL_SOCKET, _SO_COOKIE, 8)
         with suppress(OSError):  # the hook has been run before the kernel looks for a route

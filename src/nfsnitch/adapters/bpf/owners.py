@@ -26,6 +26,7 @@ from nfsnitch.adapters.bpf.layout import (
     ImageKey,
     OwnerEntry,
     OwnerFlag,
+    is_released,
     last_used_ns,
 )
 from nfsnitch.adapters.host_paths import HostPaths
@@ -215,6 +216,13 @@ class OwnerStore:
             for name, raw in zip(COUNTERS, values, strict=True)
             if raw is not None
         }
+
+    def take_over(self) -> None:
+        """Find the owners of sockets that were closed when nobody was there to hear of it."""
+        now_ns = self._clock_ns()
+        for entries in self._programs.owners.batches(_OWNERS_AT_ONCE):
+            closed = [key for key, raw in entries if is_released(raw)]
+            self._released.extend((now_ns, key) for key in closed)
 
     def tidy(self, queue_empty_ns: int) -> bool:
         """Hear of closed sockets, and remove the owners of those that nobody will ask for.

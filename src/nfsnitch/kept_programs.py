@@ -1,0 +1,49 @@
+"""The eBPF programs as the daemon has them: kept for the next one, and read for owners."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from nfsnitch.adapters import netns
+from nfsnitch.adapters.bpf import bpffs
+from nfsnitch.adapters.bpf.keeping import Kept, Place, Wish, kept
+from nfsnitch.adapters.bpf.owners import OwnerStore
+from nfsnitch.adapters.forwarding import LATE_NS
+from nfsnitch.adapters.rate_limit import TimeLimit
+from nfsnitch.options import RunOptions
+from nfsnitch.resources import bpf_object
+
+_log = logging.getLogger(__name__)
+
+
+@contextmanager
+def kept_programs(options: RunOptions, namespace: int) -> Iterator[Kept]:
+    """Have the programs attached, and pinned for the network namespace with this inode number.
+
+    Raises:
+        BpfError: see `keeping.kept`.
+
+    """
+    wish = Wish(bpf_object(), options.cgroup, options.attach, options.forward)
+    place = Place(bpffs.PINS / bpffs.folder_name(namespace), netns.cookie())
+    with kept(wish, place) as held:
+        _log.info("attach mode %s: %s", held.programs.mode, held.programs.why)
+        if held.folder is None:
+            _log.warning("owners are forgotten when this process ends: %s", held.origin)
+        else:
+            _log.info("eBPF programs: %s", held.origin)
+        yield held
+
+
+def owner_store(
+    held: Kept, on_closed: Callable[[int], None], proc_limit: TimeLimit, *, forward: bool
+) -> OwnerStore:
+    """Return what reads the owners; of what was taken over, too, what is to be removed soon."""
+    store = OwnerStore(held.programs, on_closed, proc_limit)
+    if forward:
+        store.keep_late(LATE_NS)
+    if held.taken_over:
+        store.take_over()
+    return store
