@@ -32,6 +32,7 @@ _COMMANDS = {
     "watch": _Command("watch", "show every decision as it is made"),
     "reload": _Command("reload", "have the daemon read its rules again"),
     "stop": _Command("stop", "have the daemon stop, and take its ruleset away"),
+    "unload": _Command("unload", "take out of the kernel what outlives the daemon"),
     "doctor": _Command("doctor", "say what this machine can do, and how to get more"),
     "schema": _Command("schema", "print the JSON Schema of rule files"),
     "completions": _Command("completions", "print the completion script for a shell"),

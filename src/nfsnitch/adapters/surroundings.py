@@ -15,6 +15,7 @@ from pathlib import Path
 
 from nfsnitch.adapters import cgroups, netns, privileges, procfs, raw_diag, rulefile
 from nfsnitch.adapters.answer import Answer, State
+from nfsnitch.adapters.bpf import bpffs
 from nfsnitch.adapters.instance import RUN_DIRECTORY
 from nfsnitch.core.text import counted, decoded, shown
 from nfsnitch.core.unknown import Unknown
@@ -146,18 +147,45 @@ def rules(paths: tuple[Path, ...]) -> Answer:
 
 def running() -> Answer:
     """Look for a daemon in this network namespace, without touching its lock."""
-    lock = RUN_DIRECTORY / f"netns-{netns.inode()}.lock"
+    holder = _enforcer(netns.inode())
+    who = "none" if holder is None else f"process {holder}"
+    return Answer(State.OK, f"{who} in this network namespace")
+
+
+def pins() -> Answer:
+    """Look for what keeps eBPF programs when the daemon ends, and for what was left behind."""
+    if not bpffs.is_mounted():
+        what = f"no bpf file system at {bpffs.PLACE}"
+        return Answer(State.LIMITED, what, f"mount -t bpf bpf {bpffs.PLACE} (run tries, too)")
+    try:
+        names = os.listdir(bpffs.PINS)  # noqa: PTH208  nothing but the names
+    except FileNotFoundError:
+        names = []
+    except OSError as problem:
+        return Answer(State.UNKNOWN, f"{bpffs.PINS}: {problem.strerror}", "run it as root")
+    numbers = [number for name in names if (number := bpffs.netns_of(name)) is not None]
+    left = sum(_enforcer(number) is None for number in numbers)
+    detail = f"mounted; pinned for {len(numbers)} network namespaces"
+    if not left:
+        return Answer(State.OK, detail)
+    what = f"{detail}, {left} of them without a daemon now"
+    return Answer(State.OK, f"{what}; nfsnitch unload --all removes these")
+
+
+def _enforcer(namespace: int) -> str | None:
+    """Return the process that has the lock of a network namespace; None: nobody has."""
+    lock = RUN_DIRECTORY / f"netns-{namespace}.lock"
     try:
         file = lock.stat()
     except OSError:
-        return Answer(State.OK, "none in this network namespace")
+        return None
     place = f"{os.major(file.st_dev):02x}:{os.minor(file.st_dev):02x}:{file.st_ino}"
     for line in Path("/proc/locks").read_text("ascii").splitlines():
         # number, kind, mode, access, pid, device:inode, …
         fields = line.replace("-> ", "").split()
         if fields[1] == "FLOCK" and fields[5] == place:
-            return Answer(State.OK, f"process {fields[4]} in this network namespace")
-    return Answer(State.OK, "none in this network namespace")
+            return fields[4]
+    return None
 
 
 def service_manager() -> Answer:

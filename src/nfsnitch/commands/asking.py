@@ -33,7 +33,7 @@ def add_daemon_options(parser: argparse.ArgumentParser) -> None:
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
         "--netns",
-        type=_inode,
+        type=inode_number,
         metavar="INODE",
         help="the daemon of another network namespace: the number in readlink /proc/PID/ns/net",
     )
@@ -78,7 +78,8 @@ def write_line(text: str) -> bool:
     return True
 
 
-def _inode(text: str) -> int:
+def inode_number(text: str) -> int:
+    """Return the inode number of a namespace, given as a number or as ``net:[NUMBER]``."""
     digits = text.removeprefix("net:[").removesuffix("]")
     if not digits.isascii() or not digits.isdecimal() or len(digits) > len(str(1 << 64)):
         reason = "a namespace goes by its inode number, as in net:[4026531840]"

@@ -215,6 +215,7 @@ def _looks(rules: tuple[Path, ...]) -> list[tuple[Check, Callable[[], Answer]]]:
         (Check("service-manager", "starts the daemon at boot"), here.service_manager),
         (Check("rules", "what run would enforce"), partial(here.rules, rules)),
         (Check("daemon", "who enforces now"), here.running),
+        (Check("pins", "owners are known still after a restart or a crash"), here.pins),
         (Check("others", "rules and queues of others that come behind ours"), here.other_rules),
         (Check("packet-sockets", "AF_PACKET bypasses netfilter and us"), here.packet_sockets),
         (Check("xdp-sockets", "AF_XDP bypasses netfilter and us"), here.xdp_sockets),

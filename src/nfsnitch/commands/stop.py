@@ -27,11 +27,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="wait so many seconds at most (default: %(default)g)",
     )
     parser.set_defaults(
-        command=lambda options: asking(options, lambda client: _stop(client, options.timeout))
+        command=lambda options: asking(options, lambda client: stop_daemon(client, options.timeout))
     )
 
 
-def _stop(client: Client, timeout_s: float) -> int:
+def stop_daemon(client: Client, timeout_s: float) -> int:
+    """Have it stop, and wait until it has; return the exit status 0.
+
+    Raises:
+        ControlError: it did not.
+
+    """
     end_s = time.monotonic() + timeout_s
     # Before it is asked: later the number may be another process's.
     process = client.daemon_pidfd()
