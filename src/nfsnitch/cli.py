@@ -30,6 +30,7 @@ _COMMANDS = {
     "explain": _Command("explain_options", "say which rule decides a flow, and why"),
     "status": _Command("status", "say how the daemon is: rules, queue, every counter"),
     "watch": _Command("watch", "show every decision as it is made"),
+    "owners": _Command("owners", "list open sockets and who owns them"),
     "reload": _Command("reload", "have the daemon read its rules again"),
     "stop": _Command("stop", "have the daemon stop, and take its ruleset away"),
     "unload": _Command("unload", "take out of the kernel what outlives the daemon"),

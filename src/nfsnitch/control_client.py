@@ -33,6 +33,8 @@ _Wanted = TypeVar("_Wanted", bound=Reply)
 CONNECT_TIMEOUT_S = 5
 ANSWER_TIMEOUT_S = 10.0
 _READ_BYTES = 1 << 16
+_MOST_FILES = 4
+"""Descriptors that come at once; the kernel closes what is more."""
 _TIMEVAL = struct.Struct("@ll")
 
 
@@ -68,6 +70,7 @@ class Client:
         """
         self._cutter = Lines(MAX_REPLY_BYTES)
         self._lines: deque[bytes] = deque()
+        self._fds: list[int] = []
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         # With a time-out of Python's, connect() would fail at once while the backlog is full.
         timeout = _TIMEVAL.pack(CONNECT_TIMEOUT_S, 0)
@@ -89,6 +92,8 @@ class Client:
         traceback: TracebackType | None,
     ) -> None:
         """Close the connection."""
+        for fd in self.take_files():
+            os.close(fd)
         self._socket.close()
 
     def fileno(self) -> int:
@@ -99,6 +104,11 @@ class Client:
     def has_more(self) -> bool:
         """Whether `receive` has something to return without reading."""
         return bool(self._lines)
+
+    def take_files(self) -> list[int]:
+        """Return the descriptors that have come with answers; they are the caller's now."""
+        taken, self._fds = self._fds, []
+        return taken
 
     def daemon_pidfd(self) -> int | None:
         """Return a descriptor that is readable when the daemon's process has ended.
@@ -157,7 +167,8 @@ class Client:
 
     def _read(self) -> bool:
         try:
-            data = self._socket.recv(_READ_BYTES)
+            data, fds, _, _ = socket.recv_fds(self._socket, _READ_BYTES, _MOST_FILES)
+            self._fds += fds
             self._lines += self._cutter.feed(data)
         except ConnectionResetError:
             return False

@@ -246,7 +246,7 @@ class Daemon:
         self, options: RunOptions, namespace: int, stack: ExitStack
     ) -> ControlServer:
         path = options.socket or Path(socket_path(namespace))
-        handlers = Handlers(self._status, self._end, self._reload)
+        handlers = Handlers(self._status, self._end, self._reload, self._kept.listings)
         control = ControlSocket(path, options.group)
         server = ControlServer(self._loop, control, handlers, self._counters)
         stack.callback(server.close)

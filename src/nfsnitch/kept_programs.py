@@ -8,12 +8,17 @@ from contextlib import contextmanager
 
 from nfsnitch.adapters import netns
 from nfsnitch.adapters.bpf import bpffs
+from nfsnitch.adapters.bpf.core_loader import LoadedPrograms
 from nfsnitch.adapters.bpf.keeping import Kept, Place, Wish, kept
+from nfsnitch.adapters.bpf.libbpf import BpfError
 from nfsnitch.adapters.bpf.owners import OwnerStore
+from nfsnitch.adapters.bpf.pins import PinFolder
+from nfsnitch.adapters.bpf.readers import pin_readers
+from nfsnitch.adapters.control_socket import gid_of
 from nfsnitch.adapters.forwarding import LATE_NS
 from nfsnitch.adapters.rate_limit import TimeLimit
 from nfsnitch.options import RunOptions
-from nfsnitch.resources import bpf_object
+from nfsnitch.resources import bpf_object, readers_object
 
 _log = logging.getLogger(__name__)
 
@@ -34,7 +39,15 @@ def kept_programs(options: RunOptions, namespace: int) -> Iterator[Kept]:
             _log.warning("owners are forgotten when this process ends: %s", held.origin)
         else:
             _log.info("eBPF programs: %s", held.origin)
+            _pin_readers(held.folder, held.programs, gid_of(options.group))
         yield held
+
+
+def _pin_readers(folder: PinFolder, programs: LoadedPrograms, gid: int | None) -> None:
+    try:
+        pin_readers(folder, programs, readers_object(), gid)
+    except (BpfError, OSError) as problem:
+        _log.warning("owners cannot be listed (nfsnitch owners): %s", problem)
 
 
 def owner_store(

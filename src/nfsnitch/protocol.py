@@ -15,7 +15,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, ClassVar, NoReturn, TypeVar, get_type_hints
+from typing import Any, ClassVar, NoReturn, TypeVar, get_args, get_type_hints
 
 VERSION = 1
 MAX_REQUEST_BYTES = 16_384
@@ -79,6 +79,14 @@ class WatchRequest:
     """Send every record from now on. Answer: `Watching`, then `Recorded` and `Missed`."""
 
     type: ClassVar[str] = "watch"
+    right: ClassVar[Right] = Right.WATCH
+
+
+@dataclass(frozen=True, slots=True)
+class OwnersRequest:
+    """Let me list who owns which socket. Answer: `Owners`."""
+
+    type: ClassVar[str] = "owners"
     right: ClassVar[Right] = Right.WATCH
 
 
@@ -165,6 +173,16 @@ class Missed:
 
 
 @dataclass(frozen=True, slots=True)
+class Owners:
+    """With this come file descriptors (SCM_RIGHTS, unix(7)) to read, one for each name."""
+
+    type: ClassVar[str] = "owners"
+
+    files: tuple[str, ...]
+    """What each lists: ``owners``, ``images``."""
+
+
+@dataclass(frozen=True, slots=True)
 class Reloaded:
     """What became of a reload; with a problem, the old rules stay in force."""
 
@@ -195,18 +213,14 @@ class Refused:
     text: str
 
 
-Request = StatusRequest | WatchRequest | ReloadRequest | StopRequest
-Reply = Status | Watching | Recorded | Missed | Reloaded | Stopping | Refused
+Request = StatusRequest | WatchRequest | OwnersRequest | ReloadRequest | StopRequest
+Reply = Status | Watching | Recorded | Missed | Owners | Reloaded | Stopping | Refused
 
 _Message = TypeVar("_Message", Request, Reply)
 
-REQUESTS: dict[str, type[Request]] = {
-    each.type: each for each in (StatusRequest, WatchRequest, ReloadRequest, StopRequest)
-}
+REQUESTS: dict[str, type[Request]] = {each.type: each for each in get_args(Request)}
 """What clients may send. A new request is a class above and a word here."""
-REPLIES: dict[str, type[Reply]] = {
-    each.type: each for each in (Status, Watching, Recorded, Missed, Reloaded, Stopping, Refused)
-}
+REPLIES: dict[str, type[Reply]] = {each.type: each for each in get_args(Reply)}
 """What the daemon may send."""
 
 

@@ -30,6 +30,17 @@ def bpf_object() -> Path:
     return _first_file(_INSTALLED / "bpf" / name, _REPOSITORY / "bpf" / "build" / name)
 
 
+def readers_object() -> Path:
+    """Return the compiled eBPF object of what lists the maps.
+
+    Raises:
+        FileNotFoundError: it has not been built.
+
+    """
+    name = "readers.bpf.o"
+    return _first_file(_INSTALLED / "bpf" / name, _REPOSITORY / "bpf" / "build" / name)
+
+
 def rules_schema() -> Path:
     """Return the JSON Schema of rule files, as ``nfsnitch schema`` prints it.
 

@@ -12,6 +12,8 @@ from control_play import (
 )
 from nfsnitch.core.counters import Counter
 from nfsnitch.protocol import (
+    OwnersRequest,
+    Refused,
     Reloaded,
     ReloadRequest,
     Reply,
@@ -116,3 +118,10 @@ def test_a_stop_is_answered_before_it_happens_and_the_connection_ends_with_the_d
     assert play.run(client.hear()) == Stopping()
     assert play.run(client.hear()) is None
     assert not play.path.exists()
+
+
+def test_a_daemon_that_has_nothing_to_list_owners_with_says_so(play: Play) -> None:
+    reply = play.run(play.client().ask(OwnersRequest()))
+
+    assert isinstance(reply, Refused)
+    assert reply.why == "not-supported"

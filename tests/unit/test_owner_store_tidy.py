@@ -211,3 +211,19 @@ def test_after_many_closed_sockets_what_their_processes_left_goes_sooner(
     assert crowded
     assert not kernel.store.crowded
     assert set(kernel.programs.images.keys()) == set()
+
+
+def test_what_was_closed_when_nobody_was_there_is_removed_after_a_takeover(
+    kernel: FakeOwners,
+) -> None:
+    kernel.has_socket(COOKIE, KernelOwner(CURL, released_ns=1))
+    kernel.has_socket(COOKIE + 1, KernelOwner(CURL))
+
+    kernel.store.take_over()
+    kernel.store.tidy(NEVER_EMPTY)
+    before = kernel.sockets
+    kernel.clock.now_ns += RELEASE_GRACE_NS
+    kernel.store.tidy(NEVER_EMPTY)
+
+    assert (sorted(before), kernel.sockets) == ([COOKIE, COOKIE + 1], [COOKIE + 1])
+    assert kernel.closed == []

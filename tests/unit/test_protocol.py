@@ -16,6 +16,7 @@ from nfsnitch.protocol import (
     MAX_REQUEST_BYTES,
     Lines,
     Missed,
+    Owners,
     ProtocolError,
     Recorded,
     Refused,
@@ -61,6 +62,7 @@ REPLIES: st.SearchStrategy[Reply] = st.one_of(
     st.just(Watching()),
     st.builds(Recorded, st.dictionaries(TEXTS, JSON, max_size=4)),
     st.builds(Missed, NUMBERS),
+    st.builds(Owners, st.lists(TEXTS, max_size=3).map(tuple)),
     st.builds(Reloaded, NUMBERS, NUMBERS, NUMBERS, st.none() | TEXTS),
     st.just(Stopping()),
     st.builds(Refused, TEXTS, TEXTS),
@@ -87,6 +89,7 @@ def test_only_what_changes_nothing_can_be_had_with_the_right_to_watch() -> None:
     assert rights == {
         "status": Right.WATCH,
         "watch": Right.WATCH,
+        "owners": Right.WATCH,
         "reload": Right.CONTROL,
         "stop": Right.CONTROL,
     }
@@ -122,7 +125,11 @@ def test_keys_of_a_later_daemon_are_no_obstacle() -> None:
         (b'{"v":"1","type":"status"}', Why.BAD_VERSION, "speaks version 1"),
         (b'{"v":1}', Why.BAD_MESSAGE, "type is missing"),
         (b'{"v":1,"type":["status"]}', Why.BAD_MESSAGE, "type is missing or no text"),
-        (b'{"v":1,"type":"fly"}', Why.UNKNOWN_TYPE, "known are status, watch, reload, stop"),
+        (
+            b'{"v":1,"type":"fly"}',
+            Why.UNKNOWN_TYPE,
+            "known are status, watch, owners, ",
+        ),
         (b'{"v":1,"type":"record"}', Why.UNKNOWN_TYPE, "no such message here"),
     ],
 )

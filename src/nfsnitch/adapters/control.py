@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import logging
+import os
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -27,6 +28,8 @@ from nfsnitch.adapters.rate_limit import RateLimit
 from nfsnitch.core.counters import Counter
 from nfsnitch.core.record import Record
 from nfsnitch.protocol import (
+    Owners,
+    OwnersRequest,
     Refused,
     Reloaded,
     ReloadRequest,
@@ -55,6 +58,8 @@ class Handlers(NamedTuple):
     """Begin to stop; it may go on after the return."""
     reload: Callable[[], Awaitable[Reloaded]] | None
     """None: this daemon cannot."""
+    owners: Callable[[], dict[str, int]] | None = None
+    """Opens files that list owners, by what each lists; None: there are none. See `Owners`."""
 
 
 class ControlServer:
@@ -83,6 +88,7 @@ class ControlServer:
         self._answers: dict[type[Request], Callable[[Connection], None]] = {
             StatusRequest: self._answer_status,
             WatchRequest: self._answer_watch,
+            OwnersRequest: self._answer_owners,
             ReloadRequest: self._answer_reload,
             StopRequest: self._answer_stop,
         }
@@ -192,6 +198,18 @@ class ControlServer:
     def _answer_watch(self, connection: Connection) -> None:
         self._watchers.add(connection)
         connection.watch(Watching())
+
+    def _answer_owners(self, connection: Connection) -> None:
+        files = self._handlers.owners() if self._handlers.owners else {}
+        if not files:
+            text = "the daemon could not pin what lists owners; its log says why"
+            connection.reply(Refused(Why.NOT_SUPPORTED.value, text))
+            return
+        try:
+            connection.hand_over(Owners(tuple(files)), list(files.values()))
+        finally:
+            for fd in files.values():
+                os.close(fd)
 
     def _answer_stop(self, connection: Connection) -> None:
         connection.reply(Stopping())

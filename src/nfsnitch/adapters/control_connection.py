@@ -11,7 +11,7 @@ import asyncio
 import logging
 import socket
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from nfsnitch.adapters.control_limits import ControlLimits
@@ -94,6 +94,22 @@ class Connection:
         self._send(message)
         if not self._handling:
             self._guarded(self._proceed)
+
+    def hand_over(self, message: Reply, fds: Sequence[int]) -> None:
+        """Answer the request that is in work, with descriptors that the client gets copies of.
+
+        Raises:
+            OSError: the client does not take it at once; nothing has been said.
+
+        """
+        if self._closed:
+            return
+        line = encode(message)
+        # Nothing that was said before waits: a request is handled when all has been taken.
+        sent = socket.send_fds(self._client, [line], fds, socket.MSG_NOSIGNAL)
+        if sent < len(line):
+            self._outbox.put(line[sent:])
+        self._in_work = False
 
     def watch(self, message: Reply) -> None:
         """Answer a request to watch; from here on the client is never too idle."""
@@ -199,7 +215,7 @@ class Connection:
                 self._refuse_for_good(problem.why, str(problem))
             return
         if request.right not in self._rights:
-            text = f"{request.type} is for root; members of the group may ask for status and watch"
+            text = f"{request.type} is for root; members of the group may watch, and ask how it is"
             self._refuse(Why.NOT_ALLOWED, text)
             return
         self._in_work = True

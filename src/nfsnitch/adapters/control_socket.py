@@ -42,7 +42,7 @@ class ControlSocket:
 
         """
         self.path = path
-        self.gid = _gid(group)
+        self.gid = gid_of(group)
         _check(path)
         _clear(path)
         self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
@@ -81,7 +81,13 @@ class ControlSocket:
         self.listener.listen(_BACKLOG)
 
 
-def _gid(group: str | None) -> int | None:
+def gid_of(group: str | None) -> int | None:
+    """Return the number of the group whose members may watch; None: nobody may but root.
+
+    Raises:
+        ControlSocketError: there is no such group.
+
+    """
     try:
         return grp.getgrnam(group or DEFAULT_GROUP).gr_gid
     except (KeyError, ValueError):  # ValueError: no name can have such characters

@@ -46,6 +46,24 @@ class SocketEntry(NamedTuple):
     uid: int
 
 
+class ListedSocket(NamedTuple):
+    """A socket as a listing of the kernel's tables has it."""
+
+    cookie: int
+    family: int
+    """AF_INET or AF_INET6."""
+    proto: int
+    state: int
+    """Of enum tcp_state (net/tcp_states.h), also for other protocols."""
+    saddr: bytes
+    sport: int
+    """0: none yet. Of a raw socket: its protocol."""
+    daddr: bytes
+    dport: int
+    """0: it is not connected."""
+    uid: int
+
+
 class SockDiag:
     """A netlink socket in the network namespace in which it was made."""
 
@@ -194,18 +212,48 @@ def _port_be(flow: Flow) -> int | Unknown:
     return flow.dport if isinstance(flow.dport, Unknown) else socket.htons(flow.dport)
 
 
+def every_socket() -> Iterator[ListedSocket]:
+    """Yield the sockets of this network namespace, of the protocols that the kernel lists.
+
+    It takes no privilege.
+
+    Raises:
+        OSError: the kernel did not answer.
+
+    """
+    for family, proto in itertools.product(_FAMILIES.values(), _NUMBERED_PROTOCOLS):
+        for raw in _entries(family, proto):
+            fields = _REPLY.unpack_from(raw)
+            size = 4 if fields[0] == socket.AF_INET else 16
+            yield ListedSocket(
+                cookie=fields[9],
+                family=fields[0],
+                proto=proto,
+                state=fields[1],
+                saddr=fields[6][:size],
+                sport=socket.ntohs(fields[4]),
+                daddr=fields[7][:size],
+                dport=socket.ntohs(fields[5]),
+                uid=fields[13],
+            )
+
+
 def _listed(family: int, proto: int) -> int:
     """Have the kernel list the sockets of a family and protocol; return how many they are."""
-    number = 0
+    return sum(1 for _ in _entries(family, proto))
+
+
+def _entries(family: int, proto: int) -> Iterator[bytes]:
+    """Yield each ``struct inet_diag_msg`` of a listing, with what follows it."""
     with closing(socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, _NETLINK_SOCK_DIAG)) as dump:
         dump.connect((0, 0))
         dump.settimeout(1)
         dump.send(_list_request(family, proto))
         while True:
-            for kind in _message_kinds(dump.recv(_DUMP_BYTES)):
+            for kind, content in _messages(dump.recv(_DUMP_BYTES)):
                 if kind in (_NLMSG_DONE, _NLMSG_ERROR):
-                    return number
-                number += 1
+                    return
+                yield content
 
 
 def _list_request(family: int, proto: int) -> bytes:
@@ -214,10 +262,10 @@ def _list_request(family: int, proto: int) -> bytes:
     return _REQUEST.pack(*header, family, proto, *everything)
 
 
-def _message_kinds(raw: bytes) -> Iterator[int]:
-    """Yield the types of the netlink messages in *raw*, which are aligned to 4 bytes."""
+def _messages(raw: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield types and contents of the netlink messages in *raw*, which are aligned to 4 bytes."""
     at = 0
     while at + REPLY_HEADER.size <= len(raw):
         length, kind, *_ = REPLY_HEADER.unpack_from(raw, at)
-        yield kind
+        yield kind, raw[at + REPLY_HEADER.size : at + length]
         at += max((length + 3) & ~3, REPLY_HEADER.size)

@@ -47,9 +47,7 @@ def _who(record: Mapping[str, Any]) -> str:
     if record.get("owner") == "kernel":
         who = _reason(exe)
     elif record.get("owner") == "process":
-        deleted = " (deleted)" if record.get("exe_deleted") is True else ""
-        program = _text(record.get("comm")) if isinstance(exe, dict) else _text(exe)
-        who = f"{program}{deleted} [{_text(record.get('pid'))}] {_user(record.get('uid'))}"
+        who = program_and_user(record)
     else:
         who = f"unknown program ({_reason(exe)})"
     opener = record.get("opener")
@@ -63,6 +61,14 @@ def _who(record: Mapping[str, Any]) -> str:
 
 def _program(exe: object) -> str:
     return "a program" if isinstance(exe, dict) else _text(exe)
+
+
+def program_and_user(record: Mapping[str, Any]) -> str:
+    """Return program, pid and user of a process; hostile text is made harmless."""
+    exe = record.get("exe")
+    deleted = " (deleted)" if record.get("exe_deleted") is True else ""
+    program = _text(record.get("comm")) if isinstance(exe, dict) else _text(exe)
+    return f"{program}{deleted} [{_text(record.get('pid'))}] {_user(record.get('uid'))}"
 
 
 def _where(record: Mapping[str, Any]) -> str:

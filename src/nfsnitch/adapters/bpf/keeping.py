@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import replace
@@ -23,6 +24,7 @@ from nfsnitch.adapters.bpf.libbpf import BpfError, Libbpf
 from nfsnitch.adapters.bpf.migration import migrate
 from nfsnitch.adapters.bpf.modes import FORWARDED, PROGRAMS, attached, root_cgroup, see_hooks_run
 from nfsnitch.adapters.bpf.pins import About, PinFolder
+from nfsnitch.adapters.bpf.readers import LISTED, reader_file
 from nfsnitch.core.attach import AttachMode
 
 _NEW = "-new"
@@ -73,6 +75,28 @@ class Kept:
         """Whether they have been recording since before this process."""
         self.stay = False
         """Whether they go on recording when they are let go of."""
+
+    def listings(self) -> dict[str, int]:
+        """Open what lists the maps, by what it lists; nothing if it is not there.
+
+        Raises:
+            OSError: there are no descriptors left.
+
+        """
+        files: dict[str, int] = {}
+        if self.folder is None:
+            return files
+        try:
+            for name in LISTED:
+                path = reader_file(self.folder.path, name)
+                files[name] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as problem:
+            for fd in files.values():
+                os.close(fd)
+            if isinstance(problem, FileNotFoundError):
+                return {}
+            raise
+        return files
 
 
 @contextmanager

@@ -37,6 +37,8 @@ OPENING_NUMBER = Struct("=IIQ")
 OPENING_TEXT = Struct("=II172s")
 OPENING = Struct(f"={OWNER.size}sIIIIII")
 OPENING_SLOT = Struct("=I")
+ROW_HEAD = Struct("=II")
+"""Layout version and bytes of the whole row: before each that readers.bpf.c writes."""
 COUNTER_KEY = Struct("=I")
 COUNTER_VALUE = Struct("=Q")
 

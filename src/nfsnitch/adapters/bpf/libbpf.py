@@ -36,6 +36,7 @@ _PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     "bpf_program__name": (ctypes.c_char_p, [_POINTER]),
     "bpf_program__set_autoload": (ctypes.c_int, [_POINTER, ctypes.c_bool]),
     "bpf_program__attach": (_POINTER, [_POINTER]),
+    "bpf_program__attach_iter": (_POINTER, [_POINTER, _POINTER]),
     "bpf_program__attach_kprobe": (_POINTER, [_POINTER, ctypes.c_bool, ctypes.c_char_p]),
     "bpf_program__attach_cgroup": (_POINTER, [_POINTER, ctypes.c_int]),
     "bpf_program__fd": (ctypes.c_int, [_POINTER]),

@@ -219,10 +219,10 @@ class OwnerStore:
 
     def take_over(self) -> None:
         """Find the owners of sockets that were closed when nobody was there to hear of it."""
-        now_ns = self._clock_ns()
         for entries in self._programs.owners.batches(_OWNERS_AT_ONCE):
-            closed = [key for key, raw in entries if is_released(raw)]
-            self._released.extend((now_ns, key) for key in closed)
+            self._released.extend(
+                (self._clock_ns(), key) for key, raw in entries if is_released(raw)
+            )
 
     def tidy(self, queue_empty_ns: int) -> bool:
         """Hear of closed sockets, and remove the owners of those that nobody will ask for.
