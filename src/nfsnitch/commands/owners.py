@@ -129,6 +129,7 @@ def _opened(daemon: Daemon, stack: ExitStack) -> dict[str, BinaryIO]:
 def _pinned(daemon: Daemon, stack: ExitStack) -> Iterator[tuple[str, BinaryIO]]:
     if daemon.netns is None:
         raise FileNotFoundError
+    bpffs.check_own()
     place = bpffs.PINS / bpffs.folder_name(daemon.netns)
     for name in LISTED:
         yield name, stack.enter_context(reader_file(place, name).open("rb"))

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
+import stat
+from contextlib import suppress
 from pathlib import Path
 
 PLACE = Path("/sys/fs/bpf")
@@ -38,6 +41,23 @@ def is_mounted(place: Path = PLACE) -> bool:
     if _libc().statfs(os.fsencode(place), buffer):
         return False
     return ctypes.c_long.from_buffer(buffer).value & 0xFFFFFFFF == _MAGIC
+
+
+def check_own(folder: Path = PINS) -> None:
+    """See to it that *folder*, if it is there, is root's alone to write to.
+
+    A bpf file system that was mounted without options lets everybody make folders and links in it.
+
+    Raises:
+        OSError: it is something else, or others could put theirs there.
+
+    """
+    with suppress(FileNotFoundError):
+        found = folder.lstat()
+        others_write = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != 0 or others_write:
+            text = "it is not a folder that only root can write to; remove it"
+            raise OSError(errno.EPERM, text, os.fspath(folder))
 
 
 def mount(place: Path = PLACE) -> None:

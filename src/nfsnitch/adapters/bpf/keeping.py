@@ -141,6 +141,7 @@ def remove_pins(place: Path) -> bool:
         OSError: something may not be removed.
 
     """
+    bpffs.check_own(place.parent)
     there = [path for path in (place, _newer(place)) if path.exists()]
     for path in there:
         PinFolder(Libbpf(), path).remove()
@@ -155,6 +156,7 @@ def _held(wish: Wish, place: Place, stack: ExitStack) -> Kept:
     try:
         bpffs.mount()
         place.path.parent.mkdir(mode=0o711, exist_ok=True)
+        bpffs.check_own(place.path.parent)
         folder = pin_folder(place.path, Libbpf())
     except OSError as problem:
         return Kept(stack.enter_context(wish.attached()), None, f"{problem}")
