@@ -54,7 +54,7 @@ from nfsnitch.core.identity import Identity
 from nfsnitch.core.record import Record
 from nfsnitch.core.rule import Ruleset
 from nfsnitch.core.settings import FIXED, Settings
-from nfsnitch.kept_programs import kept_programs, owner_store
+from nfsnitch.keeping import kept_programs, owner_store
 from nfsnitch.openings import Openings, World
 from nfsnitch.options import RunOptions
 from nfsnitch.programs import Programs

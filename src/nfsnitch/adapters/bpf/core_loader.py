@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from nfsnitch.adapters.bpf.layout import SIZES
 from nfsnitch.adapters.bpf.libbpf import BpfError, Libbpf, RingBuffer, SampleCallback
@@ -32,6 +32,20 @@ class Attachment(NamedTuple):
         if not self.functions:
             return (self.program,)
         return tuple(f"{self.program}-{function}" for function in self.functions)
+
+
+class HeldLink(Protocol):
+    """A program on its hook, whichever loader has put it there."""
+
+    @property
+    def name(self) -> str:
+        """Return what tells it from the other links of its mode: see `Attachment.links`."""
+
+    def fileno(self) -> int:
+        """Return its descriptor."""
+
+    def let_go(self) -> None:
+        """Close the descriptor; a link that is pinned stays on its hook."""
 
 
 class Link:
@@ -82,7 +96,7 @@ class LoadedPrograms:
     """Never `AttachMode.AUTO`."""
     why: str
     """Why this mode and none of the better ones, for people."""
-    links: tuple[Link, ...] = ()
+    links: tuple[HeldLink, ...] = ()
     """In the order in which they were attached."""
 
     def releases(self, on_sample: SampleCallback) -> RingBuffer:

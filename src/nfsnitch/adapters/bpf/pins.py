@@ -18,7 +18,7 @@ from pathlib import Path
 from struct import Struct
 from typing import Any, NamedTuple
 
-from nfsnitch.adapters.bpf.core_loader import Link, LoadedPrograms
+from nfsnitch.adapters.bpf.core_loader import HeldLink, LoadedPrograms
 from nfsnitch.adapters.bpf.layout import SIZES
 from nfsnitch.adapters.bpf.libbpf import BpfError, Libbpf
 from nfsnitch.adapters.bpf.map import BpfMap
@@ -142,7 +142,7 @@ class PinFolder:
         for link in programs.links:
             link.let_go()
 
-    def pin_link(self, link: Link, kind: str) -> Path:
+    def pin_link(self, link: HeldLink, kind: str) -> Path:
         """Pin a link of any other kind, leave it to the file system alone, and return its path."""
         path = self.pin_one(link.fileno(), kind, link.name)
         link.let_go()
