@@ -197,17 +197,25 @@ class OwnerEntry(NamedTuple):
         return cls._make([*fields, comm, opener])
 
 
+_CREATED, _FLAGS, _COMM = 1, 7, 9
+"""Places in `OWNER`."""
+
+
 def is_released(raw: bytes) -> bool:
     """Whether the socket of a ``struct owner`` has been closed."""
     return bool(OwnerEntry.unpacked(raw).released_ns)
 
 
 def with_history(raw: bytes, earlier: bytes) -> bytes:
-    """Return the ``struct owner`` *raw*, as old as *earlier* is and with its flags, too."""
-    key, created_ns, *fields, flags, padding, comm = OWNER.unpack(raw)
-    _, before_ns, *_, flags_before, _, _ = OWNER.unpack(earlier)
-    created_ns = min(created_ns, before_ns)
-    return OWNER.pack(key, created_ns, *fields, flags | flags_before, padding, comm)
+    """Return the ``struct owner`` *raw*, as old as *earlier* is and with its flags, too.
+
+    What comes behind the name of the user's program is about how the socket came to be, and so
+    is the earlier one's.
+    """
+    fields, before = list(OWNER.unpack(raw)), OWNER.unpack(earlier)
+    fields[_CREATED] = min(fields[_CREATED], before[_CREATED])
+    fields[_FLAGS] |= before[_FLAGS]
+    return OWNER.pack(*fields[: _COMM + 1], *before[_COMM + 1 :])
 
 
 class FlowClaim(NamedTuple):
