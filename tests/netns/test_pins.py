@@ -18,10 +18,12 @@ from nfsnitch.adapters.bpf.keeping import remove_pins
 from nfsnitch.adapters.bpf.libbpf import Libbpf
 from nfsnitch.adapters.bpf.map import BpfMap
 from nfsnitch.adapters.bpf.pins import About, PinFolder
+from nfsnitch.adapters.bpf.readers import reader_file, rows
 from nfsnitch.core.record import Json
 from nfsnitch.lab.firewall import Firewall, having
 from nfsnitch.lab.process import Child
 from nfsnitch.lab.services import ECHO_PORT, Services
+from nfsnitch.lab.waiting import Deadline
 from nfsnitch.lab.world import World
 
 pytestmark = [pytest.mark.root, pytest.mark.netns, pytest.mark.bpf, pytest.mark.vm_guest]
@@ -209,3 +211,75 @@ def test_a_start_that_fails_leaves_what_was_there_before_and_nothing_else(
 
     assert not nothing_before
     assert PinFolder(Libbpf(), pins_of(world)).about() is not None
+
+
+def test_killed_when_its_programs_were_to_take_the_place_of_others_they_are_found(
+    world: World, rules: WriteRules
+) -> None:
+    path = rules(ALLOW)
+    with Firewall(world, [path]) as first:
+        killed(first)
+    pins_of(world).rename(pins_of(world).with_name(f"{pins_of(world).name}-new"))
+    with Firewall(world, [path]) as second:
+        there = pins_of(world).exists()
+        said = second.stop().stderr
+
+    assert there
+    assert "taken over with all that they have recorded" in said
+
+
+def test_what_was_pinned_by_half_is_removed_and_made_anew(world: World, rules: WriteRules) -> None:
+    path = rules(ALLOW)
+    with Firewall(world, [path]) as first:
+        killed(first)
+    (pins_of(world) / "maps" / "about").unlink()
+    with Firewall(world, [path]) as second:
+        about = PinFolder(Libbpf(), pins_of(world)).about()
+        said = second.stop().stderr
+
+    assert "eBPF programs: new\n" in said
+    assert about is not None
+
+
+def test_a_program_that_was_taken_off_its_hook_is_noticed_and_put_back(
+    world: World, services: Services, rules: WriteRules
+) -> None:
+    assert services.echo.pid
+    path = rules(ALLOW)
+    with Firewall(world, [path]) as first:
+        child = holder(world)
+        killed(first)
+    next((pins_of(world) / "links").iterdir()).unlink()
+    with Firewall(world, [path]) as second:
+        records = records_of_sending(second, child)
+        said = second.stop().stderr
+
+    assert "is of no use: some of its programs are missing" in said
+    assert "with what these had recorded" in said
+    assert_recorded(records)
+
+
+def test_a_socket_that_is_closed_while_no_daemon_runs_leaves_no_owner(
+    world: World, rules: WriteRules
+) -> None:
+    path = rules(ALLOW)
+    with Firewall(world, [path]) as first:
+        killed(first)
+    child = holder(world)
+    child.stop(signal.SIGKILL)
+    waiting = owning(world)
+    with Firewall(world, [path]):
+        deadline = Deadline(30)
+        while child.pid in owning(world) and deadline.left_ms():
+            pass
+        left = owning(world)
+
+    assert child.pid in waiting
+    assert child.pid not in left
+
+
+def owning(world: World) -> set[int]:
+    """Return the pids of all owners that there are, of closed sockets as well."""
+    with reader_file(pins_of(world), "owners").open("rb") as file:
+        entries = [layout.OwnerEntry.unpacked(raw) for _, raw in rows(file, "owners")]
+    return {layout.ImageKey.unpacked(entry.image_key).pid for entry in entries}

@@ -28,6 +28,8 @@ from nfsnitch.adapters.bpf.readers import LISTED, reader_file
 from nfsnitch.core.attach import AttachMode
 
 _NEW = "-new"
+_PASSABLE = 0o711
+"""The group goes on from there; what is in it, nobody but root can list."""
 _log = logging.getLogger(__name__)
 
 
@@ -155,8 +157,9 @@ def _newer(place: Path) -> Path:
 def _held(wish: Wish, place: Place, stack: ExitStack) -> Kept:
     try:
         bpffs.mount()
-        place.path.parent.mkdir(mode=0o711, exist_ok=True)
+        place.path.parent.mkdir(mode=0o700, exist_ok=True)
         bpffs.check_own(place.path.parent)
+        place.path.parent.chmod(_PASSABLE)  # whatever the umask
         folder = pin_folder(place.path, Libbpf())
     except OSError as problem:
         return Kept(stack.enter_context(wish.attached()), None, f"{problem}")
