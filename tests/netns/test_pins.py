@@ -26,7 +26,8 @@ from nfsnitch.lab.services import ECHO_PORT, Services
 from nfsnitch.lab.waiting import Deadline
 from nfsnitch.lab.world import World
 
-pytestmark = [pytest.mark.root, pytest.mark.netns, pytest.mark.bpf, pytest.mark.vm_guest]
+pytestmark = [pytest.mark.root, pytest.mark.netns, pytest.mark.bpf]
+BY_PROBES = pytest.mark.vm_guest(modes=("lsm", "kprobe"))
 
 ALLOW = "fail: closed\ndefault: allow\nunattributed: deny\nrules: []\n"
 BY_EBPF = {"queue-probe", "flow-map", "sock-diag", "port-map"}
@@ -84,7 +85,7 @@ def told_to_restart(firewall: Firewall) -> None:
     assert firewall.stop(signal.SIGUSR2).returncode == 0
 
 
-@pytest.mark.parametrize("end", [killed, told_to_restart])
+@pytest.mark.parametrize("end", [pytest.param(killed, marks=BY_PROBES), told_to_restart])
 def test_a_daemon_that_is_gone_loses_no_owner_of_a_socket_that_lives(
     world: World, services: Services, rules: WriteRules, end: Callable[[Firewall], None]
 ) -> None:
@@ -143,6 +144,7 @@ def rewritten(world: World, change: Callable[[About], About]) -> None:
         BpfMap(library, file.fileno(), 4, len(raw)).put(bytes(4), raw)
 
 
+@pytest.mark.vm_guest(modes=("lsm",))
 def test_a_daemon_of_another_build_attaches_its_own_and_takes_over_what_was_recorded(
     world: World, services: Services, rules: WriteRules
 ) -> None:
