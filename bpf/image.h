@@ -16,6 +16,9 @@ static __always_inline bool prepend_name(char *bytes, __u32 size, __u32 *start, 
 
 	if (length >= NAME_BYTES || length + 1 > at)
 		return false;
+	/* The compiler knows what has just been asked, and would leave out the mask below, by which the
+	 * verifier knows it. */
+	asm volatile("" : "+r"(length));
 	at = (at - length) & (size - 1);
 	bpf_probe_read_kernel(bytes + at, length & (NAME_BYTES - 1), name);
 	at = (at - 1) & (size - 1);
@@ -35,18 +38,6 @@ static __always_inline bool step_out_of_mount(struct vfsmount **vfsmount, struct
 	*dentry = BPF_CORE_READ(mount, mnt_mountpoint);
 	*vfsmount = (void *)parent + bpf_core_field_offset(struct mount, mnt);
 	return true;
-}
-
-/*
- * The namespace of the mount that a file was opened through. Not the process's: it can run a file of
- * another namespace. 0: of none, as with a memfd or a mount that was taken out of its tree.
- */
-static __always_inline __u32 mount_namespace_of(struct file *file)
-{
-	struct mount *mount = (void *)BPF_CORE_READ(file, f_path.mnt) -
-			      bpf_core_field_offset(struct mount, mnt);
-
-	return BPF_CORE_READ(mount, mnt_ns, ns.inum);
 }
 
 /* Writes the path of a file, as seen from the root of its mount namespace. Returns image flags. */
@@ -83,15 +74,6 @@ done:
 	return flags;
 }
 
-static __always_inline struct kernfs_node *kernfs_parent(struct kernfs_node *node)
-{
-	struct kernfs_node___since_6_15 *newer = (void *)node;
-
-	if (bpf_core_field_exists(newer->__parent))
-		return BPF_CORE_READ(newer, __parent);
-	return BPF_CORE_READ(node, parent);
-}
-
 /* Writes the path of a cgroup below the root of the v2 hierarchy. Returns image flags. */
 static __always_inline __u32 write_cgroup(struct image *image, struct kernfs_node *node)
 {
@@ -100,7 +82,7 @@ static __always_inline __u32 write_cgroup(struct image *image, struct kernfs_nod
 	__u32 start = CGROUP_BYTES;
 
 	for (int i = 0; i < MAX_CGROUP_DEPTH; i++) {
-		struct kernfs_node *parent = kernfs_parent(node);
+		struct kernfs_node *parent = node_above(node);
 		long length;
 
 		if (!parent) {
@@ -168,7 +150,7 @@ static __always_inline struct image *find_or_add_image(const struct image_key *k
  * call: the walks up the directories times the walk up the ancestors would be too much for it. That
  * is why the task comes as a number (only such functions' plain arguments are not tracked).
  */
-__noinline int fill_image(struct image *image, __u64 address)
+GLOBAL_SUBPROGRAM int fill_image(struct image *image, __u64 address)
 {
 	struct task_struct *task = (void *)address;
 	struct file *file = BPF_CORE_READ(task, mm, exe_file);
@@ -181,7 +163,7 @@ __noinline int fill_image(struct image *image, __u64 address)
 	if (file) {
 		image->exe_inode = BPF_CORE_READ(file, f_inode, i_ino);
 		image->exe_device = BPF_CORE_READ(file, f_inode, i_sb, s_dev);
-		image->mntns = mount_namespace_of(file);
+		image->mntns = mount_namespace_of(file, task);
 		flags |= write_exe(image, file);
 	}
 	if (node)

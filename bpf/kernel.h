@@ -248,4 +248,42 @@ enum {
 	IPPROTO_MPTCP = 262, /* not IANA's: Linux's own */
 };
 
+/* Of libbpf's words, what bcc.h has to say in another way. Such a function is checked by the verifier
+ * once, and not at each call. */
+#define GLOBAL_SUBPROGRAM __noinline
+
+/*
+ * The namespace of the mount that a file was opened through. Not the process's: it can run a file of
+ * another namespace. 0: of none, as with a memfd or a mount that was taken out of its tree.
+ */
+static __always_inline __u32 mount_namespace_of(struct file *file, struct task_struct *task)
+{
+	struct mount *mount = (void *)BPF_CORE_READ(file, f_path.mnt) -
+			      bpf_core_field_offset(struct mount, mnt);
+
+	return BPF_CORE_READ(mount, mnt_ns, ns.inum);
+}
+
+/* The socket that a program has, where `sk` is one path of its multipath TCP; else NULL. */
+static __always_inline struct sock *mptcp_connection_of(struct sock *sk)
+{
+	struct mptcp_subflow_context *subflow;
+
+	if (!bpf_core_field_exists(struct tcp_sock, is_mptcp) ||
+	    !bpf_core_field_exists(struct mptcp_subflow_context, conn) ||
+	    !BPF_CORE_READ((struct tcp_sock *)sk, is_mptcp))
+		return NULL;
+	subflow = BPF_CORE_READ((struct inet_connection_sock *)sk, icsk_ulp_data);
+	return subflow ? BPF_CORE_READ(subflow, conn) : NULL;
+}
+
+static __always_inline struct kernfs_node *node_above(struct kernfs_node *node)
+{
+	struct kernfs_node___since_6_15 *newer = (void *)node;
+
+	if (bpf_core_field_exists(newer->__parent))
+		return BPF_CORE_READ(newer, __parent);
+	return BPF_CORE_READ(node, parent);
+}
+
 #endif

@@ -123,6 +123,10 @@ struct {
 	__type(value, __u64);
 } counters SEC(".maps");
 
+#ifdef NFSNITCH_BCC
+#include "map_ids.h" /* made by user space: what each name of a map means from here on */
+#endif
+
 static __always_inline void count(__u32 counter)
 {
 	__u64 *value = bpf_map_lookup_elem(&counters, &counter);

@@ -19,6 +19,11 @@
  *
  * If forwarded flows are judged, any mode has egress, which sees each packet that a socket sends.
  */
+#ifdef NFSNITCH_BCC
+#include "bcc.h"
+
+#include "layout.h"
+#else
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -34,6 +39,7 @@
 #include "layout.h"
 
 #include "kernel.h"
+#endif
 #include "maps.h"
 
 #include "image.h"

@@ -188,16 +188,11 @@ static __always_inline bool is_kernels(struct sock *sk)
  */
 static __always_inline struct sock *held_by_program(struct sock *sk)
 {
-	struct mptcp_subflow_context *subflow;
 	struct sock *held;
 
-	if (!bpf_core_field_exists(struct tcp_sock, is_mptcp) ||
-	    !bpf_core_field_exists(struct mptcp_subflow_context, conn) ||
-	    BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP || is_raw(sk) ||
-	    !BPF_CORE_READ((struct tcp_sock *)sk, is_mptcp))
+	if (BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP || is_raw(sk))
 		return sk;
-	subflow = BPF_CORE_READ((struct inet_connection_sock *)sk, icsk_ulp_data);
-	held = subflow ? BPF_CORE_READ(subflow, conn) : NULL;
+	held = mptcp_connection_of(sk);
 	return held ? held : sk;
 }
 

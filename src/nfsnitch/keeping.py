@@ -31,7 +31,8 @@ def kept_programs(options: RunOptions, namespace: int) -> Iterator[Kept]:
         BpfError: see `keeping.kept`.
 
     """
-    wish = Wish(bpf_object(), options.cgroup, options.attach, options.forward)
+    how = (options.attach, options.loader, options.forward)
+    wish = Wish(bpf_object(), options.cgroup, *how)
     place = Place(bpffs.PINS / bpffs.folder_name(namespace), netns.cookie())
     with kept(wish, place) as held:
         _log.info("attach mode %s: %s", held.programs.mode, held.programs.why)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nfsnitch.core.attach import AttachMode
+from nfsnitch.core.loader import Loader
 
 DEFAULT_RULES = Path("/etc/nfsnitch/rules.yaml")
 DEFAULT_STATE = Path("/var/lib/nfsnitch")
@@ -34,6 +35,8 @@ class RunOptions:
     """File to append records to, ``-`` for standard output, None for nowhere."""
     attach: AttachMode = AttachMode.AUTO
     """Where the eBPF programs sit."""
+    loader: Loader = Loader.AUTO
+    """How they come to fit the kernel."""
     forward: bool = False
     """Whether what this network namespace forwards is judged, too."""
     socket: Path | None = None

@@ -41,6 +41,17 @@ def readers_object() -> Path:
     return _first_file(_INSTALLED / "bpf" / name, _REPOSITORY / "bpf" / "build" / name)
 
 
+def bpf_sources() -> Path:
+    """Return the folder with the sources of the eBPF programs, which bcc compiles.
+
+    Raises:
+        FileNotFoundError: the installation is incomplete.
+
+    """
+    name = "nfsnitch.bpf.c"
+    return _first_file(_INSTALLED / "bpf" / name, _REPOSITORY / "bpf" / name).parent
+
+
 def rules_schema() -> Path:
     """Return the JSON Schema of rule files, as ``nfsnitch schema`` prints it.
 

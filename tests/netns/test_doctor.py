@@ -161,7 +161,7 @@ def test_the_table_has_no_colours_in_a_file_and_a_line_that_says_what_it_comes_t
     ).finish(60)
 
     assert "\x1b" not in done.stdout
-    assert done.stdout.splitlines()[-1].startswith("nfsnitch works here: owners by attach mode ")
+    assert done.stdout.splitlines()[-1].startswith("nfsnitch works here: eBPF loader ")
 
 
 def test_the_caller_stays_in_its_own_network_namespace() -> None:

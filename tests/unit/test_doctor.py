@@ -16,7 +16,7 @@ ALL_OK = {name: State.OK for group in ESSENTIAL for name in group}
 
 
 def test_with_everything_there_it_works_with_the_best() -> None:
-    assert judge(ALL_OK) == (True, "lsm", "nft", [])
+    assert judge(ALL_OK) == (True, "lsm", "nft", [], "core")
 
 
 @pytest.mark.parametrize("group", ESSENTIAL, ids="-or-".join)
@@ -31,8 +31,15 @@ def test_it_cannot_work_if_all_ways_to_one_thing_are_missing(group: tuple[str, .
 
 def test_what_could_not_be_tried_leaves_it_open() -> None:
     assert judge(ALL_OK | {"nfqueue": State.UNKNOWN}).works is None
-    assert judge(ALL_OK | {"nfqueue": State.UNKNOWN, "btf": State.MISSING}).works is False
+    assert judge(ALL_OK | {"nfqueue": State.UNKNOWN, "libbpf": State.MISSING}).works is False
     assert judge(ALL_OK | {"nft-queue": State.UNKNOWN}).queueing == "iptables"
+
+
+def test_without_a_description_of_its_types_a_kernel_is_compiled_for_by_bcc() -> None:
+    assert judge(ALL_OK | {"btf": State.MISSING}).loader == "bcc"
+    assert judge(ALL_OK | {"btf": State.MISSING}).works is True
+    assert judge(ALL_OK | {"bcc": State.MISSING}).loader == "core"
+    assert judge(ALL_OK | {"btf": State.MISSING, "bcc": State.MISSING}).missing == ["btf", "bcc"]
 
 
 def test_every_probe_has_a_line_in_the_table() -> None:

@@ -98,6 +98,23 @@ def reduce(*, bpf: bool = False, children: bool = False) -> None:
     _prctl(_PR_SET_DUMPABLE, 0, doing="ruling out memory dumps")
 
 
+def keep_only(kept: set[Capability]) -> None:
+    """Give up all capabilities of this process but those of *kept* that it has; gain none by exec.
+
+    CAP_SYS_ADMIN stays where it stands for one that is missing (see `missing_at_start`).
+
+    Raises:
+        PrivilegesError: the kernel refused.
+
+    """
+    there = effective()
+    stays = {each for each in kept if each in there}
+    if stays != kept and Capability.CAP_SYS_ADMIN in there:
+        stays.add(Capability.CAP_SYS_ADMIN)
+    _set_capabilities(stays, set())
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1, doing="ruling out new privileges")
+
+
 def effective() -> set[int]:
     """Return the numbers of the capabilities that this thread may use now."""
     return in_set("CapEff")

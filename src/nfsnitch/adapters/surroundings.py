@@ -15,7 +15,8 @@ from pathlib import Path
 
 from nfsnitch.adapters import cgroups, netns, privileges, procfs, raw_diag, rulefile
 from nfsnitch.adapters.answer import Answer, State
-from nfsnitch.adapters.bpf import bpffs
+from nfsnitch.adapters.bpf import bpffs, kernel_headers
+from nfsnitch.adapters.bpf.libbpf import BpfError
 from nfsnitch.adapters.instance import RUN_DIRECTORY
 from nfsnitch.core.text import counted, decoded, shown
 from nfsnitch.core.unknown import Unknown
@@ -42,7 +43,23 @@ def btf() -> Answer:
     """Look for the description of the kernel's types."""
     if os.access(BTF, os.R_OK):
         return Answer(State.OK, str(BTF))
-    return Answer(State.MISSING, f"no {BTF}", "use a kernel with CONFIG_DEBUG_INFO_BTF")
+    return Answer(State.MISSING, f"no {BTF}", "use a kernel with CONFIG_DEBUG_INFO_BTF, or bcc")
+
+
+def bcc() -> Answer:
+    """Look for the compiler that stands in where there is no such description."""
+    missing, more, headers = [], [], ""
+    if importlib.util.find_spec("bcc") is None:
+        missing.append("no bcc")
+        more.append("install the package python3-bpfcc")
+    try:
+        headers = str(kernel_headers.found())
+    except BpfError:
+        missing.append(f"no headers of kernel {os.uname().release}")
+        more.append(kernel_headers.remedy())
+    if missing:
+        return Answer(State.MISSING, ", ".join(missing), "; ".join(more))
+    return Answer(State.OK, f"it compiles with {shown(headers)}")
 
 
 def cgroup_v2() -> Answer:

@@ -63,6 +63,8 @@ class Verdict(NamedTuple):
     queueing: str | None
     missing: list[str]
     """The checks without which nothing works."""
+    loader: str | None = None
+    """What ``--bpf auto`` takes."""
 
 
 _KERNEL_MODULES = "load its module, or use a kernel that has it (CONFIG_{})"
@@ -120,9 +122,10 @@ TRIED = (
 
 _ATTACH = ("attach-lsm", "attach-kprobe", "attach-cgroup")
 _QUEUEING = ("nft-queue", "iptables-queue")
+_LOADERS = {"btf": "core", "bcc": "bcc"}
 ESSENTIAL = (
     ("privileges",),
-    ("btf",),
+    ("btf", "bcc"),
     ("libbpf",),
     ("python-packages",),
     ("netns-cookie",),
@@ -185,7 +188,8 @@ def judge(states: Mapping[str, State]) -> Verdict:
             in_doubt = True
     attach, queueing = (_first_ok(states, group) for group in (_ATTACH, _QUEUEING))
     works = False if missing else None if in_doubt else True
-    return Verdict(works, attach, queueing, missing)
+    loader = _first_ok(states, tuple(_LOADERS))
+    return Verdict(works, attach, queueing, missing, _LOADERS[loader] if loader else None)
 
 
 def _first_ok(states: Mapping[str, State], names: Sequence[str]) -> str | None:
@@ -201,7 +205,8 @@ def _looks(rules: tuple[Path, ...]) -> list[tuple[Check, Callable[[], Answer]]]:
         (Check("kernel", "everything depends on it"), here.kernel),
         (Check("privileges", "what may be tried and seen at all"), here.capabilities),
         (Check("namespaces", "a firewall sees the namespace it is in"), here.namespaces),
-        (Check("btf", "eBPF programs are fitted to the kernel"), here.btf),
+        (Check("btf", "eBPF programs are fitted to the kernel (--bpf core)"), here.btf),
+        (Check("bcc", "eBPF programs are compiled for the kernel (--bpf bcc)"), here.bcc),
         (Check("cgroup-v2", "cgroup hooks, and the cgroup of a program"), here.cgroup_v2),
         (Check("lsm-list", "security hooks for eBPF"), here.lsm_list),
         (Check("kprobes", "kernel probes for eBPF"), here.kprobes),
@@ -248,6 +253,6 @@ def _said(verdict: Verdict) -> str:
     if not verdict.works:
         return f"nfsnitch cannot work here: see {', '.join(verdict.missing)}."
     return (
-        f"nfsnitch works here: owners by attach mode {verdict.attach}, packets queued by "
-        f"{verdict.queueing}."
+        f"nfsnitch works here: eBPF loader {verdict.loader}, owners by attach mode "
+        f"{verdict.attach}, packets queued by {verdict.queueing}."
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 from nfsnitch.adapters.rulefile.problems import quoted
 from nfsnitch.commands.common_options import add_forward, add_queue, add_rules, rules_of
 from nfsnitch.core.attach import AttachMode
+from nfsnitch.core.loader import Loader
 from nfsnitch.lean import import_asyncio
 from nfsnitch.options import DEFAULT_STATE, RunOptions
 
@@ -22,6 +23,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default=AttachMode.AUTO,
         metavar="MODE",
         help="where to put the eBPF programs: auto (the best that works), lsm, kprobe, cgroup",
+    )
+    parser.add_argument(
+        "--bpf",
+        type=_loader,
+        default=Loader.AUTO,
+        metavar="LOADER",
+        help="how the eBPF programs come to fit the kernel: auto (core where it has BTF, else "
+        "bcc), core (built before), bcc (compiled now)",
     )
     parser.add_argument(
         "--cgroup",
@@ -61,6 +70,7 @@ def run(options: argparse.Namespace) -> int:
         rules=rules_of(options),
         cgroup=options.cgroup,
         attach=options.attach,
+        loader=options.bpf,
         queue_num=options.queue,
         records=options.records,
         forward=options.forward,
@@ -76,3 +86,10 @@ def _attach_mode(text: str) -> AttachMode:
         reason = f"no such attach mode; choose one of {', '.join(AttachMode)}"
         raise argparse.ArgumentTypeError(f"{quoted(text)}: {reason}")
     return AttachMode(text)
+
+
+def _loader(text: str) -> Loader:
+    if text not in list(Loader):
+        reason = f"no such loader; choose one of {', '.join(Loader)}"
+        raise argparse.ArgumentTypeError(f"{quoted(text)}: {reason}")
+    return Loader(text)

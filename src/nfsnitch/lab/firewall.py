@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from nfsnitch.core.attach import AttachMode
+from nfsnitch.core.loader import Loader
 from nfsnitch.core.record import Json
 from nfsnitch.lab.process import Child, EndedError, same_modules
 from nfsnitch.lab.waiting import TimeIsOverError
@@ -26,6 +27,9 @@ STOP_TIMEOUT_S = 20.0
 
 ATTACH_VARIABLE = "NFSNITCH_ATTACH"
 """Environment variable: the attach mode of every firewall in the lab that is not given another."""
+
+LOADER_VARIABLE = "NFSNITCH_BPF"
+"""Environment variable: the loader of all of them, auto if it is not there."""
 
 Fits = Callable[[Json], bool]
 
@@ -74,6 +78,7 @@ class Firewall:
             *(str(path.absolute()) for path in rules),
             *("--cgroup", str(cgroup or world.apps), "--queue", str(queue_num)),
             *("--attach", mode.value),
+            *("--bpf", os.environ.get(LOADER_VARIABLE) or Loader.AUTO.value),
             *("--state", str(world.folder / "state")),
             *("--records", str(self._file.path), *extra),
         )

@@ -9,13 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from nfsnitch.adapters.bpf.layout import SIZES
+from nfsnitch.adapters.bpf.layout import RING_BUFFERS, SIZES
 from nfsnitch.adapters.bpf.libbpf import BpfError, Libbpf, RingBuffer, SampleCallback
 from nfsnitch.adapters.bpf.map import BpfMap
+from nfsnitch.adapters.bpf.perf_rights import probes_are_for
 from nfsnitch.core.attach import AttachMode
-
-_PERF_PARANOID = Path("/proc/sys/kernel/perf_event_paranoid")
-_PERF_FOR_NOBODY = 3
 
 
 class Attachment(NamedTuple):
@@ -168,7 +166,7 @@ def _attach(
                 "bpf_program__attach",
                 program,
                 doing=f"attaching {name}",
-                forbidden=_probes_are_for(),
+                forbidden=probes_are_for(),
             ),
         )
     for function, link_name in zip(attachment.functions, attachment.links, strict=False):
@@ -178,23 +176,9 @@ def _attach(
             False,  # noqa: FBT003  on entry to the function, not on return from it
             function.encode(),
             doing=f"attaching {name} to {function}",
-            forbidden=_probes_are_for(),
+            forbidden=probes_are_for(),
         )
         yield link_name, link
-
-
-def _probes_are_for() -> str:
-    """Say whom Debian lets have kernel probes, if not everybody who may have eBPF programs.
-
-    Its kernels know a third level of kernel.perf_event_paranoid, which wants more than CAP_PERFMON.
-    """
-    try:
-        level = int(_PERF_PARANOID.read_text("ascii"))
-    except (OSError, ValueError):
-        return ""
-    if level < _PERF_FOR_NOBODY:
-        return ""
-    return f" (kernel.perf_event_paranoid = {level}: here, probes want CAP_SYS_ADMIN, or 2 there)"
 
 
 def _attach_to_cgroup(library: Libbpf, program: int, name: str, cgroup: Path | None) -> Any:  # noqa: ANN401
@@ -214,11 +198,11 @@ def _attach_to_cgroup(library: Libbpf, program: int, name: str, cgroup: Path | N
 
 def _maps(library: Libbpf, pointer: int, mode: AttachMode) -> LoadedPrograms:
     maps: dict[str, Any] = {name: _map(library, pointer, name) for name in SIZES}
+    rings = {field: _descriptor(library, pointer, name) for field, name in RING_BUFFERS.items()}
     return LoadedPrograms(
         **maps,
         library=library,
-        releases_fd=_descriptor(library, pointer, "releases"),
-        openings_fd=_descriptor(library, pointer, "openings"),
+        **rings,
         mode=mode,
         why="",
     )

@@ -26,6 +26,7 @@ from nfsnitch.adapters.bpf.modes import FORWARDED, PROGRAMS, attached, root_cgro
 from nfsnitch.adapters.bpf.pins import About, PinFolder
 from nfsnitch.adapters.bpf.readers import LISTED, reader_file
 from nfsnitch.core.attach import AttachMode
+from nfsnitch.core.loader import Loader
 
 _NEW = "-new"
 _PASSABLE = 0o711
@@ -46,16 +47,18 @@ class Wish(NamedTuple):
     object_file: Path
     cgroup: Path | None = None
     mode: AttachMode = AttachMode.AUTO
+    loader: Loader = Loader.AUTO
     forwarded: bool = False
 
     def attached(self) -> AbstractContextManager[LoadedPrograms]:
         """Load and attach them; see `modes.attached`."""
-        return attached(self.object_file, self.cgroup, self.mode, forwarded=self.forwarded)
+        how = (self.mode, self.loader)
+        return attached(self.object_file, self.cgroup, *how, forwarded=self.forwarded)
 
     def build(self) -> bytes:
         """Return 32 bytes that tell what makes these programs from what makes others."""
-        kind = b"forwarded" if self.forwarded else b""
-        return hashlib.sha256(kind + self.object_file.read_bytes()).digest()
+        kind = f"{self.loader} {self.forwarded} "
+        return hashlib.sha256(kind.encode("ascii") + self.object_file.read_bytes()).digest()
 
     def link_names(self, mode: AttachMode) -> Iterator[set[str]]:
         """Yield the names of the links of each set of programs that may make a mode."""

@@ -57,6 +57,9 @@ SIZES: dict[str, tuple[int, int]] = {
 }
 """Map → bytes of a key and of a value."""
 
+RING_BUFFERS = {"releases_fd": "releases", "openings_fd": "openings"}
+"""Field of `LoadedPrograms` → the ring buffer whose descriptor it has."""
+
 COUNTERS = ("owners-full", "images-full", "releases-lost", "openings-lost")
 """``enum counter``, by the names of `nfsnitch.core.counters.Counter`."""
 

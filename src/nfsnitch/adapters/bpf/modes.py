@@ -10,15 +10,24 @@ from __future__ import annotations
 import gzip
 import os
 import socket
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from nfsnitch.adapters import cgroups
+from nfsnitch.adapters.bpf import bcc_loader
 from nfsnitch.adapters.bpf.core_loader import Attachment, LoadedPrograms, loaded
 from nfsnitch.adapters.bpf.libbpf import BpfError
 from nfsnitch.core.attach import BEST_FIRST, AttachMode
+from nfsnitch.core.loader import Loader
+from nfsnitch.resources import bpf_sources
+
+Load = Callable[
+    [AttachMode, tuple[Attachment, ...], Path | None], AbstractContextManager[LoadedPrograms]
+]
+"""Loads and attaches programs: a loader's `loaded`, all but told what to load."""
 
 _QUEUE_BY_FENTRY = (Attachment("nfsnitch_fentry_release"), Attachment("nfsnitch_fentry_queue"))
 _QUEUE_BY_KPROBE = (Attachment("nfsnitch_kprobe_release"), Attachment("nfsnitch_kprobe_queue"))
@@ -82,6 +91,7 @@ def attached(
     object_file: Path,
     cgroup: Path | None = None,
     wanted: AttachMode = AttachMode.AUTO,
+    loader: Loader = Loader.AUTO,
     *,
     forwarded: bool = False,
 ) -> Iterator[LoadedPrograms]:
@@ -89,7 +99,8 @@ def attached(
 
     The hooks of a cgroup are put on *cgroup*, None being the root of all. `LoadedPrograms.mode` and
     `why` say which mode it became and why none of the better ones. With *forwarded*, senders in
-    other network namespaces are seen, too.
+    other network namespaces are seen, too. What *loader* needs while it loads is gone before
+    anything is yielded.
 
     Raises:
         BpfError: the mode cannot be had here, or none can; the message says what the kernel said
@@ -99,29 +110,63 @@ def attached(
     if cgroup is not None and not (cgroup / "cgroup.procs").exists():
         raise BpfError(f"{cgroup} is not the directory of a cgroup v2")
     with ExitStack() as stack:
-        programs = _best(object_file, cgroup, wanted, stack, FORWARDED if forwarded else ())
+        with _loading(object_file, loader) as load:
+            programs = _best(load, cgroup, wanted, stack, FORWARDED if forwarded else ())
         yield programs
 
 
-def available_modes(object_file: Path, cgroup: Path | None = None) -> dict[AttachMode, str | None]:
+def available_modes(
+    object_file: Path, cgroup: Path | None = None, loader: Loader = Loader.AUTO
+) -> dict[AttachMode, str | None]:
     """Try every mode, best first, and return why each cannot be had (None: it can).
 
     The programs are attached for a moment, and refuse nothing.
+
+    Raises:
+        BpfError: the *loader* itself cannot be had.
+
     """
-    return {mode: _refusal(object_file, cgroup, mode) for mode in BEST_FIRST}
+    with _loading(object_file, loader) as load:
+        return {mode: _refusal(load, cgroup, mode) for mode in BEST_FIRST}
 
 
-def _refusal(object_file: Path, cgroup: Path | None, mode: AttachMode) -> str | None:
+def chosen_loader(wanted: Loader) -> Loader:
+    """Return which loader *wanted* comes to here; never `Loader.AUTO`."""
+    if wanted is not Loader.AUTO:
+        return wanted
+    return Loader.CORE if _BTF.exists() else Loader.BCC
+
+
+@contextmanager
+def _loading(object_file: Path, wanted: Loader) -> Iterator[Load]:
+    """Yield what loads and attaches programs, as often as it takes."""
+    if chosen_loader(wanted) is Loader.CORE:
+        yield partial(loaded, object_file)
+        return
+    try:
+        with bcc_loader.started(object_file, bpf_sources()) as helper:
+            helper.wait_until_ready()
+            yield partial(bcc_loader.loaded, helper, object_file)
+    except BpfError as problem:
+        if wanted is Loader.BCC:
+            raise
+        why = (
+            "the kernel does not describe its types (BTF), so bcc has to compile the eBPF programs"
+        )
+        raise BpfError(f"{why}: {problem}") from problem
+
+
+def _refusal(load: Load, cgroup: Path | None, mode: AttachMode) -> str | None:
     try:
         with ExitStack() as stack:
-            _in_mode(object_file, cgroup, mode, stack)
+            _in_mode(load, cgroup, mode, stack)
     except BpfError as problem:
         return _first_line(problem)
     return None
 
 
 def _best(
-    object_file: Path,
+    load: Load,
     cgroup: Path | None,
     wanted: AttachMode,
     stack: ExitStack,
@@ -129,7 +174,7 @@ def _best(
 ) -> LoadedPrograms:
     if wanted is not AttachMode.AUTO:
         try:
-            programs = _in_mode(object_file, cgroup, wanted, stack, also)
+            programs = _in_mode(load, cgroup, wanted, stack, also)
         except BpfError as problem:
             raise BpfError(
                 f"attach mode {wanted} cannot be had here: {problem}\n"
@@ -139,7 +184,7 @@ def _best(
     refused: dict[AttachMode, BpfError] = {}
     for mode in BEST_FIRST:
         try:
-            programs = _in_mode(object_file, cgroup, mode, stack, also)
+            programs = _in_mode(load, cgroup, mode, stack, also)
         except BpfError as problem:
             refused[mode] = problem
         else:
@@ -161,7 +206,7 @@ def _first_line(problem: BpfError) -> str:
 
 
 def _in_mode(
-    object_file: Path,
+    load: Load,
     cgroup: Path | None,
     mode: AttachMode,
     stack: ExitStack,
@@ -172,9 +217,9 @@ def _in_mode(
     *better, last = ((*programs, *also) for programs in PROGRAMS[mode])
     for programs in better:
         with suppress(BpfError):
-            return _attached_and_seen(object_file, cgroup, mode, programs, stack)
+            return _attached_and_seen(load, cgroup, mode, programs, stack)
     try:
-        return _attached_and_seen(object_file, cgroup, mode, last, stack)
+        return _attached_and_seen(load, cgroup, mode, last, stack)
     except BpfError as problem:
         first, _, log = str(problem).partition("\n")
         hints = "".join(f"; {hint}" for hint in _hints(mode))
@@ -182,7 +227,7 @@ def _in_mode(
 
 
 def _attached_and_seen(
-    object_file: Path,
+    load: Load,
     cgroup: Path | None,
     mode: AttachMode,
     attachments: tuple[Attachment, ...],
@@ -191,7 +236,7 @@ def _attached_and_seen(
     if cgroup is None and any(each.to_cgroup for each in attachments):
         cgroup = root_cgroup()
     with ExitStack() as trying:
-        programs = trying.enter_context(loaded(object_file, mode, attachments, cgroup))
+        programs = trying.enter_context(load(mode, attachments, cgroup))
         if mode is not AttachMode.CGROUP:  # which sees its own cgroup only, and we may be outside
             see_hooks_run(programs)
         stack.push(trying.pop_all())
@@ -226,6 +271,7 @@ def see_hooks_run(programs: LoadedPrograms) -> None:
             raise BpfError("its hooks can be attached, but the kernel does not run them")
 
 
+_BTF = Path("/sys/kernel/btf/vmlinux")
 _LSM_LIST = Path("/sys/kernel/security/lsm")
 _PMUS = Path("/sys/bus/event_source/devices")
 _KPROBE_EVENTS = (Path("/sys/kernel/tracing"), Path("/sys/kernel/debug/tracing"))
@@ -234,6 +280,8 @@ _KPROBE_EVENTS = (Path("/sys/kernel/tracing"), Path("/sys/kernel/debug/tracing")
 def _look_first(mode: AttachMode) -> None:
     """Refuse what is known not to work: that saves the time to try, and has a better reason."""
     if mode is AttachMode.LSM:
+        if not _BTF.exists():
+            raise BpfError(f"it takes a description of the kernel's types ({_BTF})")
         with suppress(OSError):
             active = _LSM_LIST.read_text("ascii").strip()
             if "bpf" not in active.split(","):
@@ -252,8 +300,8 @@ def _has_kprobes() -> bool:
 
 
 def _hints(mode: AttachMode) -> Iterator[str]:
-    if not Path("/sys/kernel/btf/vmlinux").exists() and Path("/sys/kernel").is_dir():
-        yield "the kernel has no description of its types (/sys/kernel/btf/vmlinux)"
+    if not _BTF.exists() and Path("/sys/kernel").is_dir():
+        yield f"the kernel has no description of its types ({_BTF})"
     config = _kernel_config()
     missing = [name for name in _OPTIONS[mode] if config and f"CONFIG_{name}=" not in config]
     if missing:

@@ -19,7 +19,7 @@ from struct import Struct
 from typing import Any, NamedTuple
 
 from nfsnitch.adapters.bpf.core_loader import HeldLink, LoadedPrograms
-from nfsnitch.adapters.bpf.layout import SIZES
+from nfsnitch.adapters.bpf.layout import RING_BUFFERS, SIZES
 from nfsnitch.adapters.bpf.libbpf import BpfError, Libbpf
 from nfsnitch.adapters.bpf.map import BpfMap
 from nfsnitch.core.attach import AttachMode
@@ -28,8 +28,6 @@ _ABOUT = Struct("=IIQQ16s16s32s")
 _ABOUT_KEY = Struct("=I").pack(0)
 _MAP_TYPE_ARRAY = 2
 """linux/bpf.h, BPF_MAP_TYPE_ARRAY"""
-_RINGS = {"releases_fd": "releases", "openings_fd": "openings"}
-"""The field of `LoadedPrograms` → the name of the ring buffer."""
 _INFO_BYTES = 256
 _MAP_INFO = Struct("=IIII")
 """struct bpf_map_info: type, id, key_size, value_size"""
@@ -114,7 +112,7 @@ class PinFolder:
             maps: dict[str, Any] = {name: self._map(name, stack) for name in SIZES}
             rings: dict[str, Any] = {
                 field: stack.enter_context(self._opened("maps", name))
-                for field, name in _RINGS.items()
+                for field, name in RING_BUFFERS.items()
             }
             yield LoadedPrograms(**maps, **rings, library=self._library, mode=mode, why="")
 
@@ -131,7 +129,7 @@ class PinFolder:
                 (self.path / folder).mkdir(mode=_OWN, parents=True, exist_ok=True)
             for name in SIZES:
                 self.pin_one(getattr(programs, name).fileno(), "maps", name)
-            for field, name in _RINGS.items():
+            for field, name in RING_BUFFERS.items():
                 self.pin_one(getattr(programs, field), "maps", name)
             for link in programs.links:
                 self.pin_one(link.fileno(), "links", link.name)
