@@ -13,7 +13,9 @@ from nfsnitch.lab.programs import SOURCES, build_program
 from vm.kernels import LINES
 from vm.session import GuestSession, Wanted
 
-NETNS_TESTS = Path(__file__).parents[1] / "netns"
+TESTS = Path(__file__).parents[1]
+FOLDERS = ("contract", "netns")
+"""Those with tests that may be marked."""
 MODES = ("cgroup", "lsm", "kprobe")
 FOLDER = Path(__file__).parents[2] / ".cache" / "vm"
 Sessions = Callable[[str], GuestSession]
@@ -30,7 +32,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             pytest.param(
                 line,
                 Wanted(mode, nodeid),
-                id=f"{line}-{mode}-{nodeid.removeprefix('tests/netns/test_')}",
+                id=f"{line}-{mode}-{short_name(nodeid)}",
                 marks=pytest.mark.xdist_group(f"vm-{line}"),
             )
             for line in LINES
@@ -41,9 +43,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     )
 
 
+def short_name(nodeid: str) -> str:
+    """Return it without its folder and ``test_``."""
+    file, _, name = nodeid.partition("::")
+    return f"{Path(file).name.removeprefix('test_')}::{name}"
+
+
 def guest_tests(session: pytest.Session) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Yield the tests that are marked, and the modes that each is for."""
-    for path in sorted(NETNS_TESTS.glob("test_*.py")):
+    for path in sorted(path for folder in FOLDERS for path in TESTS.glob(f"{folder}/test_*.py")):
         if "vm_guest" not in path.read_text(encoding="utf-8"):
             continue
         for item in session.genitems(pytest.Module.from_parent(session, path=path)):

@@ -25,8 +25,8 @@ from nfsnitch.adapters.bpf.libbpf import BpfError, Libbpf
 from nfsnitch.adapters.bpf.map import BpfMap
 from nfsnitch.core.attach import AttachMode
 
-COMPILE_TIMEOUT_S = 300.0
-"""An emulated processor takes more than a minute."""
+COMPILE_TIMEOUT_S = 600.0
+"""It is some seconds; but minutes where the processor is emulated, or has much else to do."""
 LOAD_TIMEOUT_S = 120.0
 _END_TIMEOUT_S = 5.0
 _MODULE = "nfsnitch.adapters.bpf.bcc_helper"
@@ -199,7 +199,7 @@ def loaded(
         rings: dict[str, Any] = {
             field: descriptors.maps[name] for field, name in RING_BUFFERS.items()
         }
-        how = {"library": library, "mode": mode, "why": ""}
+        how: dict[str, Any] = {"library": library, "mode": mode, "why": ""}
         yield LoadedPrograms(**maps, **rings, **how, links=tuple(links))
 
 

@@ -198,7 +198,9 @@ def _attach_to_cgroup(library: Libbpf, program: int, name: str, cgroup: Path | N
 
 def _maps(library: Libbpf, pointer: int, mode: AttachMode) -> LoadedPrograms:
     maps: dict[str, Any] = {name: _map(library, pointer, name) for name in SIZES}
-    rings = {field: _descriptor(library, pointer, name) for field, name in RING_BUFFERS.items()}
+    rings: dict[str, Any] = {
+        field: _descriptor(library, pointer, name) for field, name in RING_BUFFERS.items()
+    }
     return LoadedPrograms(
         **maps,
         library=library,

@@ -110,9 +110,18 @@ def attached(
     if cgroup is not None and not (cgroup / "cgroup.procs").exists():
         raise BpfError(f"{cgroup} is not the directory of a cgroup v2")
     with ExitStack() as stack:
-        with _loading(object_file, loader) as load:
-            programs = _best(load, cgroup, wanted, stack, FORWARDED if forwarded else ())
+        with loading(object_file, loader) as load:
+            programs = stack.enter_context(attached_by(load, cgroup, wanted, forwarded=forwarded))
         yield programs
+
+
+@contextmanager
+def attached_by(
+    load: Load, cgroup: Path | None, wanted: AttachMode, *, forwarded: bool = False
+) -> Iterator[LoadedPrograms]:
+    """Do the same with what `loading` has yielded, which is not needed any more then."""
+    with ExitStack() as stack:
+        yield _best(load, cgroup, wanted, stack, FORWARDED if forwarded else ())
 
 
 def available_modes(
@@ -126,7 +135,7 @@ def available_modes(
         BpfError: the *loader* itself cannot be had.
 
     """
-    with _loading(object_file, loader) as load:
+    with loading(object_file, loader) as load:
         return {mode: _refusal(load, cgroup, mode) for mode in BEST_FIRST}
 
 
@@ -138,8 +147,13 @@ def chosen_loader(wanted: Loader) -> Loader:
 
 
 @contextmanager
-def _loading(object_file: Path, wanted: Loader) -> Iterator[Load]:
-    """Yield what loads and attaches programs, as often as it takes."""
+def loading(object_file: Path, wanted: Loader) -> Iterator[Load]:
+    """Yield what loads and attaches programs, as often as it takes.
+
+    Raises:
+        BpfError: the loader cannot be had; the message says what to install.
+
+    """
     if chosen_loader(wanted) is Loader.CORE:
         yield partial(loaded, object_file)
         return
