@@ -15,9 +15,7 @@ It ends when the other end is closed, and when its parent does.
 
 from __future__ import annotations
 
-import array
 import ctypes
-import json
 import os
 import resource
 import signal
@@ -27,16 +25,13 @@ import time
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 from nfsnitch.adapters import privileges
 from nfsnitch.adapters.bpf import bcc_compiler, object_file, raw_load
 from nfsnitch.adapters.bpf.libbpf import BpfError, Libbpf
 from nfsnitch.adapters.bpf.linking import LinkError
+from nfsnitch.adapters.bpf.wire import receive, send
 
-MESSAGE_BYTES = 65_536
-MAX_DESCRIPTORS = 128
-"""In one message; the kernel takes 253 (SCM_MAX_FD)."""
 _TEXT_BYTES = 16_000
 _MEMORY_BYTES = 2 << 30
 _PR_SET_PDEATHSIG = 1
@@ -59,48 +54,6 @@ def main() -> None:
             _serve(connection, Path(object_path), Path(sources))
         except BpfError as problem:
             _answer(connection, {"error": _cut(str(problem))}, ())
-
-
-def send(connection: socket.socket, message: object, descriptors: Iterable[int]) -> None:
-    """Send one message with descriptors, which stay open here.
-
-    Raises:
-        OSError: there is nobody at the other end.
-
-    """
-    numbers = array.array("i", descriptors)
-    ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, numbers)] if numbers else []
-    connection.sendmsg([json.dumps(message).encode()], ancillary, socket.MSG_NOSIGNAL)
-
-
-def receive(connection: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:
-    """Receive one message and its descriptors; None at the end.
-
-    Raises:
-        OSError: it does not come, or only a part of it.
-        ValueError: it is no message.
-
-    """
-    room = socket.CMSG_SPACE(MAX_DESCRIPTORS * array.array("i").itemsize)
-    raw, ancillary, flags, _ = connection.recvmsg(MESSAGE_BYTES, room, socket.MSG_CMSG_CLOEXEC)
-    descriptors = array.array("i")
-    for level, kind, data in ancillary:
-        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
-            descriptors.frombytes(data[: len(data) - len(data) % descriptors.itemsize])
-    try:
-        return _message(raw, flags), list(descriptors)
-    except (OSError, ValueError):
-        raw_load.close_all(descriptors)
-        raise
-
-
-def _message(raw: bytes, flags: int) -> dict[str, Any] | None:
-    if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
-        raise OSError("a message came in part")
-    message = json.loads(raw) if raw else None
-    if message is not None and not isinstance(message, dict):
-        raise ValueError("what came is no object")
-    return message
 
 
 def _die_with_parent() -> None:

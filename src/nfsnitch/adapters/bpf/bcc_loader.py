@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import nfsnitch
-from nfsnitch.adapters.bpf import bcc_helper, hook, kernel_headers, object_file, raw_load
+from nfsnitch.adapters.bpf import hook, kernel_headers, object_file, raw_load, wire
 from nfsnitch.adapters.bpf.core_loader import Attachment, HeldLink, LoadedPrograms
 from nfsnitch.adapters.bpf.layout import RING_BUFFERS, SIZES
 from nfsnitch.adapters.bpf.libbpf import BpfError, Libbpf
@@ -54,6 +54,11 @@ class Helper:
         self._process = process
         self._connection = connection
 
+    @property
+    def pid(self) -> int:
+        """Return its process id."""
+        return self._process.pid
+
     def wait_until_ready(self, timeout_s: float = COMPILE_TIMEOUT_S) -> None:
         """Wait until all is compiled.
 
@@ -79,7 +84,7 @@ class Helper:
         given = dict(maps or {})
         request = {"load": list(programs), "maps": list(given)}
         try:
-            bcc_helper.send(self._connection, request, given.values())
+            wire.send(self._connection, request, given.values())
         except OSError as problem:
             raise self._gone("loading the eBPF programs") from problem
         answer, descriptors = self._answer("loading the eBPF programs", timeout_s)
@@ -96,7 +101,7 @@ class Helper:
     def _answer(self, doing: str, timeout_s: float) -> tuple[dict[str, Any], list[int]]:
         self._connection.settimeout(timeout_s)
         try:
-            message, descriptors = bcc_helper.receive(self._connection)
+            message, descriptors = wire.receive(self._connection)
         except TimeoutError as problem:
             raise BpfError(f"{doing}: bcc was not done after {timeout_s:g} s") from problem
         except (OSError, ValueError) as problem:
@@ -131,11 +136,7 @@ def started(object_file_path: Path, sources: Path) -> Iterator[Helper]:
     with ours:
         with its:
             process = subprocess.Popen(
-                # -P: nothing in the working directory is run
-                [
-                    *(sys.executable, "-P", "-m", _MODULE),
-                    *(str(its.fileno()), str(object_file_path), str(sources)),
-                ],
+                _command(its.fileno(), object_file_path, sources),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 pass_fds=(its.fileno(),),
@@ -147,6 +148,11 @@ def started(object_file_path: Path, sources: Path) -> Iterator[Helper]:
         finally:
             ours.close()  # asks it to end
             _ended(process)
+
+
+def _command(fd: int, object_file_path: Path, sources: Path) -> list[str]:
+    # -P: nothing in the working directory is run
+    return [sys.executable, "-P", "-m", _MODULE, str(fd), str(object_file_path), str(sources)]
 
 
 def _environment() -> dict[str, str]:

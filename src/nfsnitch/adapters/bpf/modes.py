@@ -17,7 +17,6 @@ from functools import partial
 from pathlib import Path
 
 from nfsnitch.adapters import cgroups
-from nfsnitch.adapters.bpf import bcc_loader
 from nfsnitch.adapters.bpf.core_loader import Attachment, LoadedPrograms, loaded
 from nfsnitch.adapters.bpf.libbpf import BpfError
 from nfsnitch.core.attach import BEST_FIRST, AttachMode
@@ -157,6 +156,8 @@ def loading(object_file: Path, wanted: Loader) -> Iterator[Load]:
     if chosen_loader(wanted) is Loader.CORE:
         yield partial(loaded, object_file)
         return
+    from nfsnitch.adapters.bpf import bcc_loader  # noqa: PLC0415  what most never need
+
     try:
         with bcc_loader.started(object_file, bpf_sources()) as helper:
             helper.wait_until_ready()
