@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from nfsnitch.adapters.bpf import kernel_headers
+from nfsnitch.adapters.bpf import compiled_cache, kernel_headers
+from nfsnitch.adapters.bpf.compiled_cache import Parts
 from nfsnitch.adapters.bpf.libbpf import BpfError
 from nfsnitch.adapters.bpf.linking import INSN, LinkError, Subprograms
 
@@ -40,36 +41,55 @@ class Words(NamedTuple):
 
 
 def compiled(sources: Path, words: Words) -> Compiled:
-    """Compile the folder *sources*.
+    """Compile the folder *sources*, unless that has been done before.
 
     Raises:
         BpfError: bcc or the kernel's headers are missing, or something does not compile; then the
             message has what the compiler says.
 
     """
+    headers = kernel_headers.found()
+    text = program_text(words)
+    key = compiled_cache.key_of(f"{map_ids(words.maps)}{text}", sources, headers)
+    try:
+        parts = compiled_cache.find(key)
+        if parts is None:
+            parts = _parts(sources, headers, text, words)
+            compiled_cache.keep(key, parts)
+        return Compiled(parts.programs, _subprograms(parts, words))
+    except LinkError as problem:
+        raise BpfError(f"what bcc has compiled cannot be used: {problem}") from problem
+
+
+def _subprograms(parts: Parts, words: Words) -> Subprograms:
+    def read(place: int) -> bytes:
+        return parts.section[place * INSN.size : (place + 1) * INSN.size]
+
+    return Subprograms(read, parts.calls, list(words.subprograms))
+
+
+def _parts(sources: Path, headers: Path, text: str, words: Words) -> Parts:
     try:
         bcc = importlib.import_module("bcc")
     except (ImportError, OSError) as problem:
         raise BpfError(NOT_INSTALLED.format(problem)) from problem
     with (
-        kernel_headers.unpacked(kernel_headers.found()) as headers,
+        kernel_headers.unpacked(headers) as unpacked,
         tempfile.TemporaryDirectory(prefix="nfsnitch-bcc-") as folder,
     ):
-        if headers.name != "build":
-            os.environ[kernel_headers.ELSEWHERE] = str(headers)
+        if unpacked.name != "build":
+            os.environ[kernel_headers.ELSEWHERE] = str(unpacked)
         Path(folder, "map_ids.h").write_text(map_ids(words.maps), "ascii")
-        module = _module(bcc, program_text(words), [f"-I{folder}", f"-I{sources}", "-w"])
-        code = {name: module.dump_func(f"{name}_".encode()) for name in words.programs}
-        index = module.dump_func(_INDEX.encode())
+        module = _module(bcc, text, [f"-I{folder}", f"-I{sources}", "-w"])
+    code = {name: module.dump_func(f"{name}_".encode()) for name in words.programs}
+    index = module.dump_func(_INDEX.encode())
     section: int = bcc.lib.bpf_function_start(module.module, _SUBPROGRAMS.encode())
 
     def read(place: int) -> bytes:
         return ctypes.string_at(section + place * INSN.size, INSN.size)
 
-    try:
-        return Compiled(code, Subprograms(read, index, list(words.subprograms)))
-    except LinkError as problem:
-        raise BpfError(f"what bcc has compiled cannot be used: {problem}") from problem
+    end = Subprograms(read, index, list(words.subprograms)).end
+    return Parts(code, b"".join(map(read, range(end))), index)
 
 
 def map_ids(names: Sequence[str]) -> str:

@@ -30,7 +30,7 @@ COMPILE_TIMEOUT_S = 600.0
 LOAD_TIMEOUT_S = 120.0
 _END_TIMEOUT_S = 5.0
 _MODULE = "nfsnitch.adapters.bpf.bcc_helper"
-_ENVIRONMENT = ("PATH", "LANG", "TMPDIR", kernel_headers.ELSEWHERE)
+_ENVIRONMENT = ("PATH", "LANG", "TMPDIR", kernel_headers.ELSEWHERE, "CACHE_DIRECTORY")
 """What the helper is given of our environment."""
 
 _log = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ class Helper:
 
         """
         message, _ = self._answer("compiling the eBPF programs", timeout_s)
-        _log.info("bcc compiled the eBPF programs in %s s", message.get("ready"))
+        _log.info("the eBPF programs were made for this kernel in %s s", message.get("ready"))
 
     def load(
         self,

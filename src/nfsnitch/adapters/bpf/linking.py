@@ -79,6 +79,11 @@ class Subprograms:
         self._names = dict(zip(places, names, strict=True))
         self._bodies = {place: _body(read, place) for place in places}
 
+    @property
+    def end(self) -> int:
+        """Return the place behind the last of them."""
+        return max((place + len(body) for place, body in self._bodies.items()), default=0)
+
     def linked(self, code: bytes, map_fds: Sequence[int]) -> Program:
         """Return a program with the subprograms that it needs, and the descriptors of its maps.
 
