@@ -89,8 +89,8 @@ def keep(key: str, parts: Parts) -> None:
         new = path.with_suffix(f".{os.getpid()}")
         new.write_text(json.dumps(fields), "ascii")
         new.rename(path)
-        files = sorted(path.parent.glob("bcc-*"), key=lambda each: each.stat().st_mtime)
-        for each in files[:-KEPT]:
+        others = {each for each in path.parent.glob("bcc-*") if each != path}
+        for each in sorted(others, key=lambda each: each.stat().st_mtime)[: -(KEPT - 1)]:
             each.unlink()
 
 
