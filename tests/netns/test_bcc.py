@@ -12,7 +12,7 @@ from nfsnitch.adapters.bpf.libbpf import BpfError
 from nfsnitch.lab.firewall import Firewall, having
 from nfsnitch.lab.process import EndedError
 from nfsnitch.lab.programs import build_program
-from nfsnitch.lab.services import ECHO_PORT, Services
+from nfsnitch.lab.services import ECHO_PORT
 from nfsnitch.lab.world import World
 
 pytestmark = [pytest.mark.root, pytest.mark.netns, pytest.mark.bpf]
@@ -39,16 +39,16 @@ def status_of(pid: int, field: str) -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("services")
 @pytest.mark.vm_guest(modes=("kprobe",))
 @pytest.mark.timeout(900)
 def test_without_btf_the_programs_are_compiled_and_the_daemon_stays_small(
-    world: World, services: Services, rules: WriteRules
+    world: World, rules: WriteRules
 ) -> None:
     try:
         kernel_headers.found()
     except BpfError as problem:
         pytest.skip(str(problem))
-    assert services.http.pid
     firewall = Firewall(world, [rules(ALLOW)], ready_timeout_s=COMPILE_S)
     with on_kernel_without_types(firewall):
         done = world.run([str(build_program("one_connect")), "192.0.2.1", str(ECHO_PORT)])
