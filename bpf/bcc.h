@@ -38,6 +38,7 @@ struct bpf_wq {};
 #include <linux/mm_types.h>
 #include <linux/mount.h>
 #include <linux/net.h>
+#include <linux/netdevice.h>
 #include <linux/netfilter.h>
 #include <linux/ns_common.h>
 #include <linux/nsproxy.h>
@@ -126,6 +127,7 @@ static long (*bpf_probe_read_user)(void *, __u32, const void *) = (void *)BPF_FU
 	bpf_probe_read_kernel_str(to, sizeof(*(to)), (void *)&(s)->field)
 
 #define bpf_core_field_offset(type, field) offsetof(type, field)
+#define bpf_core_type_size(type) sizeof(type)
 
 /*
  * A bit field has no address, so some bytes before a neighbour that has one are read, and the compiler
@@ -145,29 +147,35 @@ enum { NEIGHBOURHOOD = 16 };
 #define READ_sk_kern_sock(s) READ_BITS_BEFORE(s, sk_kern_sock, sk_type)
 
 /* Hooks whose arguments come one in each 64 bits (LSM, fentry), and those that come in registers. */
-#define FOURTH(a, b, c, d, ...) d
 #define IN_ORDER_1 (void *)ctx[0]
 #define IN_ORDER_2 IN_ORDER_1, (void *)ctx[1]
 #define IN_ORDER_3 IN_ORDER_2, (void *)ctx[2]
+#define IN_ORDER_4 IN_ORDER_3, (void *)ctx[3]
+#define IN_ORDER_5 IN_ORDER_4, (void *)ctx[4]
+#define AS_MANY(name, ...) SIXTH(__VA_ARGS__, name##_5, name##_4, name##_3, name##_2, name##_1)
+/* Each is cast to what the body wants: a pointer, or a number in the register's lower half. */
+#pragma clang diagnostic ignored "-Wint-conversion"
 #define BPF_PROG(name, ...)                                                                        \
 	name(unsigned long long *ctx);                                                             \
 	static __always_inline int name##_body(unsigned long long *ctx, __VA_ARGS__);              \
 	int name(unsigned long long *ctx)                                                          \
 	{                                                                                          \
-		return name##_body(ctx, FOURTH(__VA_ARGS__, IN_ORDER_3, IN_ORDER_2, IN_ORDER_1));  \
+		return name##_body(ctx, AS_MANY(IN_ORDER, __VA_ARGS__));                           \
 	}                                                                                          \
 	static __always_inline int name##_body(unsigned long long *ctx, __VA_ARGS__)
 
 #define IN_REGISTERS_1 (void *)PT_REGS_PARM1(ctx)
 #define IN_REGISTERS_2 IN_REGISTERS_1, (void *)PT_REGS_PARM2(ctx)
 #define IN_REGISTERS_3 IN_REGISTERS_2, (void *)PT_REGS_PARM3(ctx)
+#define IN_REGISTERS_4 IN_REGISTERS_3, (void *)PT_REGS_PARM4(ctx)
+#define IN_REGISTERS_5 IN_REGISTERS_4, (void *)PT_REGS_PARM5(ctx)
 #define BPF_KPROBE(name, ...)                                                                      \
 	name(struct pt_regs *ctx);                                                                 \
 	static __always_inline int name##_body(struct pt_regs *ctx, __VA_ARGS__);                  \
 	int name(struct pt_regs *ctx)                                                              \
 	{                                                                                          \
 		return name##_body(                                                                \
-			ctx, FOURTH(__VA_ARGS__, IN_REGISTERS_3, IN_REGISTERS_2, IN_REGISTERS_1)); \
+			ctx, AS_MANY(IN_REGISTERS, __VA_ARGS__));                                  \
 	}                                                                                          \
 	static __always_inline int name##_body(struct pt_regs *ctx, __VA_ARGS__)
 

@@ -16,7 +16,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, suppress
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
@@ -25,6 +24,7 @@ from nfsnitch import protocol
 from nfsnitch.adapters import netns, privileges
 from nfsnitch.adapters.attribution import Attributor
 from nfsnitch.adapters.bpf.libbpf import BpfError
+from nfsnitch.adapters.bpf.owners import OwnerStore
 from nfsnitch.adapters.clock import Clock
 from nfsnitch.adapters.conntrack import Conntrack
 from nfsnitch.adapters.control import ControlServer, Handlers
@@ -53,7 +53,8 @@ from nfsnitch.core.events import LiveFlow
 from nfsnitch.core.identity import Identity
 from nfsnitch.core.record import Record
 from nfsnitch.core.rule import Ruleset
-from nfsnitch.core.settings import FIXED, Settings
+from nfsnitch.core.settings import Settings
+from nfsnitch.in_force import InForce
 from nfsnitch.keeping import kept_programs, owner_store
 from nfsnitch.openings import Openings, World
 from nfsnitch.options import RunOptions
@@ -117,41 +118,27 @@ class Daemon:
         self._counters: collections.Counter[Counter] = collections.Counter()
         loaded = load_first(options.rules)
         namespace = netns.inode()
-        lock = InstanceLock(namespace)
-        stack.callback(lock.release)
+        stack.callback(InstanceLock(namespace).release)
         self._loop = stack.enter_context(closing(asyncio.new_event_loop()))
         self._failure: BaseException | None = None
         self._has_ended = False
         self._count_again_s = 0.0
-        self._loop.set_exception_handler(self._failed)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self._loop.add_signal_handler(number, self._end)
-        self._loop.add_signal_handler(signal.SIGUSR2, partial(self._end, keep_owners=True))
         self._keep_owners = False
+        self._listen_to_signals()
         self._proc_limit = proc_limit()
         self._forward = options.forward
         self._kept = stack.enter_context(kept_programs(options, namespace))
         self._programs = self._kept.programs
-        owners = owner_store(
-            self._kept, self._socket_closed, self._proc_limit, forward=options.forward
-        )
-        self._owners = stack.enter_context(closing(owners))
-        records = RecordFile(options.records) if options.records else None
-        if records:
-            stack.callback(records.close)
-        self._record_file = records
-        self._records = RecordWriter(self._loop, records)
+        self._owners = self._recorded_owners(stack)
+        self._record_file = RecordFile(options.records) if options.records else None
+        if self._record_file:
+            stack.callback(self._record_file.close)
+        self._records = RecordWriter(self._loop, self._record_file)
         self._known = self._programs_known(options, stack)
         self._interfaces = Interfaces()
         ledger = stack.enter_context(closing(Ledger(namespace)))
         settings = loaded.ruleset.settings
-        self._queue = stack.enter_context(
-            closing(
-                PacketQueue(
-                    options.queue_num, settings, ledger.note_evaluated, forward=options.forward
-                )
-            )
-        )
+        self._queue = self._opened_queue(options, settings, ledger, stack)
         self._links = stack.enter_context(closing(Links()))
         self._clock = Clock()
         self._engine = Engine(loaded.ruleset, namespace)
@@ -159,6 +146,8 @@ class Daemon:
         enforcement = Enforcement(options.queue_num, settings, forward=options.forward)
         self._enforcement = stack.enter_context(closing(enforcement))
         self._openings = stack.enter_context(closing(self._openings_watched(namespace)))
+        putting = (self._enforcement, self._queue, self._openings, self._worker)
+        self._in_force = InForce(self._engine, *putting)
         self._losses = Losses(self._enforcement, self._queue, ledger)
         self._clock_look = ClockLook(self._clock.now, self._counters)
         self._watchdog = Watchdog(settings.hang_timeout_ns)
@@ -201,6 +190,23 @@ class Daemon:
                 self._openings.tick,
             ),
         )
+
+    def _listen_to_signals(self) -> None:
+        self._loop.set_exception_handler(self._failed)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, self._end)
+        self._loop.add_signal_handler(signal.SIGUSR2, partial(self._end, keep_owners=True))
+
+    def _recorded_owners(self, stack: ExitStack) -> OwnerStore:
+        how = (self._socket_closed, self._proc_limit)
+        store = owner_store(self._kept, *how, forward=self._forward)
+        return stack.enter_context(closing(store))
+
+    def _opened_queue(
+        self, options: RunOptions, settings: Settings, ledger: Ledger, stack: ExitStack
+    ) -> PacketQueue:
+        how = (options.queue_num, settings, ledger.note_evaluated)
+        return stack.enter_context(closing(PacketQueue(*how, forward=options.forward)))
 
     def _wired(self, stack: ExitStack) -> tuple[Worker, Callable[[], Iterator[LiveFlow | None]]]:
         """Return the worker, and what lists the flows under way."""
@@ -325,45 +331,11 @@ class Daemon:
         return await self._reloader.reload()
 
     def _put_in_force(self, ruleset: Ruleset, generation: int) -> None:
-        before = self._engine.ruleset.settings
-        self._use_settings(ruleset.settings)
         try:
-            self._openings.rules_changed(ruleset, generation)
-        except RulesRefusedError:
-            self._enforce_by(before)
-            raise
-        self._worker.rules_changed(ruleset, generation)
+            self._in_force.put(ruleset, generation)
+        finally:
+            self._loop.call_soon(self._packets)  # setting up the queue may have read some
         self._records.plan()
-
-    def _use_settings(self, settings: Settings) -> None:
-        """Set up anew what follows from the settings, where they are others.
-
-        Raises:
-            RulesRefusedError: they cannot be had while the daemon runs; nothing has changed.
-
-        """
-        before = self._engine.ruleset.settings
-        fixed = [name for name in FIXED if getattr(before, name) != getattr(settings, name)]
-        if fixed:
-            raise RulesRefusedError(
-                f"{', '.join(fixed)}: changed, and takes a restart of the daemon; nothing else has"
-                " been taken over"
-            )
-        if replace(before, limits=settings.limits) == settings:
-            return
-        try:
-            self._enforce_by(settings)
-        except (EnforcementError, QueueError) as problem:
-            # Perhaps half of it has been done.
-            with suppress(EnforcementError, QueueError):
-                self._enforce_by(before)
-            raise RulesRefusedError(f"the kernel refused the settings: {problem}") from problem
-
-    def _enforce_by(self, settings: Settings) -> None:
-        self._enforcement.use(settings)
-        self._enforcement.install()
-        self._queue.use(settings)
-        self._loop.call_soon(self._packets)  # that may have read some
 
     def stop(self) -> None:
         """Decide what is held or still queued, and remove the ruleset; the programs may go then."""

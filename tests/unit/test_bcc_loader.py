@@ -232,6 +232,8 @@ def test_the_object_says_all_that_the_other_loader_has_to_know() -> None:
     assert set(programs) < set(functions)
     assert {name: functions[name].arguments for name in set(functions) - set(programs)} == {
         "fill_image": 2,
+        "names_text": 4,
+        "opening_rule_matches": 5,
         "record_owner": 2,
     }
 
