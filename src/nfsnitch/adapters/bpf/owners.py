@@ -7,11 +7,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from nfsnitch.adapters import mounts
-from nfsnitch.adapters.bpf.comparing import executable, same_in_proc
 from nfsnitch.adapters.bpf.core_loader import LoadedPrograms
 from nfsnitch.adapters.bpf.layout import (
     COOKIE,
@@ -22,21 +19,17 @@ from nfsnitch.adapters.bpf.layout import (
     RAW_VALUE,
     Crossing,
     FlowClaim,
-    Image,
-    ImageKey,
     OwnerEntry,
     OwnerFlag,
     is_released,
     last_used_ns,
 )
-from nfsnitch.adapters.host_paths import HostPaths
+from nfsnitch.adapters.bpf.process_reader import ProcessReader
 from nfsnitch.adapters.privileges import Capability, Without
 from nfsnitch.adapters.rate_limit import TimeLimit
 from nfsnitch.core.attach import AttachMode
 from nfsnitch.core.counters import Counter
-from nfsnitch.core.owner import Ancestor, Executable, Owner, Process
-from nfsnitch.core.text import decoded
-from nfsnitch.core.unknown import Unknown
+from nfsnitch.core.owner import Owner
 
 RELEASE_GRACE_NS = 60_000_000_000
 """How long the owner of a closed socket stays at most: its packets may still wait in the queue.
@@ -58,11 +51,6 @@ _LATE_NS = 1_000_000
 
 _OWNERS_AT_ONCE, _IMAGES_AT_ONCE = 256, 64
 """In one step of a sweep."""
-_CACHED = 512
-"""Entries of each cache."""
-_MAX_ANCESTORS = 16
-_OLDER = Unknown("the socket is older than the eBPF programs")
-_NO_IMAGE = Unknown("its entry is missing: the map of processes was full")
 
 
 class SocketUser(NamedTuple):
@@ -102,20 +90,10 @@ class OwnerStore:
     ) -> None:
         """Read *programs*' maps; *on_closed* hears, from within `tidy`, of each closed socket."""
         self._late_ns = _LATE_NS
-        self._proc_limit = proc_limit
         self._programs = programs
         self._on_closed = on_closed
         self._clock_ns = clock_ns
-        self._images: dict[bytes, Image] = {}
-        """Settled images only."""
-        self._seen_in_proc: dict[bytes, Process | None] = {}
-        """By image key: what /proc said where the kernel could not tell everything."""
-        self._parents: dict[bytes, tuple[Ancestor, ...]] = {}
-        """By the key of the process whose parents they are; as many as there are images."""
-        self._processes: dict[OwnerEntry, Process] = {}
-        """By the entry without its times."""
-        self._mounts = mounts.of_the_rules()
-        self._host_paths = HostPaths(self._mounts, proc_limit)
+        self._processes = ProcessReader(programs.images, proc_limit)
         self._released: deque[tuple[int, bytes]] = deque()
         """(when heard of, packed cookie), oldest first; as many as `owners` can have."""
         self._gone = 0
@@ -184,7 +162,7 @@ class OwnerStore:
         entry = OwnerEntry.unpacked(raw)
         return SocketUser(
             cookie,
-            self._owner(entry),
+            self._processes.owner(entry),
             entry.created_ns,
             entry.released_ns,
             bool(entry.flags & OwnerFlag.SHARES_PORT),
@@ -192,7 +170,7 @@ class OwnerStore:
 
     def owner_of(self, entry: OwnerEntry) -> Owner:
         """Return the process that an entry names, wherever it was read."""
-        return self._owner(entry)
+        return self._processes.owner(entry)
 
     def needs_bpf(self) -> bool:
         """Whether this kernel lets nobody without CAP_BPF at maps that are open already: tried.
@@ -265,12 +243,12 @@ class OwnerStore:
         for key in idle:
             if key not in needed and self._is_idle(key, idle_since_ns):
                 self._programs.images.remove(key)
-                self._forget(key)
+                self._processes.forget(key)
             yield
 
     def _add_ancestors(self, key: bytes, needed: set[bytes]) -> None:
         """Add its ancestors up to one that is there: those above that have a turn of their own."""
-        for above, _ in self._chain(self._image(key)):
+        for above in self._processes.above(key):
             if above in needed:
                 return
             needed.add(above)
@@ -287,133 +265,3 @@ class OwnerStore:
         cookie = ctypes.string_at(address, size)
         self._released.append((self._clock_ns(), cookie))
         self._on_closed(*COOKIE.unpack(cookie))
-
-    def _owner(self, entry: OwnerEntry) -> Owner:
-        identity = entry._replace(created_ns=0, released_ns=0)
-        cached = self._processes.get(identity)
-        if cached is not None:
-            return cached
-        image = self._own_image(entry.image_key)
-        if image is None:
-            return _NO_IMAGE
-        found = self._process(entry, image)
-        if not image.complete:
-            return self._completed(entry.image_key, found)
-        # Else an ancestor, or who made the socket, is being filled in.
-        if entry.image_key in self._parents and self._knows_opener(entry):
-            _make_room(self._processes)
-            self._processes[identity] = found
-        return found
-
-    def _process(self, entry: OwnerEntry, image: Image) -> Process:
-        key = ImageKey.unpacked(entry.image_key)
-        return Process(
-            pid=key.pid,
-            tid=entry.tid,
-            start_time_ns=key.start_ns,
-            uid=entry.uid,
-            gid=entry.gid,
-            exe=self._executable(key, image),
-            args=image.args,
-            comm=decoded(entry.comm.split(b"\0", 1)[0]),
-            parents=self._ancestors(entry.image_key, image),
-            cgroup_id=key.cgroup_id or Unknown("the process is in no cgroup v2"),
-            cgroup=image.cgroup,
-            netns=entry.netns,
-            opener=self._opener(entry),
-        )
-
-    def _opener(self, entry: OwnerEntry) -> Ancestor | Unknown | None:
-        """Return who made the socket, if that is not the program that uses it."""
-        opener = ImageKey.unpacked(entry.opener)
-        if not opener.pid:
-            return _OLDER
-        if opener.is_same_program(ImageKey.unpacked(entry.image_key)):
-            return None
-        return self._ancestor(entry.opener, self._image(entry.opener))
-
-    def _knows_opener(self, entry: OwnerEntry) -> bool:
-        return not isinstance(self._opener(entry), Ancestor) or entry.opener in self._images
-
-    def _completed(self, key: bytes, found: Process) -> Process:
-        """Fill in from /proc what the kernel could not; it is dear, and done once for an image."""
-        if key not in self._seen_in_proc:
-            with self._proc_limit.spending() as may_look:
-                if not may_look:
-                    return found
-                _make_room(self._seen_in_proc)
-                self._seen_in_proc[key] = same_in_proc(found)
-        seen = self._seen_in_proc[key]
-        if seen is None:
-            return found
-        return replace(
-            found,
-            exe=seen.exe if isinstance(found.exe.path, Unknown) else found.exe,
-            args=seen.args if isinstance(found.args, Unknown) else found.args,
-            cgroup=seen.cgroup if isinstance(found.cgroup, Unknown) else found.cgroup,
-            parents=found.parents or seen.parents,
-        )
-
-    def _ancestors(self, key: bytes, image: Image | None) -> tuple[Ancestor, ...]:
-        parents = self._parents.get(key)
-        if parents is None:
-            chain = list(self._chain(image))
-            parents = tuple(self._ancestor(each, above) for each, above in chain)
-            # An ancestor may be in the middle of being filled in: then the chain is not done yet.
-            if all(each in self._images for each in (key, *(each for each, _ in chain))):
-                self._parents[key] = parents
-        return parents
-
-    def _ancestor(self, packed_key: bytes, image: Image | None) -> Ancestor:
-        key = ImageKey.unpacked(packed_key)
-        exe = Executable(_NO_IMAGE, _NO_IMAGE, _NO_IMAGE)
-        return Ancestor(key.pid, key.start_ns, self._executable(key, image) if image else exe)
-
-    def _executable(self, key: ImageKey, image: Image) -> Executable:
-        """Return the program, by a path that means the same file to whoever wrote the rules.
-
-        In a mount namespace of one's own, which needs no privilege, any file can be put under any
-        name. So a path from another namespace counts only if it leads to the same file in theirs.
-        """
-        return executable(image, key, self._mounts.namespace, self._host_paths)
-
-    def _own_image(self, key: bytes) -> Image | None:
-        """Return a process's image; an ancestor's may have been read before it had arguments."""
-        image = self._image(key)
-        if image is not None and not image.complete:
-            self._forget(key)
-            return self._image(key)
-        return image
-
-    def _image(self, key: bytes) -> Image | None:
-        cached = self._images.get(key)
-        if cached is not None:
-            return cached
-        image = self._read_image(key)
-        if image is not None and image.settled:
-            if len(self._images) >= _CACHED:
-                self._forget(next(iter(self._images)))
-            self._images[key] = image
-        return image
-
-    def _forget(self, key: bytes) -> None:
-        self._images.pop(key, None)
-        self._parents.pop(key, None)
-
-    def _read_image(self, key: bytes) -> Image | None:
-        raw = self._programs.images.get(key)
-        return None if raw is None else Image.unpacked(raw)
-
-    def _chain(self, image: Image | None) -> Iterator[tuple[bytes, Image | None]]:
-        """Yield the packed keys and images of the ancestors, nearest first."""
-        for _ in range(_MAX_ANCESTORS):
-            if image is None or not ImageKey.unpacked(image.parent).pid:
-                return
-            key = image.parent
-            image = self._image(key)
-            yield key, image
-
-
-def _make_room(cache: dict[Any, Any]) -> None:
-    if len(cache) >= _CACHED:
-        del cache[next(iter(cache))]
