@@ -7,7 +7,7 @@
 #ifndef NFSNITCH_CROSSING_H
 #define NFSNITCH_CROSSING_H
 
-enum { NETDEV_ALIGN = 32 }; /* linux/netdevice.h: where a driver's own part of a device begins */
+enum { DEVICE_ALIGN = 32 }; /* linux/netdevice.h, NETDEV_ALIGN: where a driver's own part of a device begins */
 
 /* What the kind of an interface is called ("veth"), as a number to compare. */
 union kind {
@@ -26,7 +26,7 @@ static __always_inline struct net_device *other_end(struct net_device *dev)
 	bpf_probe_read_kernel_str(kind.text, sizeof(kind.text), BPF_CORE_READ(dev, rtnl_link_ops, kind));
 	if (kind.number != veth.number)
 		return NULL;
-	own_part = (bpf_core_type_size(struct net_device) + NETDEV_ALIGN - 1) & ~(NETDEV_ALIGN - 1);
+	own_part = (bpf_core_type_size(struct net_device) + DEVICE_ALIGN - 1) & ~(DEVICE_ALIGN - 1);
 	/* struct veth_priv (drivers/net/veth.c) begins with `peer`. */
 	bpf_probe_read_kernel(&peer, sizeof(peer), (void *)dev + own_part);
 	return peer;

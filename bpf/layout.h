@@ -197,7 +197,7 @@ enum opening_field {
 
 enum opening_kind { OPENING_PACKET = 1 << 0, OPENING_XDP = 1 << 1 };
 
-struct opening_config {
+struct opening_settings {
 	__u64 netns_cookie; /* where openings are looked at; 0: nowhere */
 	__u32 mntns;        /* inode number of the mount namespace that paths in rules are of */
 	__u32 bank;         /* 0 or 1: which half of opening_rules is in force */
@@ -258,7 +258,7 @@ _Static_assert(sizeof(struct port_key) == 16, "layout.py: PORT_KEY");
 _Static_assert(sizeof(struct raw_key) == 16, "layout.py: RAW_KEY");
 _Static_assert(sizeof(struct raw_value) == 24, "layout.py: RAW_VALUE");
 _Static_assert(sizeof(struct port_value) == 16, "layout.py: PORT_VALUE");
-_Static_assert(sizeof(struct opening_config) == 24, "layout.py: OPENING_CONFIG");
+_Static_assert(sizeof(struct opening_settings) == 24, "layout.py: OPENING_CONFIG");
 _Static_assert(sizeof(struct opening_rule) == 20, "layout.py: OPENING_RULE");
 _Static_assert(sizeof(struct opening_number) == 16, "layout.py: OPENING_NUMBER");
 _Static_assert(sizeof(struct opening_text) == 180, "layout.py: OPENING_TEXT");

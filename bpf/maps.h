@@ -82,7 +82,7 @@ struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, struct opening_config);
+	__type(value, struct opening_settings);
 } opening_config SEC(".maps");
 
 struct {

@@ -27,10 +27,10 @@ static __always_inline __u32 opening_kind_of(int family)
 }
 
 /* The configuration, if an opening by the current process is to be looked at. */
-static __always_inline struct opening_config *opening_config_here(int family, int kern)
+static __always_inline struct opening_settings *opening_config_here(int family, int kern)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
-	struct opening_config *config;
+	struct opening_settings *config;
 	__u32 zero = 0;
 
 	if (!opening_kind_of(family) || kern)
@@ -65,7 +65,7 @@ static __noinline bool names_text(__u32 slot, __u32 field, const char *text, __u
 }
 
 /* Whether the executable is known by a path that means the same file to whoever wrote the rules. */
-static __always_inline bool knows_exe(const struct image *image, const struct opening_config *config)
+static __always_inline bool knows_exe(const struct image *image, const struct opening_settings *config)
 {
 	__u32 spoilt = IMAGE_EXE_TRUNCATED | IMAGE_TORN;
 
@@ -107,7 +107,7 @@ static __always_inline bool holds(const struct opening_rule *rule, __u32 field, 
 
 static __noinline bool opening_rule_matches(const struct opening_rule *rule, __u32 slot,
 					    const struct owner *opener, const struct image *image,
-					    const struct opening_config *config)
+					    const struct opening_settings *config)
 {
 	if (HAS_TEST(rule, OPENING_UID) &&
 	    !holds(rule, OPENING_UID, names_number(slot, OPENING_UID, opener->uid)))
@@ -131,7 +131,7 @@ static __noinline bool opening_rule_matches(const struct opening_rule *rule, __u
 /* Sets what the first rule that matches says; else that it is allowed. */
 static __always_inline void judge_opening(struct opening_ruling *ruling, __u32 kind,
 					  const struct owner *opener,
-					  const struct opening_config *config)
+					  const struct opening_settings *config)
 {
 	__u32 first = config->bank & 1 ? MAX_OPENING_RULES : 0;
 	struct image *image = bpf_map_lookup_elem(&images, &opener->image);
@@ -180,7 +180,7 @@ static __always_inline void submit_opening(const struct owner *opener, int famil
 /* Before the socket is made. What is not refused may still fail; so that is not told of here. */
 static __always_inline int refuse_opening(int family, int type, int protocol, int kern)
 {
-	struct opening_config *config = opening_config_here(family, kern);
+	struct opening_settings *config = opening_config_here(family, kern);
 	struct opening_ruling ruling = {};
 	struct owner opener = {};
 
@@ -197,7 +197,7 @@ static __always_inline int refuse_opening(int family, int type, int protocol, in
 /* The socket is there. `judged`: the rules were asked before, and would say the same again. */
 static __always_inline int tell_of_opening(int family, int type, int protocol, int kern, bool judged)
 {
-	struct opening_config *config = opening_config_here(family, kern);
+	struct opening_settings *config = opening_config_here(family, kern);
 	struct opening_ruling ruling = { .rule = OPENING_NO_RULE };
 	struct owner opener = {};
 
