@@ -51,6 +51,12 @@ static int by_sendto(int sock, const struct target *target)
 	return was_sent(sendto(sock, "nfsnitch", 8, 0, address_of(target), target->size));
 }
 
+/* With what makes an association, and does not wait for it. */
+static int by_message_later(int sock, const struct target *target)
+{
+	return was_sent(sendto(sock, "nfsnitch", 8, MSG_DONTWAIT, address_of(target), target->size));
+}
+
 static int by_sendmsg(int sock, const struct target *target)
 {
 	struct msghdr message = message_to(target);
@@ -237,7 +243,7 @@ static const struct how HOWS[] = {
 	{ "tcp-fastopen-connect", SOCK_STREAM, 0, by_fastopen_connect, 0 },
 	{ "mptcp", SOCK_STREAM, IPPROTO_MPTCP, by_connect, 0 },
 	{ "sctp", SOCK_STREAM, STREAM_SCTP, by_connect_later, 0 },
-	{ "sctp-message", SOCK_SEQPACKET, STREAM_SCTP, by_sendto, 0 },
+	{ "sctp-message", SOCK_SEQPACKET, STREAM_SCTP, by_message_later, 0 },
 	{ "ping", SOCK_DGRAM, -1, by_echo, 0 },
 	{ "raw", SOCK_RAW, GRE, by_raw, 0 },
 	{ "raw-icmp", SOCK_RAW, -1, by_echo, 0 },

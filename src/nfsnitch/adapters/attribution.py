@@ -21,7 +21,7 @@ _IPPROTO_RAW = 255
 _ECHO_REQUESTS = frozenset({8, 42, 128, 160})
 """What ping sockets send, in ICMP and ICMPv6; extended echo, too."""
 _PROTOCOLS_WITH_SOCKETS = ANSWERED_PROTOCOLS | {33, 115, 132}
-"""DCCP, L2TP and SCTP have sockets of their own, but no table that is asked here."""
+"""DCCP, L2TP and SCTP have sockets of their own, but no table of all of them is asked here."""
 _MAX_HOLDERS = 8
 _LATE_NS = 1_000_000
 """How long after its close a socket's last packet may still enter the queue (data held back)."""

@@ -33,6 +33,11 @@ _TIME_WAIT = 6
 _OPEN_STATES = _ALL_STATES & ~(1 << _TIME_WAIT)
 
 ANSWERED_PROTOCOLS = frozenset({Protocol.TCP, Protocol.UDP, Protocol.UDPLITE})
+_FOUND_PROTOCOLS = ANSWERED_PROTOCOLS | {Protocol.SCTP}
+"""Of SCTP associations are found, also while they are made; listening for others is another table.
+
+The kernel loads what lists them by itself, if it has SCTP at all (``sock_load_diag_module``).
+"""
 _FAMILIES = {Family.IPV4: socket.AF_INET, Family.IPV6: socket.AF_INET6}
 
 
@@ -137,13 +142,13 @@ class SockDiag:
 
     def _fields(self, flow: Flow) -> tuple[Any, ...] | None:
         """Return the fields of struct inet_diag_msg."""
-        if flow.proto not in ANSWERED_PROTOCOLS:
+        if flow.proto not in _FOUND_PROTOCOLS:
             return None
         if isinstance(flow.sport, Unknown) or isinstance(flow.dport, Unknown):
             return None
         self._sequence = (self._sequence + 1) & 0xFFFFFFFF
         # udp_dump_one takes the two ends the other way round, as an incoming packet has them.
-        swapped = flow.proto != Protocol.TCP
+        swapped = flow.proto not in {Protocol.TCP, Protocol.SCTP}
         header = _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, self._sequence
         self._netlink.send(request(*header, flow, swapped=swapped))
         return self._reply()
