@@ -13,16 +13,15 @@ them at hand (`statx(2)`, AT_STATX_DONT_SYNC), and files are opened without bein
 from __future__ import annotations
 
 import ctypes
-import importlib
 import os
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from struct import Struct
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from nfsnitch.adapters import mounts, procfs
+from nfsnitch.adapters.sha256 import sha256
 from nfsnitch.core.owner import Process
 from nfsnitch.core.text import encoded
 from nfsnitch.core.unknown import Unknown
@@ -136,7 +135,7 @@ def state_at(directory: int, path: bytes) -> FileState | None:
 
 def _digest(descriptor: int, size: int) -> str | None:
     """Return the hash of *size* bytes; None if there are more or less of them."""
-    digest = _sha256()
+    digest = sha256()
     room = memoryview(bytearray(_CHUNK_BYTES))
     left = size
     while count := os.readv(descriptor, [room]):
@@ -226,14 +225,4 @@ def _statx(directory: int, path: bytes) -> tuple[FileState, int] | None:
     return FileState(os.makedev(major, minor), inode, size, *times), mount_id
 
 
-def _sha256_of_python() -> Callable[[], Any]:
-    """Return Python's own SHA-256: OpenSSL's, which `hashlib` prefers, takes up 4 MB."""
-    for name in ("_sha2", "_sha256"):  # since Python 3.12, before it
-        with suppress(ImportError, AttributeError):
-            found: Callable[[], Any] = importlib.import_module(name).sha256
-            return found
-    return importlib.import_module("hashlib").sha256  # type: ignore[no-any-return]
-
-
 _libc = ctypes.CDLL(None, use_errno=True)
-_sha256 = _sha256_of_python()

@@ -7,7 +7,6 @@ the place of others are pinned under another name, and get the right one when th
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 from collections.abc import Iterator
@@ -25,6 +24,7 @@ from nfsnitch.adapters.bpf.migration import migrate
 from nfsnitch.adapters.bpf.modes import FORWARDED, PROGRAMS, attached, root_cgroup, see_hooks_run
 from nfsnitch.adapters.bpf.pins import About, PinFolder
 from nfsnitch.adapters.bpf.readers import LISTED, reader_file
+from nfsnitch.adapters.sha256 import sha256
 from nfsnitch.core.attach import AttachMode
 from nfsnitch.core.loader import Loader
 
@@ -58,7 +58,8 @@ class Wish(NamedTuple):
     def build(self) -> bytes:
         """Return 32 bytes that tell what makes these programs from what makes others."""
         kind = f"{self.loader} {self.forwarded} "
-        return hashlib.sha256(kind.encode("ascii") + self.object_file.read_bytes()).digest()
+        digest: bytes = sha256(kind.encode("ascii") + self.object_file.read_bytes()).digest()
+        return digest
 
     def link_names(self, mode: AttachMode) -> Iterator[set[str]]:
         """Yield the names of the links of each set of programs that may make a mode."""
