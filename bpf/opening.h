@@ -105,10 +105,13 @@ static __always_inline bool holds(const struct opening_rule *rule, __u32 field, 
 
 #define HAS_TEST(rule, field) ((rule)->tests & 1U << (field))
 
-static __noinline bool opening_rule_matches(const struct opening_rule *rule, __u32 slot,
-					    const struct owner *opener, const struct image *image,
-					    const struct opening_settings *config)
+/* Not static, so that the verifier checks it once and not for each of the rules that may be. */
+GLOBAL_SUBPROGRAM int opening_rule_matches(const struct opening_rule *rule, __u32 slot,
+					   const struct owner *opener, const struct image *image,
+					   const struct opening_settings *config)
 {
+	if (!rule || !opener || !image || !config)
+		return false;
 	if (HAS_TEST(rule, OPENING_UID) &&
 	    !holds(rule, OPENING_UID, names_number(slot, OPENING_UID, opener->uid)))
 		return false;
