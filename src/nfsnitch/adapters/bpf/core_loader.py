@@ -125,7 +125,7 @@ def _probes_are_for() -> str:
         return ""
     if level < _PERF_FOR_NOBODY:
         return ""
-    return f" (kernel.perf_event_paranoid = {level}: here, probes want CAP_SYS_ADMIN, or 2 there)"
+    return f" (kernel.perf_event_paranoid = {level}: set it to 2, or start with CAP_SYS_ADMIN)"
 
 
 def _attach_to_cgroup(library: Libbpf, program: int, name: str, cgroup: Path | None) -> Any:  # noqa: ANN401
