@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import io
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, NoReturn
@@ -15,6 +16,9 @@ from nfsnitch.options import UsageError
 
 USAGE_ERROR = 2
 """Exit status for a command line that cannot be understood (argparse's own)."""
+
+_CLOSED_PIPE = 141
+"""Exit status where nobody reads any more: a shell's for a program that SIGPIPE has ended."""
 
 
 class _Command(NamedTuple):
@@ -56,6 +60,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         options = parser.parse_args(argv)
         status: int = options.command(options)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read has seen enough, as `head` has
+        # What is still buffered would be tried again at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _CLOSED_PIPE
     except UsageError as error:
         sys.stderr.write(f"nfsnitch: {error}\n")
         return USAGE_ERROR

@@ -56,6 +56,9 @@ def assert_all_attributed(
     }
 
 
+PORTS = "/proc/sys/net/ipv4/ip_local_port_range"
+
+
 class Crowded(NamedTuple):
     """A world for short-lived senders, and the firewall in it."""
 
@@ -72,6 +75,8 @@ def fixture_crowded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crowde
     rules = tmp_path_factory.mktemp("crowded") / "rules.yaml"
     rules.write_text(ALLOW_ALL, encoding="utf-8")
     with World() as world, Firewall(world, [rules]) as firewall:
+        # All the ports there are: who had one just before is what other tests ask about.
+        assert world.run(["sh", "-c", f"echo 1024 65535 >{PORTS}"]).returncode == 0
         argv = [str(build_program("sink")), str(SINK_PORT)]
         child = world.spawn(argv, netns=SERVER)
         child.wait_for_line(child.stdout, lambda line: line == "ready", 10)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import resource
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +20,12 @@ pytestmark = [pytest.mark.root, pytest.mark.netns, pytest.mark.bpf, pytest.mark.
 
 ALLOW = "default: deny\nrules: [{name: everything, action: allow}]\n"
 START_S = 1.0
+PACKAGES = "import asyncio, ctypes, netfilterqueue, re2, yaml"
+PACKAGES_S = 0.125
+"""What an interpreter needs to import `PACKAGES` where the budget was set, with nothing else to do.
+
+Elsewhere, or with other work beside it, a start may take longer by as much as this does.
+"""
 MEMORY_KB = 40 * 1024
 STARTS = 5
 PROCESSES = 5_000
@@ -36,17 +45,28 @@ def processor_s(pid: int) -> float:
     return (int(utime) + int(stime)) / os.sysconf("SC_CLK_TCK")
 
 
+def imports_s() -> float:
+    """Return how long an interpreter keeps the processor busy that imports `PACKAGES`, now."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run((sys.executable, "-c", PACKAGES), check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
 def test_from_its_start_until_it_enforces_takes_less_than_a_second(
     world: World, rules: WriteRules
 ) -> None:
     file = rules(ALLOW)
     used_s: list[float] = []
+    bare_s: list[float] = []
     for _ in range(STARTS):
+        bare_s.append(imports_s())
         with Firewall(world, [file]) as firewall:
             used_s.append(processor_s(firewall.child.pid))
 
     # It waits for nothing, so that on an idle machine this is the time it takes.
-    assert min(used_s) < START_S, used_s
+    slower = max(1.0, min(bare_s) / PACKAGES_S)
+    assert min(used_s) < START_S * slower, (used_s, bare_s)
 
 
 @pytest.mark.usefixtures("services")

@@ -74,7 +74,7 @@ def start_with_the_least(firewall: Firewall) -> None:
     try:
         firewall.start()
     except EndedError as refusal:
-        asked = "perf_event_paranoid = 3: here, probes want CAP_SYS_ADMIN" in str(refusal)
+        asked = "perf_event_paranoid = 3: set it to 2, or start with CAP_SYS_ADMIN" in str(refusal)
         if present_mode() is not AttachMode.KPROBE or not asked:
             raise
         firewall.argv = with_only({*AT_START, Capability.CAP_SYS_ADMIN}, argv)

@@ -161,6 +161,17 @@ def test_where_fentry_is_refused_lsm_mode_uses_kprobes_on_the_queue(kernel: Kern
         assert lsm_programs() <= kernel.loaded[-1]
 
 
+def test_what_can_only_be_attached_to_kprobes_is_not_loaded_where_there_are_none(
+    kernel: Kernel, tmp_path: Path
+) -> None:
+    kernel.refuses = {"nfsnitch_fentry_queue"}
+    (tmp_path / "kprobe").unlink()
+
+    with attached(OBJECT, None, AttachMode.AUTO) as programs:
+        assert programs.mode is AttachMode.CGROUP
+    assert not any("nfsnitch_kprobe_queue" in names for names in kernel.loaded)
+
+
 def test_a_mode_that_was_asked_for_is_taken_though_a_better_one_is_there(kernel: Kernel) -> None:
     with attached(OBJECT, None, AttachMode.CGROUP) as programs:
         assert (programs.mode, programs.why) == (AttachMode.CGROUP, "asked for")

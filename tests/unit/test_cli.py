@@ -1,5 +1,7 @@
 """The command line: what it understands and what it refuses."""
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -90,6 +92,20 @@ def test_a_command_line_that_makes_no_sense_is_refused(
     captured = capsys.readouterr()
     assert said in captured.err
     assert captured.out == ""
+
+
+def test_a_reader_who_has_seen_enough_is_no_reason_to_complain() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as closed:
+        done = subprocess.run(
+            (sys.executable, "-m", "nfsnitch.cli", "schema"),
+            stdout=closed,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+
+    assert (done.returncode, done.stderr) == (141, b"")
 
 
 def test_what_is_quoted_from_the_command_line_cannot_write_to_the_terminal(

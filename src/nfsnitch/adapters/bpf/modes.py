@@ -10,7 +10,7 @@ from __future__ import annotations
 import gzip
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
@@ -229,16 +229,21 @@ def _in_mode(
 ) -> LoadedPrograms:
     """Load and attach a mode's programs, or those that can stand in for them."""
     _look_first(mode)
-    *better, last = ((*programs, *also) for programs in PROGRAMS[mode])
-    for programs in better:
-        with suppress(BpfError):
+    refusal: BpfError | None = None
+    for usual in PROGRAMS[mode]:
+        programs = (*usual, *also)
+        try:
+            _look_for_kprobes(programs)
             return _attached_and_seen(load, cgroup, mode, programs, stack)
-    try:
-        return _attached_and_seen(load, cgroup, mode, last, stack)
-    except BpfError as problem:
-        first, _, log = str(problem).partition("\n")
-        hints = "".join(f"; {hint}" for hint in _hints(mode))
-        raise BpfError(f"{first}{hints}" + (f"\n{log}" if log else "")) from problem
+        except _NoKprobesError as problem:
+            refusal = refusal or problem  # the better programs have the more telling reason
+        except BpfError as problem:
+            refusal = problem
+    if isinstance(refusal, _NoKprobesError):
+        raise refusal
+    first, _, log = str(refusal).partition("\n")
+    hints = "".join(f"; {hint}" for hint in _hints(mode))
+    raise BpfError(f"{first}{hints}" + (f"\n{log}" if log else "")) from refusal
 
 
 def _attached_and_seen(
@@ -292,6 +297,10 @@ _PMUS = Path("/sys/bus/event_source/devices")
 _KPROBE_EVENTS = (Path("/sys/kernel/tracing"), Path("/sys/kernel/debug/tracing"))
 
 
+class _NoKprobesError(BpfError):
+    """The kernel has no kprobes, whatever else it has."""
+
+
 def _look_first(mode: AttachMode) -> None:
     """Refuse what is known not to work: that saves the time to try, and has a better reason."""
     if mode is AttachMode.LSM:
@@ -304,8 +313,12 @@ def _look_first(mode: AttachMode) -> None:
                     f"bpf is not among the active security modules ({active}); "
                     f"boot with lsm={active},bpf"
                 )
-    elif mode is AttachMode.KPROBE and _PMUS.is_dir() and not _has_kprobes():
-        raise BpfError("the kernel has no kprobes (CONFIG_KPROBE_EVENTS)")
+
+
+def _look_for_kprobes(programs: Iterable[Attachment]) -> None:
+    """Refuse programs that need kprobes where there are none: loading them takes its time."""
+    if any("kprobe" in each.program for each in programs) and _PMUS.is_dir() and not _has_kprobes():
+        raise _NoKprobesError("the kernel has no kprobes (CONFIG_KPROBE_EVENTS)")
 
 
 def _has_kprobes() -> bool:

@@ -19,4 +19,4 @@ def probes_are_for() -> str:
         return ""
     if level < _FOR_NOBODY:
         return ""
-    return f" (kernel.perf_event_paranoid = {level}: here, probes want CAP_SYS_ADMIN, or 2 there)"
+    return f" (kernel.perf_event_paranoid = {level}: set it to 2, or start with CAP_SYS_ADMIN)"
