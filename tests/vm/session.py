@@ -96,6 +96,7 @@ class GuestSession:
         lines = [
             f"export NFSNITCH_RESULTS={shlex.quote(str(self._file))}",
             f"export NFSNITCH_LAB_PATIENCE={_PATIENCE}",
+            "export NFSNITCH_LAB_FORKS=1",
             # What bcc has compiled for one test serves the others of this guest.
             "export CACHE_DIRECTORY=/run/nfsnitch-cache",
             f"export NFSNITCH_SENDERS={shlex.quote(_SENDERS)}",

@@ -1,8 +1,9 @@
 """Take on a network namespace, a cgroup and a user, then become another program.
 
-Run by path with ``python -I -S``, never imported: it starts in some 20 ms, needs no compiler and
-leaves no process of its own behind, because the last thing it does is ``execve``. What it is to do
-comes as one JSON argument (see `Entrance` in process.py). The pid stays the one the caller knows.
+Run by path with ``python -I -S`` (forked.py alone imports it): it starts in some 20 ms, needs no
+compiler and leaves no process of its own behind, because the last thing it does is ``execve``. What
+it is to do comes as one JSON argument (see `Entrance` in process.py). The pid stays the one the
+caller knows.
 
 The file descriptor `status` tells the caller how it went: one ``+`` just before the exec, and
 whatever fails in words. It closes by itself when the program starts, so ``+`` and then the end of
@@ -56,8 +57,8 @@ def place_descriptors(wanted: dict[str, int]) -> None:
         os.dup2(source, target, inheritable=True)
 
 
-def enter(wish: dict[str, Any], status: int) -> None:
-    """Do all that *wish* says; returns only by raising."""
+def take_on(wish: dict[str, Any]) -> None:
+    """Do all that *wish* says short of the program."""
     Path(wish["cgroup"], "cgroup.procs").write_text("0", encoding="ascii")
     if wish["netns"] is not None:
         enter_netns(wish["netns"])
@@ -65,6 +66,11 @@ def enter(wish: dict[str, Any], status: int) -> None:
     os.chdir(wish["cwd"])
     if wish["uid"] is not None:
         become_user(wish["uid"], wish["gid"])
+
+
+def enter(wish: dict[str, Any], status: int) -> None:
+    """Do all that *wish* says; returns only by raising."""
+    take_on(wish)
     # What is ignored stays so across exec: the interpreter ignores two, the caller's shell others.
     for number in signal.valid_signals():
         if signal.getsignal(number) is signal.SIG_IGN:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO, Any, Self
 
 import nfsnitch
+from nfsnitch.lab import forked
 from nfsnitch.lab.waiting import PATIENCE, Deadline, FollowedFile, LabError, TimeIsOverError
 
 ENTER = Path(__file__).with_name("enter.py")
@@ -26,6 +27,7 @@ _MESSAGE_BYTES = 65536
 _RUNS = b"+"
 """What enter.py writes just before the exec."""
 
+Process = subprocess.Popen[bytes] | forked.Forked
 Stream = FollowedFile | int
 """Where a program's output goes: a file that can be followed, or a descriptor."""
 
@@ -88,13 +90,11 @@ class Finished:
 class Child:
     """A started program. Its pid is the one it keeps: it was never anybody else's child."""
 
-    def __init__(
-        self, entrance: Entrance, popen: subprocess.Popen[bytes], out: Stream, err: Stream
-    ) -> None:
+    def __init__(self, entrance: Entrance, process: Process, out: Stream, err: Stream) -> None:
         self.argv = entrance.argv
-        self.pid = popen.pid
-        self.pidfd = os.pidfd_open(popen.pid)
-        self._popen = popen
+        self.pid = process.pid
+        self.pidfd = os.pidfd_open(process.pid)
+        self._process = process
         self._out, self._err = out, err
         self._started = time.monotonic()
         self._elapsed_s: float | None = None
@@ -105,10 +105,10 @@ class Child:
         status, status_theirs = os.pipe()
         try:
             try:
-                popen = _popen(entrance, status_theirs, out, err)
+                process = _process(entrance, status_theirs, out, err)
             finally:
                 os.close(status_theirs)
-            child = cls(entrance, popen, out, err)
+            child = cls(entrance, process, out, err)
             child.check_start(status)
         finally:
             os.close(status)
@@ -137,15 +137,15 @@ class Child:
 
     def has_ended(self) -> bool:
         """Tell whether it is over; it may still have to be reaped."""
-        return self._popen.returncode is not None or _is_readable(self.pidfd, 0)
+        return self._process.returncode is not None or _is_readable(self.pidfd, 0)
 
     def wait(self, timeout_s: float) -> int:
         """Wait for its end and return its exit status (minus the signal that ended it)."""
-        if self._popen.returncode is None and not _is_readable(self.pidfd, timeout_s * PATIENCE):
+        if self._process.returncode is None and not _is_readable(self.pidfd, timeout_s * PATIENCE):
             raise TimeIsOverError(f"{self.argv[0]} still runs after {timeout_s:g} s")
         if self._elapsed_s is None:
             self._elapsed_s = time.monotonic() - self._started
-        return self._popen.wait()
+        return self._process.wait()
 
     def finish(self, timeout_s: float) -> Finished:
         """Wait for its end; return how it ended and all that it said."""
@@ -159,7 +159,7 @@ class Child:
 
     def send(self, number: signal.Signals) -> None:
         """Send it a signal, unless it has been reaped; its pid cannot have become another's."""
-        if self._popen.returncode is None:
+        if self._process.returncode is None:
             signal.pidfd_send_signal(self.pidfd, number)
 
     def stop(self, number: signal.Signals = signal.SIGTERM, timeout_s: float = 10.0) -> int:
@@ -216,15 +216,18 @@ def same_modules() -> dict[str, str]:
     return {"PYTHONPATH": str(Path(nfsnitch.__file__).absolute().parents[1])}
 
 
-def _popen(entrance: Entrance, status_fd: int, out: Stream, err: Stream) -> subprocess.Popen[bytes]:
+def _process(entrance: Entrance, status_fd: int, out: Stream, err: Stream) -> Process:
     wish = json.dumps(entrance.as_wish(status_fd))
     opened: list[IO[bytes]] = []
     try:
+        stdout, stderr = _descriptor(out, opened), _descriptor(err, opened)
+        if forked.FORKS:
+            return forked.Forked(wish, stdout, stderr)
         return subprocess.Popen(
             [sys.executable, "-I", "-S", str(ENTER), wish],
             stdin=subprocess.DEVNULL,
-            stdout=_descriptor(out, opened),
-            stderr=_descriptor(err, opened),
+            stdout=stdout,
+            stderr=stderr,
             pass_fds=(status_fd, *entrance.fds.values()),
         )
     finally:

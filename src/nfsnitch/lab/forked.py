@@ -1,0 +1,120 @@
+"""Programs made by forking this interpreter: for machines on which starting another takes long.
+
+Emulated, an interpreter takes a second to start and the daemon's modules take fifteen; a fork has
+both already. With the environment variable NFSNITCH_LAB_FORKS the lab starts its programs this way,
+and the daemon, when it is started as ``python -m nfsnitch.cli``, without an exec. What then differs
+is how a process begins, nothing of what it does; tests of the beginning itself (the unit, its
+sandbox, its capabilities) start a daemon by a command of their own, which is always executed.
+
+Only for processes of one thread: `os.fork` knows no other.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import signal
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from nfsnitch.lab import enter
+
+FORKS = bool(os.environ.get("NFSNITCH_LAB_FORKS"))
+"""Whether the lab starts programs this way."""
+_DAEMON = ("-m", "nfsnitch.cli")
+
+
+class Forked:
+    """A child process, with what the lab uses of `subprocess.Popen`."""
+
+    def __init__(self, wish: str, stdout: int, stderr: int) -> None:
+        """Fork; the child does what *wish* says, as enter.py would."""
+        main = _main_of(json.loads(wish)["argv"])
+        self.returncode: int | None = None
+        self.pid = os.fork()
+        if not self.pid:
+            _become(json.loads(wish), stdout, stderr, main)
+
+    def wait(self) -> int:
+        """Wait for its end; return its exit status, or minus the signal that ended it."""
+        if self.returncode is None:
+            _, status = os.waitpid(self.pid, 0)
+            self.returncode = os.waitstatus_to_exitcode(status)
+        return self.returncode
+
+
+def _main_of(argv: Sequence[str]) -> Callable[[], int] | None:
+    """Return what the daemon does, and None for other programs; its modules stay for the next."""
+    if tuple(argv[:3]) != (sys.executable, *_DAEMON):
+        return None
+    from nfsnitch import cli, daemon  # noqa: F401, PLC0415  where nothing is forked, nobody needs it
+
+    return lambda: cli.main(argv[3:])
+
+
+def _become(
+    wish: dict[str, Any], stdout: int, stderr: int, main: Callable[[], int] | None
+) -> NoReturn:
+    """Be the child; nothing of what the caller has to do at its end is done here."""
+    failed = enter.FAILED
+    try:
+        status = fcntl.fcntl(wish["status"], fcntl.F_DUPFD_CLOEXEC, enter.HIGH_FD)
+        _place_standard_streams(stdout, stderr)
+        try:
+            if main is None:
+                enter.enter(wish, status)
+            else:
+                enter.take_on(wish)
+                failed = _run(main, wish, status)
+        except OSError as error:
+            os.write(status, os.fsencode(str(error)))
+    finally:
+        os._exit(failed)
+
+
+def _place_standard_streams(stdout: int, stderr: int) -> None:
+    # Parked first: one may be the number of the other.
+    parked = [fcntl.fcntl(each, fcntl.F_DUPFD_CLOEXEC, enter.HIGH_FD) for each in (stdout, stderr)]
+    nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    for number, source in enumerate((nothing, *parked)):
+        os.dup2(source, number, inheritable=True)
+
+
+def _run(main: Callable[[], int], wish: dict[str, Any], status: int) -> int:
+    """Run the daemon as if this interpreter had just begun."""
+    os.write(status, b"+")
+    _close_all_but(0, 1, 2, *map(int, wish["fds"]))
+    for number in signal.valid_signals():
+        if signal.getsignal(number) not in (signal.SIG_DFL, None):
+            signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.environ.clear()
+    os.environ.update(wish["env"])
+    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115  for good
+    sys.stderr = open(2, "w", encoding="utf-8", buffering=1, closefd=False)  # noqa: SIM115
+    sys.unraisablehook = sys.__unraisablehook__
+    logging.getLogger().handlers.clear()
+    warnings.simplefilter("ignore")
+    try:
+        return main()
+    except BaseException:  # noqa: BLE001  as an interpreter does with what nobody catches
+        traceback.print_exc()
+        return 1
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+
+
+def _close_all_but(*kept: int) -> None:
+    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208  names are wanted, not paths
+        if int(name) not in kept:
+            try:
+                os.close(int(name))
+            except OSError:  # the one that the list was read by
+                continue
