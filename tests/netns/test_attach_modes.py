@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import os
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
@@ -63,15 +61,6 @@ def said(child: Child, word: str) -> Child:
     return child
 
 
-def skip_without(family: socket.AddressFamily, kind: socket.SocketKind, proto: int) -> None:
-    try:
-        socket.socket(family, kind, proto).close()
-    except OSError as problem:
-        if problem.errno not in (errno.EPROTONOSUPPORT, errno.EINVAL, errno.ENOPROTOOPT):
-            raise
-        pytest.skip(f"no sockets of protocol {proto}: {problem}")
-
-
 def test_auto_takes_the_best_mode_and_says_which_and_why(world: World, rules: WriteRules) -> None:
     with Firewall(world, [rules(ALLOW_ALL)], attach=AttachMode.AUTO) as firewall:
         stderr = firewall.stop().stderr
@@ -82,126 +71,6 @@ def test_auto_takes_the_best_mode_and_says_which_and_why(world: World, rules: Wr
         if why_not is None:
             break
         assert f"{mode} cannot be had ({why_not})" in stderr
-
-
-SENDS = """
-import os, socket, sys
-how, host, port = sys.argv[1], sys.argv[2], int(sys.argv[3])
-family = socket.AF_INET6 if ":" in host else socket.AF_INET
-if how == "tcp":
-    socket.create_connection((host, port), timeout=10)
-elif how == "mptcp":
-    with socket.socket(family, socket.SOCK_STREAM, 262) as sock:
-        sock.connect((host, port))
-elif how == "sctp":
-    with socket.socket(family, socket.SOCK_STREAM, 132) as sock:
-        sock.setblocking(False)
-        sock.connect_ex((host, port))
-elif how == "fastopen":
-    with socket.socket(family, socket.SOCK_STREAM) as sock:
-        sock.sendto(b"x", socket.MSG_FASTOPEN, (host, port))
-elif how == "connected":
-    with socket.socket(family, socket.SOCK_DGRAM) as sock:
-        sock.connect((host, port))
-        sock.send(b"x")
-elif how == "sendto":
-    with socket.socket(family, socket.SOCK_DGRAM) as sock:
-        sock.sendto(b"x", (host, port))
-elif how == "echo":
-    proto, kind = (58, 128) if family == socket.AF_INET6 else (1, 8)
-    with socket.socket(family, socket.SOCK_DGRAM, proto) as sock:
-        sock.sendto(bytes([kind, 0, 0, 0, 0, 0, 0, 1]), (host, 0))
-elif how == "raw":
-    with socket.socket(family, socket.SOCK_RAW, 47) as sock:
-        sock.sendto(b"0123456789abcdef", (host, 0))
-elif how == "forged":
-    with socket.socket(family, socket.SOCK_RAW, 17) as sock:
-        sock.sendto(bytes([0x30, 0x39, 0, 9, 0, 9, 0, 0, 1]), (host, 0))
-"""
-NUMBERS = {"mptcp": 262, "sctp": 132, "udplite": 136}
-PROTO_NAMES = {"raw": "gre", "forged": "udp", "connected": "udp", "sendto": "udp", "sctp": "sctp"}
-
-
-@pytest.mark.usefixtures("services")
-def test_every_kind_of_socket_is_known_by_its_packets(
-    world: World, rules: WriteRules, mode: AttachMode
-) -> None:
-    hows = ["tcp", "fastopen", "connected", "sendto", "echo", "raw", "forged"]
-    script = world.folder / "sends.py"
-    script.write_text(SENDS, "ascii")
-    for host in ("192.0.2.1", "2001:db8::1"):
-        with Firewall(world, [rules(ALLOW_ALL)], attach=mode) as firewall:
-            allow_ping_sockets = ["sysctl", "-qw", "net.ipv4.ping_group_range=0 2147483647"]
-            world.run(allow_ping_sockets)
-            for how in hows:
-                # In a file: of longer arguments the kernel's part keeps nothing.
-                argv = ["python3", "-I", "-S", str(script), how, host, str(SINK_PORT)]
-                done = world.run(argv, timeout_s=60)
-                assert done.returncode == 0, done.stderr
-                record = firewall.wait_for_record(having(pid=done.pid), timeout_s=30)
-                assert record["attribution"] == "queue-probe", (how, record)
-                assert record["args"] == argv
-
-
-@pytest.mark.usefixtures("services")
-@pytest.mark.parametrize("how", ["mptcp", "sctp"])
-def test_protocols_with_sockets_of_other_kinds_are_known_by_their_packets(
-    world: World, rules: WriteRules, mode: AttachMode, how: str
-) -> None:
-    skip_without(socket.AF_INET, socket.SOCK_STREAM, NUMBERS[how])
-    with Firewall(world, [rules(ALLOW_ALL)], attach=mode) as firewall:
-        done = world.run(python(SENDS, how, "192.0.2.1", SINK_PORT), timeout_s=60)
-        assert done.returncode == 0, done.stderr
-        record = firewall.wait_for_record(having(pid=done.pid), timeout_s=30)
-
-    assert (record["attribution"], record["dport"]) == ("queue-probe", SINK_PORT)
-    assert record["proto"] == PROTO_NAMES.get(how, "tcp")
-
-
-JOINS_GROUP = """
-import socket
-sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-group = socket.inet_aton("233.252.0.1") + socket.inet_aton("192.0.2.2")
-sock.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, group)
-"""
-MAKES_TUNNEL = """
-ip link add tunnel type {kind}
-ip address add 198.51.100.2/24 dev tunnel
-ip link set tunnel up
-"""
-TUNNELS = {
-    "gre": "gre local 192.0.2.2 remote 192.0.2.1",
-    "udp": "vxlan id 7 local 192.0.2.2 remote 192.0.2.1 dstport 4789 dev eth0",
-}
-
-
-def test_what_the_kernel_sends_by_itself_is_the_kernels(
-    world: World, rules: WriteRules, mode: AttachMode
-) -> None:
-    with Firewall(world, [rules(ALLOW_ALL)], attach=mode) as firewall:
-        world.run(python(JOINS_GROUP))
-        record = firewall.wait_for_record(having(proto="igmp"), timeout_s=30)
-
-    assert (record["owner"], record["attribution"]) == ("kernel", "queue-probe")
-
-
-@pytest.mark.parametrize("outer", ["gre", "udp"])
-def test_of_a_tunnel_the_inner_packet_is_the_programs_and_the_outer_one_the_kernels(
-    world: World, rules: WriteRules, mode: AttachMode, outer: str
-) -> None:
-    made = world.run(["sh", "-ec", MAKES_TUNNEL.format(kind=TUNNELS[outer])])
-    if made.returncode:
-        pytest.skip(f"this kernel makes no such tunnel: {made.stderr}")
-    neighbour = "ip neighbour replace 198.51.100.1 lladdr 02:00:00:00:00:01 dev tunnel"
-    world.run(["sh", "-c", neighbour])
-    with Firewall(world, [rules(ALLOW_ALL)], attach=mode) as firewall:
-        done = world.run(python(SENDS, "sendto", "198.51.100.1", SINK_PORT))
-        inner = firewall.wait_for_record(having(daddr="198.51.100.1"), timeout_s=30)
-        fits = having(proto=outer, daddr="192.0.2.1")
-        record = firewall.wait_for_record(fits, timeout_s=30)
-
-    assert (inner["pid"], inner["attribution"]) == (done.pid, "queue-probe")
-    assert (record["owner"], record["attribution"]) == ("kernel", "queue-probe")
 
 
 KEEPS_SENDING = """
@@ -216,20 +85,6 @@ for _ in sys.stdin:
     sock.send(b"x" * int(sys.argv[3]))
     print("sent", flush=True)
 """
-
-
-def test_a_socket_that_is_older_than_the_daemon_is_known_by_whoever_sends_through_it(
-    world: World, rules: WriteRules, mode: AttachMode
-) -> None:
-    argv = python(KEEPS_SENDING, SINK_PORT, "alone", 1)
-    with pipe() as (stdin, tell):
-        child = said(world.spawn(argv, fds={0: stdin}), "ready")
-        with Firewall(world, [rules(ALLOW_ALL)], attach=mode) as firewall:
-            tell.write(b"now\n")
-            record = firewall.wait_for_record(having(proto="udp"), timeout_s=30)
-
-    assert (record["pid"], record["attribution"]) == (child.pid, "queue-probe")
-    assert record["args"] == argv
 
 
 def test_two_programs_that_share_a_port_are_told_apart(

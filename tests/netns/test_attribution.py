@@ -177,7 +177,6 @@ def test_a_path_of_multipath_tcp_is_found_by_the_socket_that_the_program_has(
     assert (record["proto"], record["attribution"]) == ("tcp", by_probe_or("flow-map"))
 
 
-@pytest.mark.vm_guest
 def test_a_ping_is_found_by_its_raw_socket(world: World, rules: WriteRules) -> None:
     with Firewall(world, [rules(ALLOW_ALL)]) as firewall:
         done = world.run(["ping", "-c", "1", "-W", "2", "192.0.2.1"])
@@ -188,7 +187,6 @@ def test_a_ping_is_found_by_its_raw_socket(world: World, rules: WriteRules) -> N
     assert record["args"] == ["ping", "-c", "1", "-W", "2", "192.0.2.1"]
 
 
-@pytest.mark.vm_guest(modes=("lsm", "kprobe"))
 def test_a_socket_that_is_older_than_the_daemon_is_found_all_the_same(
     world: World, rules: WriteRules
 ) -> None:
@@ -216,7 +214,7 @@ def test_what_the_kernel_sends_by_itself_is_the_kernels(world: World, rules: Wri
     assert (record["owner"], record["rule"], record["verdict"]) == ("kernel", "kernel", "accept")
 
 
-@pytest.mark.vm_guest
+@pytest.mark.vm_guest(modes=("lsm", "kprobe"))
 def test_a_record_names_the_cgroup_user_and_parents_of_its_process(
     world: World, rules: WriteRules
 ) -> None:

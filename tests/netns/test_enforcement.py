@@ -74,7 +74,7 @@ def test_an_allowed_connection_goes_through(
 
 
 @BOTH_FAMILIES
-@pytest.mark.vm_guest
+@pytest.mark.vm_guest(modes=("lsm",))
 def test_a_rejected_connection_is_refused_at_once_and_never_reaches_the_server(
     world: World, services: Services, rules: WriteRules, daddr: str
 ) -> None:
@@ -162,7 +162,7 @@ def test_a_port_that_a_trusted_program_gave_back_is_not_trusted_for_the_next_one
 
 
 @pytest.mark.usefixtures("services")
-@pytest.mark.vm_guest
+@pytest.mark.vm_guest(modes=("lsm",))
 def test_a_conversation_over_udp_goes_on_in_the_kernel(world: World, rules: WriteRules) -> None:
     with Firewall(world, [rules(RULES)]) as firewall:
         done = world.run(python(ASK_ECHO, "192.0.2.1", ECHO_PORT, 50))

@@ -178,7 +178,7 @@ def test_a_destination_that_is_translated_to_another_machine_is_judged_by_where_
 
 @pytest.mark.usefixtures("services")
 @pytest.mark.parametrize("daddr", ["192.0.2.2", "198.51.100.1"], ids=["local", "remote"])
-@pytest.mark.vm_guest(modes=("lsm", "kprobe"))
+@pytest.mark.vm_guest(modes=("lsm",))
 def test_a_connection_whose_destination_is_translated_is_attributed_to_its_process(
     world: World, rules: WriteRules, daddr: str
 ) -> None:
