@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from attach_mode import present_mode, refusals
+from attach_mode import present_mode, refusals, sees_packets
 from nfsnitch.core.record import Json
 from nfsnitch.lab.firewall import Firewall
 from nfsnitch.lab.waiting import TimeIsOverError
@@ -72,6 +72,8 @@ def wrong(record: Json, truth: Truth, sent: Sent) -> list[str]:
         "tid": (record["tid"], truth.tid if sent.by_thread else record["tid"]),
         "rivals": (record.get("rivals"), None),
     }
+    if sees_packets():
+        says["attribution"] = (record["attribution"], "queue-probe")
     found = [f"{name}: {is_} is not {ought}" for name, (is_, ought) in says.items() if is_ != ought]
     if not is_path(record["exe"], sent.exe or truth.exe):
         found.append(f"exe: {record['exe']} is not {sent.exe or truth.exe}")
