@@ -56,6 +56,7 @@ from nfsnitch.core.rule import Ruleset
 from nfsnitch.core.settings import Settings
 from nfsnitch.in_force import InForce
 from nfsnitch.keeping import kept_programs, owner_store
+from nfsnitch.lean import keep_little_memory
 from nfsnitch.openings import Openings, World
 from nfsnitch.options import RunOptions
 from nfsnitch.programs import Programs
@@ -84,6 +85,7 @@ _START_PROBLEMS = (
 def run(options: RunOptions) -> int:
     """Enforce in the present network namespace until SIGTERM or SIGINT; returns the exit status."""
     logging.basicConfig(format="nfsnitch: %(message)s", level=logging.INFO)
+    keep_little_memory()
     with ExitStack() as stack:
         try:
             daemon = Daemon(options, stack)

@@ -24,13 +24,22 @@ def import_asyncio() -> None:
         del sys.modules["ssl"]
 
 
-def share_one_heap() -> None:
-    """Let threads take memory from where everybody does, not from a heap of their own each.
+_M_MMAP_THRESHOLD = -3
+_M_ARENA_MAX = -8
+_LARGE_BYTES = 131_072
 
-    Before there are any: mallopt(3), M_ARENA_MAX.
+
+def keep_little_memory() -> None:
+    """Have the C library give memory back that is not needed any more (mallopt(3)).
+
+    Threads take it from where everybody does, not from a heap of their own each, if this is called
+    before there are any. Large blocks go back at once; by itself, glibc calls a block large only
+    if it is larger than any that was ever given back.
     """
     with suppress(AttributeError):  # not glibc
-        ctypes.CDLL(None).mallopt(-8, 1)
+        library = ctypes.CDLL(None)
+        library.mallopt(_M_ARENA_MAX, 1)
+        library.mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
 
 
 def return_free_memory() -> None:

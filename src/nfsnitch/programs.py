@@ -18,7 +18,7 @@ from nfsnitch.core.identity import Identity
 from nfsnitch.core.owner import Process
 from nfsnitch.core.record import Record
 from nfsnitch.late_records import LateRecords
-from nfsnitch.lean import return_free_memory, share_one_heap
+from nfsnitch.lean import return_free_memory
 
 
 class Programs:
@@ -33,7 +33,6 @@ class Programs:
         counters: collections.Counter[Counter],
     ) -> None:
         """Keep in the folder *state* what was let out; *told* hears of each ticket."""
-        share_one_heap()
         self._loop = loop
         self._write = write
         self._told = told

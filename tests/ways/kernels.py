@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from nfsnitch.core.attach import AttachMode
-from ways.stage import Place, Sent, Stage, Way
+from ways.stage import FEW, Place, Sent, Stage, Way
 
-_FEW = 5
-"""Each takes an interface of its own."""
 _JOINS_GROUPS = """
 import socket, sys
 joined = []
@@ -21,20 +19,20 @@ sys.stdin.read(1)
 
 
 def _joined(stage: Stage, _place: Place) -> Sent:
-    argv = ["python3", "-I", "-S", "-c", _JOINS_GROUPS, "", str(_FEW)]
+    argv = ["python3", "-I", "-S", "-c", _JOINS_GROUPS, "", str(FEW)]
     stage.start_waiting("igmp", argv)  # and waiting it stays: the kernel tells of groups in a while
-    return Sent((), by_kernel=[f"233.252.0.{number + 1}" for number in range(_FEW)])
+    return Sent((), by_kernel=[f"233.252.0.{number + 1}" for number in range(FEW)])
 
 
 def _through(stage: Stage, place: Place) -> Sent:
     """Send into the tunnels; what comes out of them is the kernel's."""
-    stage.run([stage.copy(), "udp-sendto", place.far(0), str(_FEW), "9"])
-    return Sent((), by_kernel=[place.near(number) for number in range(_FEW)])
+    stage.run([stage.copy(), "udp-sendto", place.far(0), str(FEW), "9"])
+    return Sent((), by_kernel=[place.near(number) for number in range(FEW)])
 
 
 def _by_gre(stage: Stage, place: Place) -> Sent:
     commands: list[str] = []
-    for number in range(_FEW):
+    for number in range(FEW):
         name = f"gre-{number}"
         commands += (
             f"link add {name} type gre local 192.0.2.2 remote {place.near(number)}",
@@ -47,7 +45,7 @@ def _by_gre(stage: Stage, place: Place) -> Sent:
 
 def _by_vxlan(stage: Stage, place: Place) -> Sent:
     commands: list[str] = []
-    for number in range(_FEW):
+    for number in range(FEW):
         name = f"vxlan-{number}"
         ends = f"local 192.0.2.2 remote {place.near(number)}"
         commands += (
@@ -65,11 +63,11 @@ def _by_wireguard(stage: Stage, place: Place) -> Sent:
     key.write_text("a" * 42 + "E=\n", encoding="ascii")
     stage.ip("link add wireguard type wireguard", "link set wireguard up")
     peers: list[str] = []
-    for number in range(_FEW):
+    for number in range(FEW):
         peer = ["peer", f"{'bcdefghi'[number] * 42}E=", "allowed-ips", f"{place.far(number)}/32"]
         peers += [*peer, "endpoint", f"{place.near(number)}:51820"]
     stage.tool(["wg", "set", "wireguard", "private-key", key, *peers])
-    stage.ip(*(f"route add {place.far(n)} dev wireguard src 192.0.2.2" for n in range(_FEW)))
+    stage.ip(*(f"route add {place.far(n)} dev wireguard src 192.0.2.2" for n in range(FEW)))
     return _through(stage, place)
 
 
@@ -79,8 +77,8 @@ _HASHED = {
 }
 
 WAYS = (
-    Way("igmp", "kernel: IGMP", _joined, count=_FEW),
-    Way("gre", "kernel: GRE tunnel", _by_gre, count=_FEW, needs="GRE tunnels"),
-    Way("vxlan", "kernel: VXLAN", _by_vxlan, count=_FEW, needs="VXLAN", blind=_HASHED),
-    Way("wireguard", "kernel: WireGuard", _by_wireguard, count=_FEW, needs="WireGuard"),
+    Way("igmp", "kernel: IGMP", _joined, count=FEW),
+    Way("gre", "kernel: GRE tunnel", _by_gre, count=FEW, needs="GRE tunnels"),
+    Way("vxlan", "kernel: VXLAN", _by_vxlan, count=FEW, needs="VXLAN", blind=_HASHED),
+    Way("wireguard", "kernel: WireGuard", _by_wireguard, count=FEW, needs="WireGuard"),
 )

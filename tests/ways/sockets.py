@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ways.stage import COUNT, OLDER, PORT, Place, Sent, Stage, Way
+from ways.stage import COUNT, FEW, OLDER, PORT, Place, Sent, Stage, Way
 
 
-def words(how: str, place: Place, *options: str, ipv6: bool = False) -> list[str]:
+def words(
+    how: str, place: Place, *options: str, ipv6: bool = False, count: int = COUNT
+) -> list[str]:
     """Return the arguments for the program ``way``."""
-    return [*options, how, place.ipv6 if ipv6 else place.ipv4, str(COUNT), str(PORT)]
+    return [*options, how, place.ipv6 if ipv6 else place.ipv4, str(count), str(PORT)]
 
 
 def by(how: str, *options: str, ipv6: bool = False) -> Callable[[Stage, Place], Sent]:
@@ -30,12 +32,13 @@ def _older(title: str, how: str) -> Way:
     name = f"older-{how}"
 
     def open_them(stage: Stage, place: Place) -> None:
-        stage.start_waiting(name, [stage.copy(), *words(how, place, "--wait", "--stay")])
+        stage.start_waiting(name, [stage.copy(), *words(how, place, "--wait", "--stay", count=FEW)])
 
     def send(stage: Stage, _place: Place) -> Sent:
-        return Sent(stage.let_go(name, COUNT), opener=OLDER)
+        return Sent(stage.let_go(name, FEW), opener=OLDER)
 
-    return Way(name, title, send, before=open_them)
+    # Each of them may take a look into /proc, and there are only so many in a second.
+    return Way(name, title, send, before=open_them, count=FEW)
 
 
 _URING = "io_uring"

@@ -20,6 +20,8 @@ from nfsnitch.lab.world import CLIENT, SERVER, World
 
 COUNT = 20
 """How many times each way is tried."""
+FEW = 5
+"""The same, where one time takes long."""
 PORT = 4242
 EXIT_CANNOT = 77
 """What the programs in tests/programs exit with where the kernel lacks something."""

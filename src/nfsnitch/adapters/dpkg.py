@@ -1,7 +1,7 @@
 """Which package of dpkg's a file belongs to, by its path (`dpkg-query(1)`, ``--search``).
 
 dpkg keeps a file for each package that lists the paths of what it installed. A machine has hundreds
-of thousands of these paths; all that is kept of each is a hash of 8 bytes, in the order of the
+of thousands of these paths; all that is kept of each is a hash of 4 bytes, in the order of the
 packages, and what is found by it is looked up in the package's list.
 
 Two things give the file another path than the one that is listed. Where /bin is a link to /usr/bin
@@ -24,7 +24,8 @@ from nfsnitch.core.unknown import Unknown
 
 _DATABASE = Path("var/lib/dpkg")
 _MERGED = (b"/bin", b"/sbin", b"/lib", b"/lib32", b"/lib64", b"/libx32")
-_HASH_BYTES = 8
+_HASH_BYTES = 4
+_HASH_MASK = (1 << 32) - 1
 _LINES_OF_DIVERSION = 3
 _MOST_DIVERSIONS = 10_000
 
@@ -115,16 +116,19 @@ class DpkgPackages:
         return None
 
     def _lists_with(self, path: bytes) -> Iterator[str]:
-        wanted = array("q", [hash(path + b"\n")]).tobytes()
+        wanted = array("I", [_HASH_MASK & hash(path + b"\n")]).tobytes()
         at = self._hashes.find(wanted)
         while at >= 0:
             number, odd = divmod(at, _HASH_BYTES)
             if not odd:
                 name = self._lists[bisect_right(self._first, number) - 1]
-                # Two paths may have one hash.
-                if path in (self._info / name).read_bytes().split(b"\n"):
+                if self._is_in(path, name):  # two paths may have one hash
                     yield name
             at = self._hashes.find(wanted, at + 1)
+
+    def _is_in(self, path: bytes, name: str) -> bool:
+        with open(f"{self._info}/{name}", "rb") as file:  # noqa: PTH123  as below
+            return any(line == path + b"\n" for line in file)
 
     def _spellings(self, path: bytes) -> Iterator[bytes]:
         """Yield the paths under which a package may list the file at *path*."""
@@ -137,14 +141,14 @@ class DpkgPackages:
 
     def _build(self) -> None:
         self._hashes = b""  # not twice at once
-        hashes, first, lists = array("q"), [], []
+        hashes, first, lists = array("I"), [], []
         with os.scandir(self._info) as entries:
             names = sorted(each.name for each in entries if each.name.endswith(".list"))
         for name in names:
             with open(f"{self._info}/{name}", "rb") as file:  # noqa: PTH123  hundreds of them
                 first.append(len(hashes))
                 lists.append(name)
-                hashes.extend(map(hash, file))
+                hashes.extend(_HASH_MASK & hash(line) for line in file)
         self._hashes, self._first, self._lists = hashes.tobytes(), first, lists
         try:
             self._diversions = list(diversions(self._diversions_file.read_bytes()))

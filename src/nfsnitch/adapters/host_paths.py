@@ -18,6 +18,7 @@ from typing import NamedTuple
 from nfsnitch.adapters import procfs
 from nfsnitch.adapters.mounts import Mounts
 from nfsnitch.adapters.rate_limit import TimeLimit
+from nfsnitch.adapters.reading import at_most
 from nfsnitch.core.text import decoded, encoded
 
 _MAX_KNOWN = 512
@@ -157,7 +158,7 @@ def _unescaped(field: bytes) -> str:
 def _read(file: Path) -> bytes:
     try:
         with file.open("rb") as opened:
-            return opened.read(_MAX_MOUNTINFO_BYTES)
+            return at_most(opened, _MAX_MOUNTINFO_BYTES)
     except OSError:
         return b""
 

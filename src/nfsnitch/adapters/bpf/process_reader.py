@@ -34,8 +34,11 @@ class ProcessReader:
         """Settled images only."""
         self._seen_in_proc: dict[bytes, Process | None] = {}
         """By image key: what /proc said where the kernel could not tell everything."""
-        self._parents: dict[bytes, tuple[Ancestor, ...]] = {}
-        """By the key of the process whose parents they are; as many as there are images."""
+        self._lines: dict[bytes, tuple[Ancestor, ...]] = {}
+        """A process and what is above it, by its key: children of one parent share what they had.
+
+        Settled ones only, as many as there are images.
+        """
         self._processes: dict[OwnerEntry, Process] = {}
         """By the entry without its times."""
         self._mounts = mounts.of_the_rules()
@@ -54,20 +57,21 @@ class ProcessReader:
         if not image.complete:
             return self._completed(entry.image_key, found)
         # Else an ancestor, or who made the socket, is being filled in.
-        if entry.image_key in self._parents and self._knows_opener(entry):
+        if self._knows_parents(image) and self._knows_opener(entry):
             _make_room(self._processes)
             self._processes[identity] = found
         return found
 
     def above(self, key: bytes) -> Iterator[bytes]:
         """Yield the packed keys of a process's ancestors, nearest first."""
-        for above, _ in self._chain(self._image(key)):
+        image = self._image(key)
+        for above, _ in self._chain(image.parent) if image else ():
             yield above
 
     def forget(self, key: bytes) -> None:
         """Read the image anew, should it be asked for again."""
         self._images.pop(key, None)
-        self._parents.pop(key, None)
+        self._lines.pop(key, None)
 
     def _process(self, entry: OwnerEntry, image: Image) -> Process:
         key = ImageKey.unpacked(entry.image_key)
@@ -80,7 +84,7 @@ class ProcessReader:
             exe=self._executable(key, image),
             args=image.args,
             comm=decoded(entry.comm.split(b"\0", 1)[0]),
-            parents=self._ancestors(entry.image_key, image),
+            parents=self._line(image.parent),
             cgroup_id=key.cgroup_id or Unknown("the process is in no cgroup v2"),
             cgroup=image.cgroup,
             netns=entry.netns,
@@ -118,15 +122,19 @@ class ProcessReader:
             parents=found.parents or seen.parents,
         )
 
-    def _ancestors(self, key: bytes, image: Image | None) -> tuple[Ancestor, ...]:
-        parents = self._parents.get(key)
-        if parents is None:
-            chain = list(self._chain(image))
-            parents = tuple(self._ancestor(each, above) for each, above in chain)
-            # An ancestor may be in the middle of being filled in: then the chain is not done yet.
-            if all(each in self._images for each in (key, *(each for each, _ in chain))):
-                self._parents[key] = parents
-        return parents
+    def _line(self, key: bytes) -> tuple[Ancestor, ...]:
+        """Return the process that *key* names and its ancestors, nearest first."""
+        line = self._lines.get(key)
+        if line is None:
+            chain = list(self._chain(key))
+            line = tuple(self._ancestor(each, image) for each, image in chain)
+            # One may be in the middle of being filled in: then the line is not done yet.
+            if all(each in self._images for each, _ in chain):
+                self._lines[key] = line
+        return line
+
+    def _knows_parents(self, image: Image) -> bool:
+        return image.settled and image.parent in self._lines
 
     def _ancestor(self, packed_key: bytes, image: Image | None) -> Ancestor:
         key = ImageKey.unpacked(packed_key)
@@ -164,14 +172,16 @@ class ProcessReader:
         raw = self._map.get(key)
         return None if raw is None else Image.unpacked(raw)
 
-    def _chain(self, image: Image | None) -> Iterator[tuple[bytes, Image | None]]:
-        """Yield the packed keys and images of the ancestors, nearest first."""
+    def _chain(self, key: bytes) -> Iterator[tuple[bytes, Image | None]]:
+        """Yield the packed keys and images of a process and its ancestors, nearest first."""
         for _ in range(_MAX_ANCESTORS):
-            if image is None or not ImageKey.unpacked(image.parent).pid:
+            if not ImageKey.unpacked(key).pid:
                 return
-            key = image.parent
             image = self._image(key)
             yield key, image
+            if image is None:
+                return
+            key = image.parent
 
 
 def _make_room(cache: dict[Any, Any]) -> None:

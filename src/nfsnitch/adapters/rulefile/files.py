@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from nfsnitch.adapters.reading import at_most
 from nfsnitch.adapters.rulefile.problems import Position, Problems, Refused
 from nfsnitch.core.text import shown
 
@@ -105,7 +106,7 @@ def _bytes_of(path: Path) -> bytes:
         with os.fdopen(fd, "rb") as file:
             if not stat.S_ISREG(os.fstat(fd).st_mode):
                 raise Refused("it is no regular file", "write the rules to a file")
-            raw = file.read(MAX_FILE_BYTES + 1)
+            raw = at_most(file, MAX_FILE_BYTES + 1)
     except (OSError, ValueError) as error:  # ValueError: NUL in the path
         raise _unreadable(error) from None
     if len(raw) > MAX_FILE_BYTES:
