@@ -12,7 +12,7 @@ from nfsnitch.lab import cgroups
 from nfsnitch.lab.runs import Run
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def own_cgroup() -> Iterator[Path]:
     """Yield an empty cgroup; without root there is none, and the real thing is not tried."""
     if os.geteuid() != 0:

@@ -127,7 +127,7 @@ def fixture_load(loader: Loader) -> Iterator[Load]:
         yield load
 
 
-@pytest.fixture(name="mode", params=BEST_FIRST)
+@pytest.fixture(name="mode", scope="module", params=BEST_FIRST)
 def fixture_mode(
     request: pytest.FixtureRequest, possible: dict[AttachMode, str | None]
 ) -> AttachMode:
@@ -142,13 +142,13 @@ def fixture_possible() -> dict[AttachMode, str | None]:
     return available_modes(bpf_object(), loader=Loader.CORE)
 
 
-@pytest.fixture(name="programs")
+@pytest.fixture(name="programs", scope="module")
 def fixture_programs(load: Load, mode: AttachMode, own_cgroup: Path) -> Iterator[LoadedPrograms]:
     with attached_by(load, own_cgroup, mode) as programs:
         yield programs
 
 
-@pytest.fixture(name="cgroup_programs")
+@pytest.fixture(name="cgroup_programs", scope="module")
 def fixture_cgroup_programs(load: Load, own_cgroup: Path) -> Iterator[LoadedPrograms]:
     with attached_by(load, own_cgroup, AttachMode.CGROUP) as programs:
         yield programs
