@@ -47,6 +47,23 @@ def test_of_three_that_had_a_tuple_each_has_its_turn(machine: FakeMachine) -> No
     assert [pids(attributor.find(UDP)) for _ in range(3)] == [(5, 6, 7), (6, 5, 7), (7, 5, 6)]
 
 
+def test_where_a_port_had_more_users_than_are_remembered_the_first_packets_are_nobodys(
+    machine: FakeMachine,
+) -> None:
+    for cookie in range(5, 11):  # the first of them has been forgotten
+        machine.socket(cookie, created_ns=100 * cookie, released_ns=100 * cookie + 50)
+    machine.claim(UDP, 10, 9, 8, 7, 6, since_ns=1_000)
+    another = datagrams(sport=5_555)
+    machine.socket(20, created_ns=120, released_ns=130)
+    machine.claim(another, 20, since_ns=120)
+    attributor = machine.attributor()
+
+    assert isinstance(attributor.find(UDP).owner, Unknown)
+    assert pids(attributor.find(another)) == (20,)  # nothing has been concluded from the first
+    machine.queue_empty_ns = 650 + MS
+    assert pids(attributor.find(UDP)) == (7, 8, 9, 10)
+
+
 def test_a_socket_that_is_closed_competes_with_the_one_in_the_tables_now(
     machine: FakeMachine,
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from nfsnitch.adapters import procfs
 from nfsnitch.adapters.bpf import layout
@@ -27,6 +27,7 @@ _LATE_NS = 1_000_000
 """How long after its close a socket's last packet may still enter the queue (data held back)."""
 _REMEMBERED_SENDERS = 1_024
 _FORGOTTEN = Unknown("its socket is closed, and whose it was is not known any more")
+_CROWDED = Unknown("so many sockets have had its port since that not all of them are known")
 _BY_KERNEL = Kernel("no program's socket sent it")
 _NO_SOCKET = Unknown("which socket sent it is not known")
 
@@ -68,7 +69,10 @@ class Attributor:
         """Return the owner of *flow* and how it was found."""
         if self._owners.sees_packets:
             return self._by_queue_probe(flow)
-        users = self._users_by_flow(flow)
+        claims = list(self._claims(flow))
+        if any(map(self._may_lack_sender, claims)):
+            return _nobody(_CROWDED)
+        users = self._users_by_claims(claims)
         if users and not users[-1].released_ns:
             return self._chosen(flow, users, Attribution.FLOW_MAP)
         # No socket has claimed the tuple, or the one that had is closed and another may have it.
@@ -91,6 +95,8 @@ class Attributor:
         claim = self._owners.claim_on_flow(layout.packet_key(self._netns_cookie, flow))
         if claim is None:  # pushed out; or the probe was not run (see ADR 7)
             return self._by_tables(flow, None)
+        if self._may_lack_sender(claim):
+            return _nobody(_CROWDED)
         earlier = self._still_waiting(claim)
         if not earlier:
             self._seen_ns = max(self._seen_ns, claim.since_ns)
@@ -120,9 +126,9 @@ class Attributor:
         named = cookie is not None and cookie != layout.COOKIE_UNNUMBERED
         if entry is None:
             listed = flow.proto in ANSWERED_PROTOCOLS and cookie is not None
-            return _nobody_any_more() if listed else self._by_proc(flow, None)
+            return _nobody(_FORGOTTEN) if listed else self._by_proc(flow, None)
         if named and entry.cookie != cookie:
-            return _nobody_any_more()
+            return _nobody(_FORGOTTEN)
         user = self._owners.socket_user(entry.cookie)
         if user is None:
             return self._by_proc(flow, entry)
@@ -182,7 +188,7 @@ class Attributor:
         if any(self._claims(flow)):
             # Some socket had the tuple, and no longer says whose it was. To go on looking would
             # find somebody's raw socket at best.
-            return _nobody_any_more()
+            return _nobody(_FORGOTTEN)
         found = self._by_port(flow)
         if found is not None:
             return found
@@ -201,11 +207,10 @@ class Attributor:
 
     def _users_by_flow(self, flow: Flow) -> list[SocketUser]:
         """Return who may have sent it by the flow map, the earlier one first."""
-        users = {
-            user.cookie: user
-            for claim in self._claims(flow)
-            for user in self._users_by_claim(claim)
-        }
+        return self._users_by_claims(self._claims(flow))
+
+    def _users_by_claims(self, claims: Iterable[FlowClaim]) -> list[SocketUser]:
+        users = {user.cookie: user for claim in claims for user in self._users_by_claim(claim)}
         return sorted(users.values(), key=lambda user: user.created_ns)
 
     def _claims(self, flow: Flow) -> Iterator[FlowClaim]:
@@ -223,6 +228,19 @@ class Attributor:
         # Those before are out once they are closed. One that is still open shares the port.
         users = map(self._possible_user, [*reversed(claim.previous), claim.cookie])
         return [user for user in users if user is not None]
+
+    def _may_lack_sender(self, claim: FlowClaim) -> bool:
+        """Whether packets may wait of a socket that the claim has no room for any more.
+
+        Had it that port alone, it was closed before the earliest one there is got it. Where several
+        share a port, those that are known are judged, and which others there are is not asked.
+        """
+        if len(claim.previous) < layout.MAX_PREVIOUS:
+            return False
+        earliest = self._sender(claim.previous[-1])
+        if earliest is None or not earliest.released_ns:
+            return False
+        return self._may_be_late(earliest)
 
     def _possible_user(self, cookie: int) -> SocketUser | None:
         """Return who uses a socket, unless it was closed so early that no packet of it is left."""
@@ -352,8 +370,8 @@ def _finding(user: SocketUser, attribution: Attribution, rivals: tuple[Owner, ..
     return Finding(user.owner, attribution, cookie, rivals, user.shares_port, is_closed)
 
 
-def _nobody_any_more() -> Finding:
-    return Finding(_FORGOTTEN, Attribution.NONE, _NO_SOCKET)
+def _nobody(why: Unknown) -> Finding:
+    return Finding(why, Attribution.NONE, _NO_SOCKET)
 
 
 def _raw_inodes(flow: Flow) -> list[int]:

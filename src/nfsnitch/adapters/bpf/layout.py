@@ -24,7 +24,8 @@ IMAGE = Struct(
 )
 OWNER = Struct(f"={IMAGE_KEY.size}sQQIIIIII16s{IMAGE_KEY.size}s")
 FLOW_KEY = Struct("=Q16s16sHHBBH")
-FLOW_VALUE = Struct("=QQQQ4Q")
+MAX_PREVIOUS = 4
+FLOW_VALUE = Struct(f"=QQQQ{MAX_PREVIOUS}Q")
 CROSSING_KEY = Struct(f"={FLOW_KEY.size}sII")
 CROSSING_VALUE = Struct(f"={FLOW_VALUE.size}sQ")
 PORT_KEY = Struct("=QHHI")
