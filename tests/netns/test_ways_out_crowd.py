@@ -1,18 +1,22 @@
-"""One process that opens as many sockets as it can, and what that does to the others: nothing."""
+"""Very many sockets, of one process or on few ports, and what that does to the others: nothing."""
 
 from __future__ import annotations
 
+import collections
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 
+from builders import WriteRules
 from daemon_counters import counted
 from nfsnitch.core.counters import Counter
 from nfsnitch.core.record import Json
 from nfsnitch.lab.firewall import Firewall
-from nfsnitch.lab.programs import build_program
+from nfsnitch.lab.programs import build_program, swarm
+from nfsnitch.lab.services import SINK_PORT
 from nfsnitch.lab.world import World
 from ways.sockets import words
 from ways.stage import COUNT, Place, Stage, Truth, staged
@@ -21,6 +25,7 @@ pytestmark = [pytest.mark.root, pytest.mark.netns, pytest.mark.bpf, pytest.mark.
 
 ALLOW_ALL = "default: allow\nunattributed: deny\nrules: []\n"
 MANY = 100_000
+SENDERS, PORTS = 600, 400
 BEFORE, AFTER, OWN = Place(210), Place(211), Place(212)
 
 
@@ -71,3 +76,22 @@ def test_100000_sockets_of_one_process_take_no_other_socket_from_its_owner(stage
     assert not [each for each in records if each["attribution"] in {"proc", "none"}]
     assert not [each for each in records if "opener" in each or "rivals" in each]
     assert counters[Counter.OWNERS_FULL] == 0
+
+
+def test_what_waited_while_its_port_went_round_is_its_senders_or_nobodys(
+    world: World, rules: WriteRules
+) -> None:
+    """With a worker that is stopped meanwhile: six and more sockets may have had one port."""
+    world.run(["sh", "-c", f"echo 30000 {30_000 + PORTS} >/proc/sys/net/ipv4/ip_local_port_range"])
+    own = world.own_copy(build_program("one_datagram"), "short-lived")
+    with Firewall(world, [rules(ALLOW_ALL)]) as firewall:
+        firewall.child.send(signal.SIGSTOP)
+        gone = swarm(world, SENDERS, own, "192.0.2.1", str(SINK_PORT))
+        firewall.child.send(signal.SIGCONT)
+        records = firewall.wait_for_records(lambda each: each["dport"] == SINK_PORT, SENDERS, 30)
+
+    known = collections.Counter(
+        (each["pid"], each["sport"]) for each in records if each["owner"] != "unknown"
+    )
+    assert known <= collections.Counter((sent.pid, sent.sport) for sent in gone.sent)
+    assert known.total() > SENDERS * 0.9
