@@ -27,6 +27,9 @@ KPROBE_TYPE = Path("/sys/bus/event_source/devices/kprobe/type")
 UNPRIVILEGED_BPF = Path("/proc/sys/kernel/unprivileged_bpf_disabled")
 PACKET_SOCKETS = Path("/proc/thread-self/net/packet")
 QUEUES = Path("/proc/thread-self/net/netfilter/nfnetlink_queue")
+_PROTOCOLS = Path("/proc/net/protocols")
+_SOCKET_KINDS = ("TCP", "MPTCP", "UDP", "UDP-Lite", "SCTP", "DCCP", "PING", "RAW")
+"""As the kernel names them there; a module may bring one as soon as a program asks for it."""
 _PYTHON_PACKAGES = ("NetfilterQueue", "PyYAML", "google-re2")
 _OUR_TABLE, _OUR_LAST_PRIORITY = "inet nfsnitch", 152
 _COMMAND_TIMEOUT_S = 10
@@ -60,6 +63,18 @@ def bcc() -> Answer:
     if missing:
         return Answer(State.MISSING, ", ".join(missing), "; ".join(more))
     return Answer(State.OK, f"it compiles with {shown(headers)}")
+
+
+def socket_kinds() -> Answer:
+    """Tell which kinds of sockets that reach the network the kernel has, and which it lacks now."""
+    try:
+        lines = _PROTOCOLS.read_text("ascii").splitlines()[1:]
+    except OSError as problem:
+        return Answer(State.UNKNOWN, f"{_PROTOCOLS}: {problem.strerror}")
+    present = {line.split()[0] for line in lines if line}
+    has = ", ".join(name for name in _SOCKET_KINDS if name in present)
+    lacks = ", ".join(name for name in _SOCKET_KINDS if name not in present)
+    return Answer(State.OK, has + (f"; not now: {lacks}" if lacks else ""))
 
 
 def cgroup_v2() -> Answer:

@@ -82,7 +82,8 @@ TRIED = (
     ),
     Check(
         "attach-cgroup",
-        "owners are recorded by cgroup hooks",
+        "owners are recorded by cgroup hooks; a UDP socket that is passed on counts as that of the "
+        "program that connected it",
         "mount cgroup v2, or use a kernel that has CONFIG_CGROUP_BPF",
     ),
     Check(
@@ -208,6 +209,7 @@ def _looks(rules: tuple[Path, ...]) -> list[tuple[Check, Callable[[], Answer]]]:
         (Check("btf", "eBPF programs are fitted to the kernel (--bpf core)"), here.btf),
         (Check("bcc", "eBPF programs are compiled for the kernel (--bpf bcc)"), here.bcc),
         (Check("cgroup-v2", "cgroup hooks, and the cgroup of a program"), here.cgroup_v2),
+        (Check("socket-kinds", "ways out that this kernel has"), here.socket_kinds),
         (Check("lsm-list", "security hooks for eBPF"), here.lsm_list),
         (Check("kprobes", "kernel probes for eBPF"), here.kprobes),
         (
