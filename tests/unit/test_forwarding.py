@@ -119,6 +119,19 @@ def test_who_had_the_tuple_a_moment_before_is_a_rival(machine: Machine) -> None:
     assert [owner.pid for owner in found.rivals if isinstance(owner, Process)] == [22]
 
 
+def test_where_more_had_it_a_moment_before_than_are_remembered_nobody_knows_them_all(
+    machine: Machine,
+) -> None:
+    for cookie in (31, 32, 33, 34):
+        machine.socket(cookie, released_ns=NOW_NS + 1)
+    machine.crossing(FIRST, 21, 34, 33, 32, 31, previous_ns=NOW_NS - LATE_NS + 1)
+
+    *known, last = machine.forwarded().find(UDP, Passage(FIRST)).rivals
+
+    assert [owner.pid for owner in known if isinstance(owner, Process)] == [34, 33, 32, 31]
+    assert isinstance(last, Unknown)
+
+
 def test_who_had_it_long_before_is_none(machine: Machine) -> None:
     machine.crossing(FIRST, 21, 22, previous_ns=NOW_NS - LATE_NS)
 
