@@ -17,6 +17,7 @@ TESTS = Path(__file__).parents[1]
 FOLDERS = ("contract", "netns")
 """Those with tests that may be marked."""
 MODES = ("cgroup", "lsm", "kprobe")
+BY_BCC = tuple(f"{mode}-bcc" for mode in MODES)
 FOLDER = Path(__file__).parents[2] / ".cache" / "vm"
 Sessions = Callable[[str], GuestSession]
 
@@ -36,7 +37,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
                 marks=pytest.mark.xdist_group(f"vm-{line}"),
             )
             for line in LINES
-            for mode in MODES
+            for mode in (*MODES, *BY_BCC)
             for nodeid, modes in selected
             if mode in modes
         ],

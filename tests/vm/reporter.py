@@ -64,5 +64,5 @@ class _Reporter:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Start reporting, in a guest."""
-    reporter = _Reporter(os.environ["NFSNITCH_RESULTS"], os.environ["NFSNITCH_ATTACH"])
+    reporter = _Reporter(os.environ["NFSNITCH_RESULTS"], os.environ["NFSNITCH_GUEST_MODE"])
     config.pluginmanager.register(reporter)

@@ -32,7 +32,7 @@ class Wanted(NamedTuple):
     """One test on one kernel."""
 
     mode: str
-    """As in ``nfsnitch run --attach``."""
+    """As in ``nfsnitch run --attach``; with ``-bcc`` behind it, by that loader."""
     nodeid: str
 
 
@@ -111,7 +111,10 @@ class GuestSession:
             # Of no use there, and slow to load.
             command += [f"-pno:{each}" for each in ("cacheprovider", "xdist", "hypothesispytest")]
             command += ["-pvm.reporter", f"--timeout={_TEST_LIMIT_S}", "-otimeout_func_only=true"]
-            lines.append(f"NFSNITCH_ATTACH={mode} {shlex.join(command)}")
+            attach, _, loader = mode.partition("-")
+            told = {"ATTACH": attach, "BPF": loader or "core", "GUEST_MODE": mode}
+            setting = " ".join(f"NFSNITCH_{name}={value}" for name, value in told.items())
+            lines.append(f"{setting} {shlex.join(command)}")
         return lines
 
     def _read(self) -> None:
