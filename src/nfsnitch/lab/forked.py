@@ -2,7 +2,7 @@
 
 Emulated, an interpreter takes a second to start and the daemon's modules take fifteen; a fork has
 both already. With the environment variable NFSNITCH_LAB_FORKS the lab starts its programs this way,
-and the daemon, when it is started as ``python -m nfsnitch.cli``, without an exec. What then differs
+and our own, when they are started as ``python -m MODULE``, without an exec. What then differs
 is how a process begins, nothing of what it does; tests of the beginning itself (the unit, its
 sandbox, its capabilities) start a daemon by a command of their own, which is always executed.
 
@@ -12,6 +12,7 @@ Only for processes of one thread: `os.fork` knows no other.
 from __future__ import annotations
 
 import fcntl
+import importlib
 import json
 import logging
 import os
@@ -19,14 +20,18 @@ import signal
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, NoReturn
 
 from nfsnitch.lab import enter
 
 FORKS = bool(os.environ.get("NFSNITCH_LAB_FORKS"))
 """Whether the lab starts programs this way."""
-_DAEMON = ("-m", "nfsnitch.cli")
+_STANDARD = 2
+"""The last of the standard streams."""
+_OURS = {"nfsnitch.cli": ("nfsnitch.daemon",), "nfsnitch.lab.echo": ()}
+"""Modules with a function `main`, and what else they will import."""
 
 
 class Forked:
@@ -34,7 +39,7 @@ class Forked:
 
     def __init__(self, wish: str, stdout: int, stderr: int) -> None:
         """Fork; the child does what *wish* says, as enter.py would."""
-        main = _main_of(json.loads(wish)["argv"])
+        main = _main_of(json.loads(wish))
         self.returncode: int | None = None
         self.pid = os.fork()
         if not self.pid:
@@ -48,17 +53,25 @@ class Forked:
         return self.returncode
 
 
-def _main_of(argv: Sequence[str]) -> Callable[[], int] | None:
-    """Return what the daemon does, and None for other programs; its modules stay for the next."""
-    if tuple(argv[:3]) != (sys.executable, *_DAEMON):
+def _main_of(wish: dict[str, Any]) -> Callable[[], int | None] | None:
+    """Return what one of our own does, and None for others; its modules stay here for the next."""
+    argv: list[str] = wish["argv"]
+    is_python = wish["exe"] == sys.executable and argv[:2] == [sys.executable, "-m"]
+    if not is_python or argv[2] not in _OURS:
         return None
-    from nfsnitch import cli, daemon  # noqa: F401, PLC0415  where nothing is forked, nobody needs it
+    name = argv[2]
+    module, *_ = [importlib.import_module(each) for each in (name, *_OURS[name])]
 
-    return lambda: cli.main(argv[3:])
+    def main() -> int | None:
+        sys.argv = [str(module.__file__), *argv[3:]]
+        status: int | None = module.main()
+        return status
+
+    return main
 
 
 def _become(
-    wish: dict[str, Any], stdout: int, stderr: int, main: Callable[[], int] | None
+    wish: dict[str, Any], stdout: int, stderr: int, main: Callable[[], int | None] | None
 ) -> NoReturn:
     """Be the child; nothing of what the caller has to do at its end is done here."""
     failed = enter.FAILED
@@ -67,6 +80,7 @@ def _become(
         _place_standard_streams(stdout, stderr)
         try:
             if main is None:
+                _for_each_descriptor(lambda number: os.set_inheritable(number, False))  # noqa: FBT003
                 enter.enter(wish, status)
             else:
                 enter.take_on(wish)
@@ -85,10 +99,11 @@ def _place_standard_streams(stdout: int, stderr: int) -> None:
         os.dup2(source, number, inheritable=True)
 
 
-def _run(main: Callable[[], int], wish: dict[str, Any], status: int) -> int:
+def _run(main: Callable[[], int | None], wish: dict[str, Any], status: int) -> int:
     """Run the daemon as if this interpreter had just begun."""
     os.write(status, b"+")
-    _close_all_but(0, 1, 2, *map(int, wish["fds"]))
+    given = {int(number) for number in wish["fds"]}
+    _for_each_descriptor(lambda number: None if number in given else os.close(number))
     for number in signal.valid_signals():
         if signal.getsignal(number) not in (signal.SIG_DFL, None):
             signal.signal(number, signal.SIG_DFL)
@@ -102,7 +117,9 @@ def _run(main: Callable[[], int], wish: dict[str, Any], status: int) -> int:
     logging.getLogger().handlers.clear()
     warnings.simplefilter("ignore")
     try:
-        return main()
+        return main() or 0
+    except SystemExit as exit_:
+        return exit_.code if isinstance(exit_.code, int) else 1
     except BaseException:  # noqa: BLE001  as an interpreter does with what nobody catches
         traceback.print_exc()
         return 1
@@ -111,10 +128,9 @@ def _run(main: Callable[[], int], wish: dict[str, Any], status: int) -> int:
         sys.stderr.flush()
 
 
-def _close_all_but(*kept: int) -> None:
+def _for_each_descriptor(do: Callable[[int], None]) -> None:
+    """Do something with all but the standard ones."""
     for name in os.listdir("/proc/self/fd"):  # noqa: PTH208  names are wanted, not paths
-        if int(name) not in kept:
-            try:
-                os.close(int(name))
-            except OSError:  # the one that the list was read by
-                continue
+        with suppress(OSError):  # the one that the list was read by
+            if int(name) > _STANDARD:
+                do(int(name))
