@@ -36,6 +36,11 @@ test-counts: setup-vm ## Count 20,000 short-lived senders in each guest: half an
 	@NFSNITCH_SENDERS=2000 $(PYTHON) -m pytest tests/vm -v --numprocesses 2 --dist loadgroup \
 		-k short_lived_sender $(ARGS)
 
+.PHONY: test-bcc
+test-bcc: setup-vm ## Go all ways out in the guests once more, with eBPF programs made by bcc: 20 minutes
+	@NFSNITCH_BPF=bcc $(PYTHON) -m pytest tests/vm -v --numprocesses 2 --dist loadgroup \
+		-k ways_out_each $(ARGS)
+
 .PHONY: ways-out
 ways-out: ## Write docs/ways-out.md again, of what the last test runs have counted
 	@PYTHONPATH=tests $(PYTHON) -m ways.page

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from nfsnitch.core.loader import Loader
+from nfsnitch.lab.firewall import LOADER_VARIABLE
 from nfsnitch.lab.programs import SOURCES, build_program
 from vm.kernels import LINES
 from vm.session import GuestSession, Wanted
@@ -17,7 +19,8 @@ TESTS = Path(__file__).parents[1]
 FOLDERS = ("contract", "netns")
 """Those with tests that may be marked."""
 MODES = ("cgroup", "lsm", "kprobe")
-BY_BCC = tuple(f"{mode}-bcc" for mode in MODES)
+LOADER = "-bcc" if os.environ.get(LOADER_VARIABLE) == Loader.BCC else ""
+"""For the whole run: the one that is behind each mode's name, if it is not the usual one."""
 FOLDER = Path(__file__).parents[2] / ".cache" / "vm"
 Sessions = Callable[[str], GuestSession]
 
@@ -32,12 +35,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         [
             pytest.param(
                 line,
-                Wanted(mode, nodeid),
-                id=f"{line}-{mode}-{short_name(nodeid)}",
+                Wanted(f"{mode}{LOADER}", nodeid),
+                id=f"{line}-{mode}{LOADER}-{short_name(nodeid)}",
                 marks=pytest.mark.xdist_group(f"vm-{line}"),
             )
             for line in LINES
-            for mode in (*MODES, *BY_BCC)
+            for mode in MODES
             for nodeid, modes in selected
             if mode in modes
         ],

@@ -22,7 +22,7 @@ _PATIENCE = 10
 """The guest's clock is real while its processor is emulated: all deadlines are so much longer."""
 _TEST_LIMIT_S = 900
 _POLL_S = 0.25
-_SENDERS = os.environ.get("NFSNITCH_SENDERS", "100")
+_SENDERS = os.environ.get("NFSNITCH_SENDERS", "50")
 """Short-lived ones in each of ten ways to send: `make test-counts` has all of them."""
 _EMULATOR_FAULT = "int3"
 """In the panic that the emulator now and then brings on where the kernel patches its own code."""

@@ -22,7 +22,8 @@ tries the record had the right process, executable (path, inode, deleted or not)
 and nobody else beside it. `tests/ways` has the ways, `tests/netns/test_ways_out_each.py` does the
 counting, on the machine's own kernel and on those of `make test-vm`.
 
-    make test              # counts
+    make test              # counts, with the CO-RE object
+    make test-bcc          # counts, with programs that bcc compiles
     make ways-out          # writes this page
 
 Packets of packet sockets (`AF_PACKET`) never come by netfilter; see `nfsnitch doctor`.
