@@ -231,9 +231,12 @@ def test_the_object_says_all_that_the_other_loader_has_to_know() -> None:
     assert programs["nfsnitch_kprobe_use"].target == ""
     assert set(programs) < set(functions)
     assert {name: functions[name].arguments for name in set(functions) - set(programs)} == {
+        "claim_flow": 2,
         "fill_image": 2,
         "names_text": 4,
         "opening_rule_matches": 5,
+        "prepend_cgroup": 2,
+        "prepend_directory": 2,
         "record_owner": 2,
     }
 
