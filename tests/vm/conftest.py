@@ -13,13 +13,13 @@ from nfsnitch.core.loader import Loader
 from nfsnitch.lab.firewall import LOADER_VARIABLE
 from nfsnitch.lab.programs import SOURCES, build_program
 from vm.kernels import LINES
-from vm.session import GuestSession, Wanted
+from vm.session import LOADER_MARK, GuestSession, Wanted
 
 TESTS = Path(__file__).parents[1]
 FOLDERS = ("contract", "netns")
 """Those with tests that may be marked."""
 MODES = ("cgroup", "lsm", "kprobe")
-LOADER = "-bcc" if os.environ.get(LOADER_VARIABLE) == Loader.BCC else ""
+LOADER = LOADER_MARK if os.environ.get(LOADER_VARIABLE) == Loader.BCC else ""
 """For the whole run: the one that is behind each mode's name, if it is not the usual one."""
 FOLDER = Path(__file__).parents[2] / ".cache" / "vm"
 Sessions = Callable[[str], GuestSession]

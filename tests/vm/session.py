@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from vm.by_bcc import compile_for
 from vm.guest import Guest
 from vm.kernels import Kernel
 from ways.cells import Cell
@@ -22,6 +23,9 @@ _PATIENCE = 10
 """The guest's clock is real while its processor is emulated: all deadlines are so much longer."""
 _TEST_LIMIT_S = 900
 _POLL_S = 0.25
+LOADER_MARK = "-bcc"
+"""Behind the mode of a test that is to go through with what bcc compiles, in the guest itself."""
+_COMPILED_THERE = Path("/run/nfsnitch-cache")
 _SENDERS = os.environ.get("NFSNITCH_SENDERS", "50")
 """Short-lived ones in each of ten ways to send: `make test-counts` has all of them."""
 _EMULATOR_FAULT = "int3"
@@ -55,6 +59,10 @@ class GuestSession:
     def __init__(self, line: str, wanted: Sequence[Wanted], folder: Path) -> None:
         """Boot the kernel of *line* and let it run all of *wanted*; *folder* is for its files."""
         self._kernel = Kernel.of(line)
+        self._cache = _COMPILED_THERE
+        if not any(LOADER_MARK in each.mode for each in wanted):
+            self._cache = folder.with_name(f"bcc-{line}")
+            compile_for(self._kernel, self._cache)
         self._wanted = list(wanted)
         self._folder = folder
         self._results: dict[Wanted, Result] = {}
@@ -97,8 +105,7 @@ class GuestSession:
             f"export NFSNITCH_RESULTS={shlex.quote(str(self._file))}",
             f"export NFSNITCH_LAB_PATIENCE={_PATIENCE}",
             "export NFSNITCH_LAB_FORKS=1",
-            # What bcc has compiled for one test serves the others of this guest.
-            "export CACHE_DIRECTORY=/run/nfsnitch-cache",
+            f"export CACHE_DIRECTORY={shlex.quote(str(self._cache))}",
             f"export NFSNITCH_SENDERS={shlex.quote(_SENDERS)}",
             f"export PYTHONPATH={shlex.quote(str(Path(__file__).parents[1]))}",
         ]
