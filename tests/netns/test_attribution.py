@@ -214,7 +214,7 @@ def test_what_the_kernel_sends_by_itself_is_the_kernels(world: World, rules: Wri
     assert (record["owner"], record["rule"], record["verdict"]) == ("kernel", "kernel", "accept")
 
 
-@pytest.mark.vm_guest(modes=("lsm", "kprobe"))
+@pytest.mark.vm_guest(modes=("lsm",))
 def test_a_record_names_the_cgroup_user_and_parents_of_its_process(
     world: World, rules: WriteRules
 ) -> None:

@@ -62,7 +62,7 @@ def another_file(program: Path) -> None:
     new.rename(program)
 
 
-@pytest.mark.vm_guest(modes=("lsm", "kprobe"))
+@pytest.mark.vm_guest(modes=("lsm",))
 def test_a_rule_with_a_hash_lets_this_very_binary_out_and_its_record_has_the_hash(
     world: World, rules: WriteRules
 ) -> None:

@@ -79,7 +79,7 @@ def test_two_namespaces_have_an_instance_each(rules: WriteRules) -> None:
         assert "table inet nfsnitch" in ruleset(other)
 
 
-@pytest.mark.vm_guest(modes=("lsm", "kprobe"))
+@pytest.mark.vm_guest(modes=("lsm",))
 def test_after_a_crash_nothing_new_leaves_and_the_next_start_takes_over(
     world: World, services: Services, rules: WriteRules
 ) -> None:
