@@ -51,6 +51,7 @@ class EndsAfterOneTest:
 @pytest.fixture(name="booted")
 def fixture_booted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> GuestSession:
     monkeypatch.setattr(session, "Guest", EndsAfterOneTest)
+    monkeypatch.setattr(session, "compile_for", lambda _kernel, _cache: None)
     kernel = Kernel("6.1", "6.1.0-1-amd64", tmp_path, tmp_path)
     monkeypatch.setattr(Kernel, "of", lambda _line: kernel)
     consoles[:] = ["int3: 0000 [#1] PREEMPT SMP", "int3 again"]
