@@ -119,7 +119,7 @@ class GuestSession:
             command += [f"-pno:{each}" for each in ("cacheprovider", "xdist", "hypothesispytest")]
             command += ["-pvm.reporter", f"--timeout={_TEST_LIMIT_S}", "-otimeout_func_only=true"]
             attach, _, loader = mode.partition("-")
-            told = {"ATTACH": attach, "BPF": loader or "core", "GUEST_MODE": mode}
+            told = {"ATTACH": attach, "GUEST_MODE": mode} | ({"BPF": loader} if loader else {})
             setting = " ".join(f"NFSNITCH_{name}={value}" for name, value in told.items())
             lines.append(f"{setting} {shlex.join(command)}")
         return lines
