@@ -72,7 +72,7 @@ def wrong(record: Json, truth: Truth, sent: Sent) -> list[str]:
         "tid": (record["tid"], truth.tid if sent.by_thread else record["tid"]),
         "rivals": (record.get("rivals"), None),
     }
-    if sees_packets():
+    if sees_packets() and sent.opener != OLDER:
         says["attribution"] = (record["attribution"], "queue-probe")
     found = [f"{name}: {is_} is not {ought}" for name, (is_, ought) in says.items() if is_ != ought]
     if not is_path(record["exe"], sent.exe or truth.exe):
