@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nfsnitch.core.attach import AttachMode
-from ways.stage import FEW, Place, Sent, Stage, Way
+from ways.stage import FEW, LackingError, Place, Sent, Stage, Way
 
 _JOINS_GROUPS = """
 import socket, sys
@@ -71,6 +71,22 @@ def _by_wireguard(stage: Stage, place: Place) -> Sent:
     return _through(stage, place)
 
 
+def _by_nfs(stage: Stage, place: Place) -> Sent:
+    """Mount from servers that are none: what tries to connect is the kernel."""
+    folder = stage.copy().with_name("mounted")
+    folder.mkdir()
+    children = []
+    for number in range(FEW):
+        server = place.near(number)
+        options = f"vers=4.2,addr={server},clientaddr=192.0.2.2,soft,timeo=5,retrans=1"
+        argv = ["mount", "-i", "-t", "nfs4", "-o", options, f"{server}:/", str(folder)]
+        children.append(stage.world.spawn(argv))
+    said = [child.finish(60).stderr for child in children]
+    if any("unknown filesystem type" in each for each in said):
+        raise LackingError(said[0].strip())
+    return Sent((), by_kernel=[place.near(number) for number in range(FEW)])
+
+
 _HASHED = {
     AttachMode.CGROUP: "the kernel sends from a port that no socket has (a hash of what is "
     "inside), and no hook of a cgroup is run: the owner is unknown"
@@ -81,4 +97,5 @@ WAYS = (
     Way("gre", "kernel: GRE tunnel", _by_gre, count=FEW, needs="GRE tunnels"),
     Way("vxlan", "kernel: VXLAN", _by_vxlan, count=FEW, needs="VXLAN", blind=_HASHED),
     Way("wireguard", "kernel: WireGuard", _by_wireguard, count=FEW, needs="WireGuard"),
+    Way("nfs", "kernel: NFS", _by_nfs, count=FEW, needs="NFS"),
 )
