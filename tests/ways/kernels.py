@@ -5,6 +5,7 @@ from __future__ import annotations
 from nfsnitch.core.attach import AttachMode
 from ways.stage import FEW, LackingError, Place, Sent, Stage, Way
 
+_MOUNTS = 2
 _JOINS_GROUPS = """
 import socket, sys
 joined = []
@@ -72,11 +73,11 @@ def _by_wireguard(stage: Stage, place: Place) -> Sent:
 
 
 def _by_nfs(stage: Stage, place: Place) -> Sent:
-    """Mount from servers that are none: what tries to connect is the kernel."""
+    """Mount from servers that are none: what tries to connect, several times, is the kernel."""
     folder = stage.copy().with_name("mounted")
     folder.mkdir()
     children = []
-    for number in range(FEW):
+    for number in range(_MOUNTS):
         server = place.near(number)
         options = f"vers=4.2,addr={server},clientaddr=192.0.2.2,soft,timeo=5,retrans=1"
         argv = ["mount", "-i", "-t", "nfs4", "-o", options, f"{server}:/", str(folder)]
@@ -84,7 +85,7 @@ def _by_nfs(stage: Stage, place: Place) -> Sent:
     said = [child.finish(60).stderr for child in children]
     if any("unknown filesystem type" in each for each in said):
         raise LackingError(said[0].strip())
-    return Sent((), by_kernel=[place.near(number) for number in range(FEW)])
+    return Sent((), by_kernel=[place.near(number) for number in range(_MOUNTS)])
 
 
 _HASHED = {
@@ -97,5 +98,5 @@ WAYS = (
     Way("gre", "kernel: GRE tunnel", _by_gre, count=FEW, needs="GRE tunnels"),
     Way("vxlan", "kernel: VXLAN", _by_vxlan, count=FEW, needs="VXLAN", blind=_HASHED),
     Way("wireguard", "kernel: WireGuard", _by_wireguard, count=FEW, needs="WireGuard"),
-    Way("nfs", "kernel: NFS", _by_nfs, count=FEW, needs="NFS"),
+    Way("nfs", "kernel: NFS", _by_nfs, count=_MOUNTS, needs="NFS"),
 )
