@@ -37,7 +37,7 @@ test-counts: setup-vm ## Count 20,000 short-lived senders in each guest: half an
 		-k short_lived_sender $(ARGS)
 
 .PHONY: test-bcc
-test-bcc: setup-vm ## Go all ways out in the guests once more, with eBPF programs made by bcc: 20 minutes
+test-bcc: setup-vm ## Go all ways out in the guests once more, with eBPF programs made by bcc: 10 minutes
 	@NFSNITCH_BPF=bcc $(PYTHON) -m pytest tests/vm -v --numprocesses 2 --dist loadgroup \
 		-k ways_out_each $(ARGS)
 

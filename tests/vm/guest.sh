@@ -36,6 +36,9 @@ ln -s /proc/self/fd /dev/fd
 mount -t tmpfs -o mode=755 tmpfs /lib/modules
 ln -s "$modules" "/lib/modules/$(uname -r)"
 
+# Elsewhere udev makes the device nodes by which programs have these loaded.
+modprobe --all --quiet loop tun
+
 mkdir -p /run/netns
 mkdir -m 1777 /run/tmp
 # The host's /tmp is seen, but cannot be written to.
