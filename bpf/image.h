@@ -52,7 +52,7 @@ enum { WALK_GOES_ON, WALK_IS_OVER, WALK_HAS_NO_ROOM };
 
 /*
  * One step up from a file. The steps are not static, so that the verifier checks one of them and not
- * as many as there may be: that took it ninety-nine hundredths of its time.
+ * as many as there may be: those were four fifths of all that it had to walk through.
  */
 GLOBAL_SUBPROGRAM int prepend_directory(struct image *image, struct path_walk *walk)
 {

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import importlib
 import io
-import os
 import sys
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, NoReturn
@@ -13,6 +12,7 @@ from typing import NamedTuple, NoReturn
 from nfsnitch import __version__
 from nfsnitch.core.text import shown
 from nfsnitch.options import UsageError
+from nfsnitch.output import discard_output
 
 USAGE_ERROR = 2
 """Exit status for a command line that cannot be understood (argparse's own)."""
@@ -62,8 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         status: int = options.command(options)
         sys.stdout.flush()
     except BrokenPipeError:  # whoever read has seen enough, as `head` has
-        # What is still buffered would be tried again at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_output()
         return _CLOSED_PIPE
     except UsageError as error:
         sys.stderr.write(f"nfsnitch: {error}\n")

@@ -162,13 +162,13 @@ class ForwardedAttributor:
                 yield _Sender(_BY_KERNEL, _NO_SOCKET, shares_port=True)
             elif user is not None and (not user.released_ns or user.released_ns > since_ns):
                 yield _Sender(user.owner, cookie, shares_port=True)
-        if len(claim.previous) == layout.MAX_PREVIOUS and self._was_closed(
+        if len(claim.previous) == layout.MAX_PREVIOUS and self._closed_since(
             claim.previous[-1], since_ns
         ):
             # Before the earliest that is known there may have been others whose packets wait.
             yield _Sender(_FORGOTTEN, _NO_SOCKET, shares_port=True)
 
-    def _was_closed(self, cookie: int, since_ns: int) -> bool:
+    def _closed_since(self, cookie: int, since_ns: int) -> bool:
         user = self._owners.socket_user(cookie)
         return user is not None and user.released_ns > since_ns
 

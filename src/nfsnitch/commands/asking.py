@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import NamedTuple
 from nfsnitch.adapters import netns
 from nfsnitch.control_client import Client, ControlError
 from nfsnitch.core.text import shown
+from nfsnitch.output import discard_output
 from nfsnitch.protocol import socket_path
 
 INTERRUPTED = 130
@@ -72,8 +72,7 @@ def write_line(text: str) -> bool:
         sys.stdout.write(f"{text}\n")
         sys.stdout.flush()
     except BrokenPipeError:
-        # What is still buffered would be tried again at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_output()
         return False
     return True
 

@@ -1,10 +1,10 @@
 """Programs made by forking this interpreter: for machines on which starting another takes long.
 
-Emulated, an interpreter takes a second to start and the daemon's modules take fifteen; a fork has
-both already. With the environment variable NFSNITCH_LAB_FORKS the lab starts its programs this way,
-and our own, when they are started as ``python -m MODULE``, without an exec. What then differs
-is how a process begins, nothing of what it does; tests of the beginning itself (the unit, its
-sandbox, its capabilities) start a daemon by a command of their own, which is always executed.
+Emulated, most of a daemon's start is the start of an interpreter and the import of its modules; a
+fork has both already. With the environment variable NFSNITCH_LAB_FORKS the lab starts its programs
+this way, and our own, when they are started as ``python -m MODULE``, without an exec. What then
+differs is how a process begins, nothing of what it does; tests of the beginning itself (the unit,
+its sandbox, its capabilities) start a daemon by a command of their own, which is always executed.
 
 Only for processes of one thread: `os.fork` knows no other.
 """
