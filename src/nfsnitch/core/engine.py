@@ -31,7 +31,6 @@ the `unanswered` action at once, a further packet of a held flow is dropped; bot
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from typing import Any
 
 from nfsnitch.core.awaiting import Awaiting, identified
@@ -64,6 +63,7 @@ from nfsnitch.core.events import (
     TimePassed,
 )
 from nfsnitch.core.flow import Flow
+from nfsnitch.core.holding import Held, HeldKey, Holding, key_of
 from nfsnitch.core.memory import FlowMemory
 from nfsnitch.core.owner import Attribution, Finding
 from nfsnitch.core.record import Record
@@ -81,25 +81,8 @@ IDENTIFY_TIMEOUT_NS = 15_000_000_000
 """How long a flow is held at most until it is known which binary its program is."""
 
 
-@dataclass(slots=True)
-class _Held:
-    """A flow that waits, with the packets of it that wait."""
-
-    arrival: FlowArrived
-    ruling: Ruling
-    deadline_ns: int
-    packet_ids: list[int] = field(default_factory=list)
-
-
-_HeldKey = tuple[Flow, int | Unknown]
-
-
 def _decision(ruling: Ruling) -> Decision:
     return Decision(VERDICTS[ruling.action], ruling.action, ruling.reason, ruling.rule)
-
-
-def _held_key(arrival: FlowArrived) -> _HeldKey:
-    return arrival.flow, arrival.found.sock_cookie
 
 
 class Engine:
@@ -110,10 +93,8 @@ class Engine:
         self._ruleset = ruleset
         self._generation = 1
         self._netns = netns
-        self._held: dict[_HeldKey, _Held] = {}
-        """In the order of arrival."""
-        self._held_packets = 0
-        self._unidentified: Awaiting[_HeldKey] = Awaiting()
+        self._held = Holding()
+        self._unidentified: Awaiting[HeldKey] = Awaiting()
         self._unreviewed: Awaiting[LiveFlow] = Awaiting()
         self._wake_ns: int | None = None
         self._stopped = False
@@ -155,8 +136,7 @@ class Engine:
         return self._handlers[type(event)](event)
 
     def _flow_arrived(self, arrival: FlowArrived) -> list[Command]:
-        # By socket, too: while one waits, its tuple may come to be another's.
-        held = self._held.get(_held_key(arrival))
+        held = self._held.find(key_of(arrival))
         if held is not None:
             return self._join(held, arrival)
         owner = arrival.found.owner
@@ -188,10 +168,9 @@ class Engine:
         if len(self._held) >= self._ruleset.settings.limits.held_flows or self._is_full():
             return self._not_held(arrival, ruling, Reason.HELD_LIMIT, Counter.HELD_LIMIT)
         deadline_ns = arrival.now.monotonic_ns + self._patience_ns(ruling)
-        key = _held_key(arrival)
-        self._held[key] = _Held(arrival, ruling, deadline_ns, [arrival.packet_id])
-        self._held_packets += 1
-        self._unidentified.add(arrival.found, key)
+        held = Held(arrival, ruling, deadline_ns, [arrival.packet_id])
+        self._held.begin(held)
+        self._unidentified.add(arrival.found, held.key)
         return [Count(Counter.HELD), *self._wake_by(deadline_ns)]
 
     def _patience_ns(self, ruling: Ruling) -> int:
@@ -205,7 +184,7 @@ class Engine:
         commands = self._decided(decision, arrival, (arrival.packet_id,), arrival.now)
         return [*commands, Count(counter)]
 
-    def _join(self, held: _Held, arrival: FlowArrived) -> list[Command]:
+    def _join(self, held: Held, arrival: FlowArrived) -> list[Command]:
         most = self._ruleset.settings.limits.packets_of_held_flow
         if len(held.packet_ids) >= most or self._is_full():
             # No record: the flow's own record will tell, and its first packet still waits.
@@ -214,12 +193,11 @@ class Engine:
                 Count(Counter.HELD_LIMIT),
                 Count(Counter.DROPPED),
             ]
-        held.packet_ids.append(arrival.packet_id)
-        self._held_packets += 1
+        self._held.join(held, arrival.packet_id)
         return [Count(Counter.JOINED)]
 
     def _is_full(self) -> bool:
-        return self._held_packets >= self._ruleset.settings.held_packets
+        return self._held.packets >= self._ruleset.settings.held_packets
 
     def _malformed_arrived(self, event: MalformedArrived) -> list[Command]:
         return self._refused(event, Reason.MALFORMED, Counter.MALFORMED)
@@ -236,14 +214,14 @@ class Engine:
         self._memory.limits = event.ruleset.settings.limits
         self._memory.forget_decisions()
         commands: list[Command] = []
-        for held in list(self._held.values()):
+        for held in self._held:
             commands += self._rule_again(held, event.now)
         return commands
 
-    def _rule_again(self, held: _Held, now: Instant) -> list[Command]:
+    def _rule_again(self, held: Held, now: Instant) -> list[Command]:
         before, held.ruling = held.ruling, self._ruling_on_arrival(held.arrival, now)
         if held.ruling.action is not Action.ASK:
-            self._let_go(held)
+            self._held.end(held)
             return self._decided(_decision(held.ruling), held.arrival, held.packet_ids, now)
         if held.ruling.reason is before.reason or before.reason is not Reason.UNIDENTIFIED:
             return []
@@ -254,7 +232,7 @@ class Engine:
     def _program_identified(self, event: ProgramIdentified) -> list[Command]:
         commands: list[Command] = []
         for key in self._unidentified.done(event.ticket):
-            held = self._held.get(key)
+            held = self._held.find(key)
             if held is not None:
                 found = identified(held.arrival.found, event.ticket, event.identity)
                 held.arrival = held.arrival._replace(found=found)
@@ -311,32 +289,26 @@ class Engine:
     def _time_passed(self, event: TimePassed) -> list[Command]:
         now = event.now
         self._wake_ns = None
-        due = [held for held in self._held.values() if held.deadline_ns <= now.monotonic_ns]
+        due = self._held.due(now.monotonic_ns)
         commands = self._release(due, Reason.UNANSWERED, Counter.UNANSWERED, now)
-        if self._held:
-            commands += self._wake_by(min(held.deadline_ns for held in self._held.values()))
-        return commands
+        deadline_ns = self._held.next_deadline_ns()
+        return commands if deadline_ns is None else commands + self._wake_by(deadline_ns)
 
     def _stopping(self, event: Stopping) -> list[Command]:
         self._stopped = True
-        everything = list(self._held.values())
-        return self._release(everything, Reason.STOPPING, Counter.STOPPING, event.now)
+        return self._release(self._held, Reason.STOPPING, Counter.STOPPING, event.now)
 
     def _release(
-        self, due: Iterable[_Held], reason: Reason, counter: Counter, now: Instant
+        self, due: Iterable[Held], reason: Reason, counter: Counter, now: Instant
     ) -> list[Command]:
         commands: list[Command] = []
         for held in due:
-            self._let_go(held)
+            self._held.end(held)
             decision = self._unanswered(held.ruling, reason)
             commands += self._decided(decision, held.arrival, held.packet_ids, now)
             if decision.reason is reason:
                 commands.append(Count(counter))
         return commands
-
-    def _let_go(self, held: _Held) -> None:
-        del self._held[_held_key(held.arrival)]
-        self._held_packets -= len(held.packet_ids)
 
     def _unanswered(self, ruling: Ruling, reason: Reason) -> Decision:
         if ruling.reason is Reason.UNIDENTIFIED:
