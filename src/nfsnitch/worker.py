@@ -22,8 +22,10 @@ from nfsnitch.core.commands import (
     CutDone,
     CutFlow,
     DistrustFlow,
+    EndQuestion,
     GiveVerdict,
     JudgeFlow,
+    ShowQuestion,
     TrustFlow,
     WakeAt,
     WriteRecord,
@@ -92,6 +94,10 @@ def _not_looked_up(_process: Process) -> Unknown:
     return CWD_NOT_LOOKED_UP
 
 
+def _nobody_is_asked(_question: ShowQuestion | EndQuestion) -> None:
+    pass
+
+
 def _as_it_is(process: Process) -> Process:
     return process
 
@@ -116,6 +122,8 @@ class Ports(NamedTuple):
     """Returns a process's working directory; asked only where a rule needs it."""
     find_forwarded: Callable[[Flow, Passage], Finding] = _never_forwarded
     """The same as `find_owner` for what this machine forwards."""
+    tell_question: Callable[[ShowQuestion | EndQuestion], None] = _nobody_is_asked
+    """Show people a question, or that it has ended."""
     identified: Callable[[Process], Process] = _as_it_is
     """Returns the process with its identity, at once; what is `Pending` there comes later."""
 
@@ -229,6 +237,8 @@ class Worker:
                 self._must(self._ports.judge(command.entry))
             elif isinstance(command, CutFlow):
                 self._cut(command)
+            elif isinstance(command, ShowQuestion | EndQuestion):
+                self._ports.tell_question(command)
             else:
                 self._wake(command)
 

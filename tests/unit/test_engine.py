@@ -155,9 +155,11 @@ def test_what_is_held_leaves_a_quarter_of_the_queue_to_the_others() -> None:
 def test_ten_thousand_flows_are_held_at_once() -> None:
     engine = new_engine()
     for packet_id in range(10_000):
-        engine.receive(arrival(packet_id, of_flow=flow(dport=22, sport=packet_id)))
+        owner = process(f"/usr/bin/program-{packet_id % 100}")
+        engine.receive(arrival(packet_id, of_flow=flow(dport=22, sport=packet_id), owner=owner))
 
     assert engine.held_flows == 10_000
+    assert len(engine.questions) == 100
     assert len(verdicts(engine.receive(TimePassed(instant(ASK_S))))) == 10_000
 
 
@@ -216,7 +218,9 @@ def test_a_changed_ruleset_decides_from_then_on() -> None:
 def test_the_engine_asks_to_be_woken_for_the_earliest_deadline_only() -> None:
     engine = new_engine()
     engine.receive(arrival(1, of_flow=flow(dport=22, sport=1)))
-    second = engine.receive(arrival(2, seconds=3, of_flow=flow(dport=22, sport=2)))
+    other = process("/usr/bin/other")
+    of_flow = flow(dport=22, sport=2)
+    second = engine.receive(arrival(2, seconds=3, of_flow=of_flow, owner=other))
     assert [each for each in second if isinstance(each, WakeAt)] == []
 
     first_over = engine.receive(TimePassed(instant(ASK_S)))

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from nfsnitch.core.counters import Counter
 from nfsnitch.core.decision import Verdict
 from nfsnitch.core.flow import Flow
+from nfsnitch.core.question import Outcome, Question
 from nfsnitch.core.record import Record
 from nfsnitch.core.unknown import Unknown
 
@@ -63,6 +64,19 @@ class CutFlow(NamedTuple):
     """Its socket is in another network namespace, out of reach."""
 
 
+class ShowQuestion(NamedTuple):
+    """Ask people this, or show them that a question they know has changed."""
+
+    question: Question
+
+
+class EndQuestion(NamedTuple):
+    """Ask this no longer."""
+
+    number: int
+    outcome: Outcome
+
+
 class WakeAt(NamedTuple):
     """Send `events.TimePassed` at this moment; replaces the moment asked for before."""
 
@@ -77,5 +91,14 @@ class Count(NamedTuple):
 
 
 Command = (
-    GiveVerdict | WriteRecord | TrustFlow | DistrustFlow | JudgeFlow | CutFlow | WakeAt | Count
+    GiveVerdict
+    | WriteRecord
+    | TrustFlow
+    | DistrustFlow
+    | JudgeFlow
+    | CutFlow
+    | ShowQuestion
+    | EndQuestion
+    | WakeAt
+    | Count
 )

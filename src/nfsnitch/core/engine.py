@@ -40,8 +40,10 @@ from nfsnitch.core.commands import (
     Count,
     CutFlow,
     DistrustFlow,
+    EndQuestion,
     GiveVerdict,
     JudgeFlow,
+    ShowQuestion,
     TrustFlow,
     WakeAt,
     WriteRecord,
@@ -49,6 +51,7 @@ from nfsnitch.core.commands import (
 from nfsnitch.core.counters import Counter
 from nfsnitch.core.decision import STRICTNESS, VERDICTS, Action, Decision, Reason, Verdict
 from nfsnitch.core.events import (
+    Answered,
     Event,
     FlowArrived,
     FlowReviewed,
@@ -62,10 +65,11 @@ from nfsnitch.core.events import (
     Stopping,
     TimePassed,
 )
-from nfsnitch.core.flow import Flow
+from nfsnitch.core.flow import Flow, Protocol
 from nfsnitch.core.holding import Held, HeldKey, Holding, key_of
 from nfsnitch.core.memory import FlowMemory
 from nfsnitch.core.owner import Attribution, Finding
+from nfsnitch.core.question import Outcome, Question, Questions, Topic, topic_of
 from nfsnitch.core.record import Record
 from nfsnitch.core.rule import Ruleset, Ruling
 from nfsnitch.core.unknown import Unknown
@@ -94,6 +98,7 @@ class Engine:
         self._generation = 1
         self._netns = netns
         self._held = Holding()
+        self._questions = Questions()
         self._unidentified: Awaiting[HeldKey] = Awaiting()
         self._unreviewed: Awaiting[LiveFlow] = Awaiting()
         self._wake_ns: int | None = None
@@ -106,6 +111,7 @@ class Engine:
             SocketClosed: self._socket_closed,
             ProgramIdentified: self._program_identified,
             TimePassed: self._time_passed,
+            Answered: self._answered,
             RulesetChanged: self._ruleset_changed,
             FlowReviewed: self._flow_reviewed,
             Stopping: self._stopping,
@@ -125,6 +131,11 @@ class Engine:
     def held_flows(self) -> int:
         """How many flows wait for an answer."""
         return len(self._held)
+
+    @property
+    def questions(self) -> list[Question]:
+        """What is asked now, the earliest first."""
+        return self._questions.asked()
 
     @property
     def asks_script(self) -> bool:
@@ -165,13 +176,22 @@ class Engine:
     def _hold(self, arrival: FlowArrived, ruling: Ruling) -> list[Command]:
         if self._stopped:
             return self._not_held(arrival, ruling, Reason.STOPPING, Counter.STOPPING)
-        if len(self._held) >= self._ruleset.settings.limits.held_flows or self._is_full():
+        topic = topic_of(arrival.flow, arrival.found)
+        if self._is_full() or self._are_too_many(topic):
             return self._not_held(arrival, ruling, Reason.HELD_LIMIT, Counter.HELD_LIMIT)
         deadline_ns = arrival.now.monotonic_ns + self._patience_ns(ruling)
         held = Held(arrival, ruling, deadline_ns, [arrival.packet_id])
         self._held.begin(held)
         self._unidentified.add(arrival.found, held.key)
-        return [Count(Counter.HELD), *self._wake_by(deadline_ns)]
+        commands: list[Command] = [Count(Counter.HELD)]
+        if ruling.reason is not Reason.UNIDENTIFIED:
+            commands += self._ask(held, topic)
+        return [*commands, *self._wake_by(held.deadline_ns)]
+
+    def _ask(self, held: Held, topic: Topic) -> list[Command]:
+        question = self._questions.ask(held, topic)
+        asked = [Count(Counter.ASKED)] if question.flows == 1 else []
+        return [ShowQuestion(question), *asked]
 
     def _patience_ns(self, ruling: Ruling) -> int:
         is_asked = ruling.reason is not Reason.UNIDENTIFIED
@@ -196,6 +216,11 @@ class Engine:
         self._held.join(held, arrival.packet_id)
         return [Count(Counter.JOINED)]
 
+    def _are_too_many(self, topic: Topic) -> bool:
+        limits = self._ruleset.settings.limits
+        of_program = self._questions.flows_of(topic.senders)
+        return len(self._held) >= limits.held_flows or of_program >= limits.held_flows_of_program
+
     def _is_full(self) -> bool:
         return self._held.packets >= self._ruleset.settings.held_packets
 
@@ -206,7 +231,26 @@ class Engine:
         return self._refused(event, Reason.ERROR, Counter.ERRORS)
 
     def _socket_closed(self, event: SocketClosed) -> list[Command]:
-        return [DistrustFlow(flow) for flow in self._memory.closed(event.sock_cookie)]
+        # A datagram is whole, and may still go out. A connection would be with nobody.
+        commands: list[Command] = []
+        for held in self._held.of_socket(event.sock_cookie):
+            if held.arrival.flow.proto != Protocol.TCP:
+                continue
+            commands += self._let_go(held, Outcome.GONE)
+            decision = Decision(Verdict.DROP, Action.ASK, Reason.GONE, held.ruling.rule)
+            commands += self._decided(decision, held.arrival, held.packet_ids, event.now)
+            commands.append(Count(Counter.GONE))
+        return commands + [DistrustFlow(flow) for flow in self._memory.closed(event.sock_cookie)]
+
+    def _answered(self, event: Answered) -> list[Command]:
+        commands: list[Command] = []
+        for held in self._questions.waiting_for(event.question):
+            commands += self._let_go(held, Outcome.ANSWERED)
+            verdict = VERDICTS[event.action]
+            decision = Decision(verdict, Action.ASK, Reason.ANSWERED, held.ruling.rule)
+            commands += self._decided(decision, held.arrival, held.packet_ids, event.now)
+            commands.append(Count(Counter.ANSWERED))
+        return commands or [Count(Counter.ANSWERED_LATE)]
 
     def _ruleset_changed(self, event: RulesetChanged) -> list[Command]:
         self._ruleset = event.ruleset
@@ -221,13 +265,16 @@ class Engine:
     def _rule_again(self, held: Held, now: Instant) -> list[Command]:
         before, held.ruling = held.ruling, self._ruling_on_arrival(held.arrival, now)
         if held.ruling.action is not Action.ASK:
-            self._held.end(held)
-            return self._decided(_decision(held.ruling), held.arrival, held.packet_ids, now)
+            ended = self._let_go(held, Outcome.RULES)
+            decision = _decision(held.ruling)
+            return ended + self._decided(decision, held.arrival, held.packet_ids, now)
         if held.ruling.reason is before.reason or before.reason is not Reason.UNIDENTIFIED:
-            return []
+            question = self._questions.changed(held)
+            return [ShowQuestion(question)] if question else []
         # What was waited for is known, and now somebody has to be asked.
         held.deadline_ns = now.monotonic_ns + self._patience_ns(held.ruling)
-        return self._wake_by(held.deadline_ns)
+        topic = topic_of(held.arrival.flow, held.arrival.found)
+        return self._ask(held, topic) + self._wake_by(held.deadline_ns)
 
     def _program_identified(self, event: ProgramIdentified) -> list[Command]:
         commands: list[Command] = []
@@ -298,12 +345,18 @@ class Engine:
         self._stopped = True
         return self._release(self._held, Reason.STOPPING, Counter.STOPPING, event.now)
 
+    def _let_go(self, held: Held, outcome: Outcome) -> list[Command]:
+        self._held.end(held)
+        number = self._questions.leave(held)
+        return [] if number is None else [EndQuestion(number, outcome)]
+
     def _release(
         self, due: Iterable[Held], reason: Reason, counter: Counter, now: Instant
     ) -> list[Command]:
+        outcome = Outcome.STOPPING if reason is Reason.STOPPING else Outcome.UNANSWERED
         commands: list[Command] = []
         for held in due:
-            self._held.end(held)
+            commands += self._let_go(held, outcome)
             decision = self._unanswered(held.ruling, reason)
             commands += self._decided(decision, held.arrival, held.packet_ids, now)
             if decision.reason is reason:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from nfsnitch.core.decision import Action
 from nfsnitch.core.flow import Flow
 from nfsnitch.core.identity import Identity
 from nfsnitch.core.instant import Instant
@@ -13,6 +14,7 @@ from nfsnitch.core.rule import Ruleset
 from nfsnitch.core.unknown import Unknown
 
 __all__ = [
+    "Answered",
     "Event",
     "FlowArrived",
     "Instant",
@@ -81,6 +83,20 @@ class TimePassed:
 
 
 @dataclass(frozen=True, slots=True)
+class Answered:
+    """Somebody has answered a question, for the flows that wait for it and for no others.
+
+    What holds for longer is a rule, and comes with `RulesetChanged`.
+    """
+
+    now: Instant
+    question: int
+    """`commands.ShowQuestion` gave it its number."""
+    action: Action
+    """Anything but `Action.ASK`."""
+
+
+@dataclass(frozen=True, slots=True)
 class RulesetChanged:
     """The rules say something else from here on: others are in force, or their time has come.
 
@@ -132,6 +148,7 @@ Event = (
     | SocketClosed
     | ProgramIdentified
     | TimePassed
+    | Answered
     | RulesetChanged
     | FlowReviewed
     | Stopping

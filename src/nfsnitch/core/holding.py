@@ -40,6 +40,7 @@ class Holding:
 
     def __init__(self) -> None:
         self._flows: dict[HeldKey, Held] = {}
+        self._of_socket: dict[int | Unknown, dict[HeldKey, Held]] = {}
         self.packets = 0
         """Packets that wait, of all flows together."""
 
@@ -55,9 +56,14 @@ class Holding:
         """Return the flow held under *key*, if there is one."""
         return self._flows.get(key)
 
+    def of_socket(self, cookie: int) -> list[Held]:
+        """Return the flows of one socket that wait."""
+        return list(self._of_socket.get(cookie, {}).values())
+
     def begin(self, held: Held) -> None:
         """Hold a flow that is not held yet, with its packets."""
         self._flows[held.key] = held
+        self._of_socket.setdefault(held.key[1], {})[held.key] = held
         self.packets += len(held.packet_ids)
 
     def join(self, held: Held, packet_id: int) -> None:
@@ -68,6 +74,10 @@ class Holding:
     def end(self, held: Held) -> None:
         """Let go of a flow; its packets get their verdicts now."""
         del self._flows[held.key]
+        siblings = self._of_socket[held.key[1]]
+        del siblings[held.key]
+        if not siblings:
+            del self._of_socket[held.key[1]]
         self.packets -= len(held.packet_ids)
 
     def due(self, now_ns: int) -> list[Held]:

@@ -35,6 +35,8 @@ class Limits:
 
     held_flows: int = 16_384
     """Flows that wait for an answer."""
+    held_flows_of_program: int = 1_024
+    """Of these, flows of one program of one user."""
     packets_of_held_flow: int = 64
     """Packets that wait with one such flow."""
     decided_flows: int = 2_048
