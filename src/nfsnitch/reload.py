@@ -14,28 +14,22 @@ from __future__ import annotations
 import asyncio
 import collections
 import logging
-import sys
-import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from nfsnitch.adapters import rulefile
 from nfsnitch.adapters.rules_watch import FilesState, state_of
 from nfsnitch.adapters.sd_notify import notify
 from nfsnitch.core.counters import Counter
 from nfsnitch.core.events import Instant
-from nfsnitch.core.rule import Ruleset
+from nfsnitch.core.rule import Rule, Ruleset
 from nfsnitch.core.text import counted
-
-T = TypeVar("T")
+from nfsnitch.threads import in_thread, packets_first
 
 _READINGS = 5
 _BETWEEN_READINGS_S = 0.05
-_SWITCH_S = 0.0005
-"""How long the thread that reads may keep the interpreter to itself while a packet waits."""
 
 _log = logging.getLogger(__name__)
 
@@ -135,12 +129,15 @@ class Reloader:
         review: Callable[[], Awaitable[int]],
         now: Callable[[], Instant],
         counters: collections.Counter[Counter],
+        answers: Callable[[], tuple[Rule, ...]] = tuple,
     ) -> None:
         """Begin with what was *loaded*, which is in force already as generation 1.
 
         *put_in_force* gets each further generation, and may raise `RulesRefusedError`; *review*
-        then looks at the flows under way and returns how many were cut.
+        then looks at the flows under way and returns how many were cut. *answers* returns the rules
+        that answers have made, to be in force together with those of the files.
         """
+        self._answers = answers
         self._load = load
         self._put_in_force = put_in_force
         self._review = review
@@ -187,6 +184,18 @@ class Reloader:
             return False
         return not self._planned_ns <= self._now().wall_ns < self._change_ns
 
+    def amend(self, put: Callable[[Ruleset, int], None]) -> None:
+        """Have the answers of now decide together with the rules in force; *put* sees to it."""
+        ruleset, generation = self.in_force
+        self.in_force = InForce(ruleset.with_answers(self._answers()), generation + 1)
+        put(*self.in_force)
+        self._plan()
+
+    async def review(self) -> int:
+        """Look at the flows under way, after `amend`; return how many were cut."""
+        async with self._one_at_a_time:
+            return await self._review()
+
     async def apply_again(self) -> int:
         """Review held flows and those under way by the same rules, whose time has come."""
         async with self._one_at_a_time:
@@ -207,14 +216,15 @@ class Reloader:
     async def _reloaded(self) -> Reloaded:
         self._reading = True
         try:
-            with _packets_first():
-                loaded = await _in_thread(self._load)
+            with packets_first():
+                loaded = await in_thread(self._load)
         finally:
             self._reading = False
         self.read_state = loaded.state
         if isinstance(loaded, NotLoaded):
             return self._refused(loaded.problem)
-        following = InForce(loaded.ruleset, self.in_force.generation + 1)
+        ruleset = loaded.ruleset.with_answers(self._answers())
+        following = InForce(ruleset, self.in_force.generation + 1)
         try:
             self._put_in_force(*following)
         except RulesRefusedError as problem:
@@ -247,40 +257,3 @@ def _status(done: Reloaded) -> str:
         return f"reload refused, generation {done.generation} stays in force: {first}"
     rules, cut = counted(done.rules, "rule"), counted(done.cut_flows, "flow")
     return f"generation {done.generation} in force: {rules}, {cut} cut"
-
-
-async def _in_thread(work: Callable[[], T]) -> T:
-    """Return what *work* returns, done in a thread that a stop does not wait for."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[T] = loop.create_future()
-
-    def finish(result: T | None, problem: BaseException | None) -> None:
-        if future.cancelled():
-            return
-        if problem is not None:
-            future.set_exception(problem)
-        else:
-            future.set_result(result)  # type: ignore[arg-type]
-
-    def run() -> None:
-        result, problem = None, None
-        try:
-            result = work()
-        except BaseException as error:  # noqa: BLE001  it belongs to whoever waits
-            problem = error
-        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            loop.call_soon_threadsafe(finish, result, problem)
-
-    threading.Thread(target=run, name="load-rules", daemon=True).start()
-    return await future
-
-
-@contextmanager
-def _packets_first() -> Iterator[None]:
-    """Let no other thread make a packet wait for long."""
-    usual = sys.getswitchinterval()
-    sys.setswitchinterval(_SWITCH_S)
-    try:
-        yield
-    finally:
-        sys.setswitchinterval(usual)

@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import NamedTuple, Protocol
 
+from nfsnitch.core.answer import Answer
 from nfsnitch.core.commands import (
     Command,
     Count,
@@ -26,6 +27,7 @@ from nfsnitch.core.commands import (
     GiveVerdict,
     JudgeFlow,
     ShowQuestion,
+    TellMode,
     TrustFlow,
     WakeAt,
     WriteRecord,
@@ -34,12 +36,14 @@ from nfsnitch.core.counters import Counter
 from nfsnitch.core.decision import Verdict
 from nfsnitch.core.engine import Engine
 from nfsnitch.core.events import (
+    Answered,
     Event,
     FlowArrived,
     FlowReviewed,
     Instant,
     LiveFlow,
     MalformedArrived,
+    ModeSet,
     PacketFailed,
     ProgramIdentified,
     RulesetChanged,
@@ -56,6 +60,7 @@ from nfsnitch.core.record import Record
 from nfsnitch.core.rule import Ruleset
 from nfsnitch.core.script import needs_cwd
 from nfsnitch.core.unknown import Unknown
+from nfsnitch.protocol.words import Mode
 
 _log = logging.getLogger(__name__)
 
@@ -94,7 +99,7 @@ def _not_looked_up(_process: Process) -> Unknown:
     return CWD_NOT_LOOKED_UP
 
 
-def _nobody_is_asked(_question: ShowQuestion | EndQuestion) -> None:
+def _nobody_is_asked(_news: ShowQuestion | EndQuestion | TellMode) -> None:
     pass
 
 
@@ -122,8 +127,8 @@ class Ports(NamedTuple):
     """Returns a process's working directory; asked only where a rule needs it."""
     find_forwarded: Callable[[Flow, Passage], Finding] = _never_forwarded
     """The same as `find_owner` for what this machine forwards."""
-    tell_question: Callable[[ShowQuestion | EndQuestion], None] = _nobody_is_asked
-    """Show people a question, or that it has ended."""
+    tell_people: Callable[[ShowQuestion | EndQuestion | TellMode], None] = _nobody_is_asked
+    """Show people a question, or that it has ended, or the mode."""
     identified: Callable[[Process], Process] = _as_it_is
     """Returns the process with its identity, at once; what is `Pending` there comes later."""
 
@@ -167,6 +172,14 @@ class Worker:
         self._carry_out(
             self._engine.receive(RulesetChanged(self._ports.now(), ruleset, generation))
         )
+
+    def answered(self, question: int, answer: Answer) -> None:
+        """Decide the flows that wait for the answer to *question*."""
+        self._carry_out(self._engine.receive(Answered(self._ports.now(), question, answer)))
+
+    def mode_set(self, mode: Mode, until_ns: int | None) -> None:
+        """Ask people, or do not, until a time (monotonic; None: until somebody says so)."""
+        self._carry_out(self._engine.receive(ModeSet(self._ports.now(), mode, until_ns)))
 
     def flow_reviewed(self, live: LiveFlow) -> None:
         """Do with a flow under way what the rules say of it."""
@@ -237,8 +250,8 @@ class Worker:
                 self._must(self._ports.judge(command.entry))
             elif isinstance(command, CutFlow):
                 self._cut(command)
-            elif isinstance(command, ShowQuestion | EndQuestion):
-                self._ports.tell_question(command)
+            elif isinstance(command, ShowQuestion | EndQuestion | TellMode):
+                self._ports.tell_people(command)
             else:
                 self._wake(command)
 

@@ -11,15 +11,17 @@ from hypothesis import strategies as st
 
 from builders import arrival, datagrams, flow, instant, process
 from engine_play import ASK_S, RULES, counts, new_engine, records, verdicts
+from nfsnitch.core.answer import Answer
 from nfsnitch.core.commands import Command, EndQuestion, ShowQuestion
 from nfsnitch.core.counters import Counter
 from nfsnitch.core.decision import Action, Reason, Verdict
 from nfsnitch.core.engine import Engine
 from nfsnitch.core.events import Answered, RulesetChanged, SocketClosed, Stopping, TimePassed
 from nfsnitch.core.owner import Owner
-from nfsnitch.core.question import Outcome, Question
+from nfsnitch.core.question import Question
 from nfsnitch.core.settings import Limits, Settings
 from nfsnitch.core.unknown import Unknown
+from nfsnitch.protocol.words import Outcome
 
 PYTHON = "/usr/bin/python3.11"
 
@@ -90,7 +92,7 @@ def test_an_answer_decides_all_that_wait_for_it_and_nothing_else() -> None:
     ask(engine, 2)
     ask(engine, 3, process("/usr/bin/wget"))
 
-    answered = engine.receive(Answered(instant(2), 1, Action.ALLOW))
+    answered = engine.receive(Answered(instant(2), 1, Answer(Action.ALLOW)))
 
     assert verdicts(answered) == {1: Verdict.ACCEPT, 2: Verdict.ACCEPT}
     assert {each.decision.reason for each in records(answered)} == {Reason.ANSWERED}
@@ -103,7 +105,7 @@ def test_an_answer_decides_all_that_wait_for_it_and_nothing_else() -> None:
 def test_an_answer_is_for_once_the_next_connection_is_asked_about_anew() -> None:
     engine = new_engine()
     ask(engine, 1)
-    engine.receive(Answered(instant(1), 1, Action.ALLOW))
+    engine.receive(Answered(instant(1), 1, Answer(Action.ALLOW)))
 
     assert [each.number for each in shown(ask(engine, 2, seconds=2))] == [2]
 
@@ -111,9 +113,9 @@ def test_an_answer_is_for_once_the_next_connection_is_asked_about_anew() -> None
 def test_the_second_answer_comes_late_and_changes_nothing() -> None:
     engine = new_engine()
     ask(engine, 1)
-    engine.receive(Answered(instant(1), 1, Action.DENY))
+    engine.receive(Answered(instant(1), 1, Answer(Action.DENY)))
 
-    late = engine.receive(Answered(instant(1), 1, Action.ALLOW))
+    late = engine.receive(Answered(instant(1), 1, Answer(Action.ALLOW)))
 
     assert verdicts(late) == {}
     assert counts(late) == {Counter.ANSWERED_LATE: 1}
@@ -149,7 +151,7 @@ def test_a_datagram_may_still_be_let_out_when_its_program_has_ended() -> None:
     engine.receive(arrival(1, of_flow=datagrams(dport=22), sock_cookie=9))
 
     assert verdicts(engine.receive(SocketClosed(instant(1), 9))) == {}
-    answered = engine.receive(Answered(instant(2), 1, Action.ALLOW))
+    answered = engine.receive(Answered(instant(2), 1, Answer(Action.ALLOW)))
     assert verdicts(answered) == {1: Verdict.ACCEPT}
 
 
@@ -204,7 +206,7 @@ def test_each_of_many_gets_the_answer_that_it_was_given(order: random.Random, ma
 
     for question_number in order.sample(sorted(wishes), many):
         packet, action = wishes[question_number]
-        answered = engine.receive(Answered(instant(1), question_number, action))
+        answered = engine.receive(Answered(instant(1), question_number, Answer(action)))
         assert verdicts(answered) == {packet: Verdict(expected[action])}
 
     assert (engine.questions, engine.held_flows) == ([], 0)

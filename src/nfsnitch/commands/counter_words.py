@@ -23,9 +23,16 @@ GROUPS: dict[str, dict[Counter, str]] = {
     "held for an answer": {
         Counter.HELD: "flows were held",
         Counter.JOINED: "further packets of held flows",
+        Counter.ASKED: "questions were asked",
+        Counter.ANSWERED: "flows were decided by an answer",
+        Counter.ANSWERED_LATE: "answers came when the question had ended",
+        Counter.DISMISSED: "flows whose question was dismissed",
+        Counter.GONE: "flows whose program gave up first",
         Counter.UNANSWERED: "flows that nobody answered in time",
         Counter.STOPPING: "flows cut short by the daemon's stop",
         Counter.HELD_LIMIT: "flows or packets more than may be held: unanswered at once",
+        Counter.SILENCED: "flows were decided in silence: the mode said so",
+        Counter.SILENCED_FORGOTTEN: "questions forgotten that the mode had kept from being asked",
     },
     "lost, or refused without being judged": {
         Counter.MALFORMED: "packets whose headers could not be read: dropped",

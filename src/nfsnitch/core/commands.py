@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from nfsnitch.core.answer import Answer
 from nfsnitch.core.counters import Counter
 from nfsnitch.core.decision import Verdict
 from nfsnitch.core.flow import Flow
-from nfsnitch.core.question import Outcome, Question
+from nfsnitch.core.question import Question
 from nfsnitch.core.record import Record
 from nfsnitch.core.unknown import Unknown
+from nfsnitch.protocol.words import Mode, Outcome
 
 
 class GiveVerdict(NamedTuple):
@@ -75,6 +77,16 @@ class EndQuestion(NamedTuple):
 
     number: int
     outcome: Outcome
+    answer: Answer | None = None
+    """Of those that have been answered."""
+
+
+class TellMode(NamedTuple):
+    """Let people know that the mode is another one."""
+
+    mode: Mode
+    until_ns: int | None
+    """When it is `Mode.ASK` again (monotonic); None: when somebody says so."""
 
 
 class WakeAt(NamedTuple):
@@ -99,6 +111,7 @@ Command = (
     | CutFlow
     | ShowQuestion
     | EndQuestion
+    | TellMode
     | WakeAt
     | Count
 )

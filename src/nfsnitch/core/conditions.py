@@ -28,6 +28,7 @@ SCRIPT_FIELD = "script"
 SHA256_FIELD, CHANGED_FIELD, PACKAGE_FIELD = "sha256", "changed", "package"
 _NO_PROCESS = Unknown("no process is known to own the flow")
 _KERNEL_PARENT_PID = 2
+_TICK_NS = 10_000_000
 
 
 class OwnerKind(StrEnum):
@@ -86,6 +87,24 @@ class DisabledCondition:
         """Whether the rule is in force: it is not."""
         del case
         return False
+
+
+@dataclass(frozen=True, slots=True)
+class OneProcessCondition:
+    """Holds for one process, and not for the one that gets its pid when it is gone."""
+
+    field: str
+    pid: int
+    start_time_ns: int
+
+    def matches(self, case: Case) -> bool:
+        """Whether this very process sends."""
+        owner = case.owner
+        if not isinstance(owner, Process):
+            return False
+        # What comes from /proc is cut to clock ticks.
+        apart_ns = abs(owner.start_time_ns - self.start_time_ns)
+        return owner.pid == self.pid and apart_ns < _TICK_NS
 
 
 @dataclass(frozen=True, slots=True)

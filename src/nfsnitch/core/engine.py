@@ -33,31 +33,29 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from nfsnitch.core.answer import Answer
 from nfsnitch.core.awaiting import Awaiting, identified
-from nfsnitch.core.case import Case
 from nfsnitch.core.commands import (
     Command,
     Count,
-    CutFlow,
     DistrustFlow,
     EndQuestion,
     GiveVerdict,
-    JudgeFlow,
     ShowQuestion,
+    TellMode,
     TrustFlow,
     WakeAt,
-    WriteRecord,
 )
 from nfsnitch.core.counters import Counter
-from nfsnitch.core.decision import STRICTNESS, VERDICTS, Action, Decision, Reason, Verdict
+from nfsnitch.core.decision import VERDICTS, Action, Decision, Reason, Verdict
 from nfsnitch.core.events import (
     Answered,
     Event,
     FlowArrived,
     FlowReviewed,
     Instant,
-    LiveFlow,
     MalformedArrived,
+    ModeSet,
     PacketFailed,
     ProgramIdentified,
     RulesetChanged,
@@ -66,13 +64,17 @@ from nfsnitch.core.events import (
     TimePassed,
 )
 from nfsnitch.core.flow import Flow, Protocol
+from nfsnitch.core.flow_review import FlowReviews
 from nfsnitch.core.holding import Held, HeldKey, Holding, key_of
+from nfsnitch.core.judge import Judge
 from nfsnitch.core.memory import FlowMemory
 from nfsnitch.core.owner import Attribution, Finding
-from nfsnitch.core.question import Outcome, Question, Questions, Topic, topic_of
-from nfsnitch.core.record import Record
+from nfsnitch.core.question import Question, Questions, Topic, topic_of
+from nfsnitch.core.recording import Recording
 from nfsnitch.core.rule import Ruleset, Ruling
+from nfsnitch.core.silenced import SilencedList
 from nfsnitch.core.unknown import Unknown
+from nfsnitch.protocol.words import Mode, Outcome
 
 _VERDICT_COUNTERS = {
     Verdict.ACCEPT: Counter.ACCEPTED,
@@ -80,6 +82,8 @@ _VERDICT_COUNTERS = {
     Verdict.REJECT: Counter.REJECTED,
 }
 
+
+_ACTIONS = {verdict: action for action, verdict in VERDICTS.items()}
 
 IDENTIFY_TIMEOUT_NS = 15_000_000_000
 """How long a flow is held at most until it is known which binary its program is."""
@@ -94,16 +98,16 @@ class Engine:
 
     def __init__(self, ruleset: Ruleset, netns: int) -> None:
         """Start with *ruleset*, for packets seen in network namespace *netns* (inode number)."""
-        self._ruleset = ruleset
-        self._generation = 1
-        self._netns = netns
+        self._judge = Judge(ruleset)
+        self._recording = Recording(netns)
         self._held = Holding()
         self._questions = Questions()
+        self._silenced = SilencedList()
         self._unidentified: Awaiting[HeldKey] = Awaiting()
-        self._unreviewed: Awaiting[LiveFlow] = Awaiting()
         self._wake_ns: int | None = None
         self._stopped = False
         self._memory = FlowMemory(ruleset.settings.limits)
+        self._reviews = FlowReviews(self._judge, self._memory, self._recording)
         self._handlers: dict[type[Event], Callable[[Any], list[Command]]] = {
             FlowArrived: self._flow_arrived,
             MalformedArrived: self._malformed_arrived,
@@ -112,20 +116,21 @@ class Engine:
             ProgramIdentified: self._program_identified,
             TimePassed: self._time_passed,
             Answered: self._answered,
+            ModeSet: self._mode_set,
             RulesetChanged: self._ruleset_changed,
-            FlowReviewed: self._flow_reviewed,
+            FlowReviewed: self._reviews.reviewed,
             Stopping: self._stopping,
         }
 
     @property
     def ruleset(self) -> Ruleset:
         """The rules that decide now."""
-        return self._ruleset
+        return self._judge.ruleset
 
     @property
     def generation(self) -> int:
         """Which rules are in force: 1 at the start, one more with each change."""
-        return self._generation
+        return self._recording.generation
 
     @property
     def held_flows(self) -> int:
@@ -138,9 +143,23 @@ class Engine:
         return self._questions.asked()
 
     @property
+    def silenced(self) -> list[Question]:
+        """What would have been asked in a silent mode, the latest last."""
+        return self._silenced.entries()
+
+    def question(self, number: int) -> Question | None:
+        """Return a question that is asked, or would have been; None if it has ended."""
+        return self._questions.find(number) or self._silenced.find(number)
+
+    @property
+    def mode(self) -> tuple[Mode, int | None]:
+        """The mode, and when it is `Mode.ASK` again (monotonic, ns; None: it stays)."""
+        return self._judge.mode.mode, self._judge.mode.until_ns
+
+    @property
     def asks_script(self) -> bool:
         """Whether a rule wants to know which script an interpreter runs."""
-        return self._ruleset.asks_script
+        return self.ruleset.asks_script
 
     def receive(self, event: Event) -> list[Command]:
         """Return what is to be done about *event*, in this order."""
@@ -157,21 +176,19 @@ class Engine:
             counts.append(Count(Counter.UNATTRIBUTED))
         if ruling.action is Action.ASK:
             return counts + self._hold(arrival, ruling)
+        if ruling.reason is Reason.SILENT:
+            counts += self._silence(arrival, ruling)
         decision = _decision(ruling)
         return self._decided(decision, arrival, (arrival.packet_id,), arrival.now) + counts
 
     def _ruling_on_arrival(self, arrival: FlowArrived, now: Instant) -> Ruling:
-        return self._ruling(arrival.flow, arrival.found, arrival.iface, now)
+        return self._judge.ruling(arrival.flow, arrival.found, arrival.iface, now)
 
-    def _ruling(self, flow: Flow, found: Finding, iface: str | Unknown, now: Instant) -> Ruling:
-        """Return what the rules say; of several who may have sent it, what they say strictest."""
-        case = Case(flow, found.owner, iface, now, found.iface_in)
-        ruling = self._ruleset.rule_on(case)
-        for rival in found.rivals:
-            other = self._ruleset.rule_on(case._replace(owner=rival))
-            if STRICTNESS.index(other.action) > STRICTNESS.index(ruling.action):
-                ruling = other
-        return ruling
+    def _silence(self, arrival: FlowArrived, ruling: Ruling) -> list[Command]:
+        topic = topic_of(arrival.flow, arrival.found)
+        number = 0 if self._silenced.has(topic) else self._questions.next_number()
+        had_room = self._silenced.note(topic, arrival, ruling, number)
+        return [Count(Counter.SILENCED), *([] if had_room else [Count(Counter.SILENCED_FORGOTTEN)])]
 
     def _hold(self, arrival: FlowArrived, ruling: Ruling) -> list[Command]:
         if self._stopped:
@@ -195,7 +212,7 @@ class Engine:
 
     def _patience_ns(self, ruling: Ruling) -> int:
         is_asked = ruling.reason is not Reason.UNIDENTIFIED
-        return self._ruleset.ask_timeout_ns if is_asked else IDENTIFY_TIMEOUT_NS
+        return self.ruleset.ask_timeout_ns if is_asked else IDENTIFY_TIMEOUT_NS
 
     def _not_held(
         self, arrival: FlowArrived, ruling: Ruling, reason: Reason, counter: Counter
@@ -205,7 +222,7 @@ class Engine:
         return [*commands, Count(counter)]
 
     def _join(self, held: Held, arrival: FlowArrived) -> list[Command]:
-        most = self._ruleset.settings.limits.packets_of_held_flow
+        most = self.ruleset.settings.limits.packets_of_held_flow
         if len(held.packet_ids) >= most or self._is_full():
             # No record: the flow's own record will tell, and its first packet still waits.
             return [
@@ -217,12 +234,12 @@ class Engine:
         return [Count(Counter.JOINED)]
 
     def _are_too_many(self, topic: Topic) -> bool:
-        limits = self._ruleset.settings.limits
+        limits = self.ruleset.settings.limits
         of_program = self._questions.flows_of(topic.senders)
         return len(self._held) >= limits.held_flows or of_program >= limits.held_flows_of_program
 
     def _is_full(self) -> bool:
-        return self._held.packets >= self._ruleset.settings.held_packets
+        return self._held.packets >= self.ruleset.settings.held_packets
 
     def _malformed_arrived(self, event: MalformedArrived) -> list[Command]:
         return self._refused(event, Reason.MALFORMED, Counter.MALFORMED)
@@ -232,6 +249,7 @@ class Engine:
 
     def _socket_closed(self, event: SocketClosed) -> list[Command]:
         # A datagram is whole, and may still go out. A connection would be with nobody.
+        self._judge.settled.closed(event.sock_cookie)
         commands: list[Command] = []
         for held in self._held.of_socket(event.sock_cookie):
             if held.arrival.flow.proto != Protocol.TCP:
@@ -243,18 +261,49 @@ class Engine:
         return commands + [DistrustFlow(flow) for flow in self._memory.closed(event.sock_cookie)]
 
     def _answered(self, event: Answered) -> list[Command]:
-        commands: list[Command] = []
+        if self._silenced.forget(event.question):
+            return []
+        answer, commands = event.answer, list[Command]()
         for held in self._questions.waiting_for(event.question):
-            commands += self._let_go(held, Outcome.ANSWERED)
-            verdict = VERDICTS[event.action]
-            decision = Decision(verdict, Action.ASK, Reason.ANSWERED, held.ruling.rule)
+            commands += self._let_go_answered(held, answer)
+            decision = self._decision_by(answer, held)
+            self._settle(held, decision)
             commands += self._decided(decision, held.arrival, held.packet_ids, event.now)
-            commands.append(Count(Counter.ANSWERED))
+            commands.append(Count(Counter.ANSWERED if answer.action else Counter.DISMISSED))
         return commands or [Count(Counter.ANSWERED_LATE)]
 
+    def _decision_by(self, answer: Answer, held: Held) -> Decision:
+        if answer.action is None:
+            return self._unanswered(held.ruling, Reason.DISMISSED)
+        rule = answer.rule or held.ruling.rule
+        return Decision(VERDICTS[answer.action], Action.ASK, Reason.ANSWERED, rule)
+
+    def _settle(self, held: Held, decision: Decision) -> None:
+        """Have the flow's further packets meet what was answered."""
+        ruling = Ruling(_ACTIONS[decision.verdict], decision.reason, decision.rule)
+        self._judge.settled.note(held.arrival.flow, held.arrival.found, ruling)
+
+    def _let_go_answered(self, held: Held, answer: Answer) -> list[Command]:
+        self._held.end(held)
+        number = self._questions.leave(held)
+        if number is None:
+            return []
+        outcome = Outcome.ANSWERED if answer.action else Outcome.DISMISSED
+        return [EndQuestion(number, outcome, answer)]
+
+    def _mode_set(self, event: ModeSet) -> list[Command]:
+        return self._set_mode(event.mode, event.until_ns, event.now)
+
+    def _set_mode(self, mode: Mode, until_ns: int | None, now: Instant) -> list[Command]:
+        self._judge.mode.set(mode, until_ns)
+        commands: list[Command] = [TellMode(*self.mode)]
+        for held in self._held:
+            commands += self._rule_again(held, now)
+        return commands + ([] if self.mode[1] is None else self._wake_by(self.mode[1]))
+
     def _ruleset_changed(self, event: RulesetChanged) -> list[Command]:
-        self._ruleset = event.ruleset
-        self._generation = event.generation
+        self._judge.use(event.ruleset)
+        self._recording.generation = event.generation
         self._memory.limits = event.ruleset.settings.limits
         self._memory.forget_decisions()
         commands: list[Command] = []
@@ -266,6 +315,8 @@ class Engine:
         before, held.ruling = held.ruling, self._ruling_on_arrival(held.arrival, now)
         if held.ruling.action is not Action.ASK:
             ended = self._let_go(held, Outcome.RULES)
+            if held.ruling.reason is Reason.SILENT:
+                ended += self._silence(held.arrival, held.ruling)
             decision = _decision(held.ruling)
             return ended + self._decided(decision, held.arrival, held.packet_ids, now)
         if held.ruling.reason is before.reason or before.reason is not Reason.UNIDENTIFIED:
@@ -284,41 +335,7 @@ class Engine:
                 found = identified(held.arrival.found, event.ticket, event.identity)
                 held.arrival = held.arrival._replace(found=found)
                 commands += self._rule_again(held, event.now)
-        for live in self._unreviewed.done(event.ticket):
-            now_found = live.found and identified(live.found, event.ticket, event.identity)
-            commands += self._flow_reviewed(FlowReviewed(event.now, live._replace(found=now_found)))
-        return commands
-
-    def _flow_reviewed(self, event: FlowReviewed) -> list[Command]:
-        live = event.live
-        flow, found = live.flow, live.found
-        judge: list[Command] = []
-        if live.labelled or live.is_cut:
-            judge.append(JudgeFlow(live.entry))
-        if found is None:
-            return judge
-        ruling = self._ruling(flow, found, live.iface, event.now)
-        if ruling.action is Action.ALLOW:
-            # A label that was given before we were started nobody would take with the socket.
-            trusted = live.labelled and self._memory.trusted(flow, found.sock_cookie)
-            return [] if trusted else judge
-        self._memory.distrust(flow, found.sock_cookie)
-        if ruling.action is Action.ASK:
-            if ruling.reason is Reason.UNIDENTIFIED:
-                if len(self._unreviewed) >= self._ruleset.settings.limits.held_flows:
-                    return self._cut(live, found, ruling, event.now)
-                self._unreviewed.add(found, live)
-            return judge
-        return [] if live.is_cut else self._cut(live, found, ruling, event.now)
-
-    def _cut(self, live: LiveFlow, found: Finding, ruling: Ruling, now: Instant) -> list[Command]:
-        # Whatever the rule says of new ones, nobody is told here by a packet: the socket is.
-        decision = Decision(Verdict.DROP, ruling.action, Reason.CUT, ruling.rule)
-        return [
-            CutFlow(live.entry, live.flow, found.sock_cookie, live.is_forwarded),
-            self._record(now, decision, live.flow, found, live.iface),
-            Count(Counter.FLOWS_CUT),
-        ]
+        return commands + self._reviews.identified(event)
 
     def _refused(
         self, event: MalformedArrived | PacketFailed, reason: Reason, counter: Counter
@@ -328,7 +345,7 @@ class Engine:
         nobody = Finding(unknown, Attribution.NONE, unknown)
         return [
             GiveVerdict(event.packet_id, Verdict.DROP),
-            self._record(event.now, decision, unknown, nobody, event.iface, packets=1),
+            self._recording.of(event.now, decision, unknown, nobody, event.iface, packets=1),
             Count(counter),
             Count(Counter.DROPPED),
         ]
@@ -338,8 +355,12 @@ class Engine:
         self._wake_ns = None
         due = self._held.due(now.monotonic_ns)
         commands = self._release(due, Reason.UNANSWERED, Counter.UNANSWERED, now)
-        deadline_ns = self._held.next_deadline_ns()
-        return commands if deadline_ns is None else commands + self._wake_by(deadline_ns)
+        if self._judge.mode.is_over(now.monotonic_ns):
+            commands += self._set_mode(Mode.ASK, None, now)
+        for next_ns in (self._held.next_deadline_ns(), self.mode[1]):
+            if next_ns is not None:
+                commands += self._wake_by(next_ns)
+        return commands
 
     def _stopping(self, event: Stopping) -> list[Command]:
         self._stopped = True
@@ -366,7 +387,7 @@ class Engine:
     def _unanswered(self, ruling: Ruling, reason: Reason) -> Decision:
         if ruling.reason is Reason.UNIDENTIFIED:
             return Decision(Verdict.DROP, Action.DENY, Reason.UNIDENTIFIED, ruling.rule)
-        verdict = VERDICTS[self._ruleset.unanswered]
+        verdict = VERDICTS[self.ruleset.unanswered]
         return Decision(verdict, Action.ASK, reason, ruling.rule)
 
     def _decided(
@@ -382,26 +403,11 @@ class Engine:
         held_ns, packets = now.monotonic_ns - arrival.now.monotonic_ns, len(commands) - 1
         found, iface = arrival.found, arrival.iface
         commands.append(
-            self._record(now, decision, flow, found, iface, held_ns=held_ns, packets=packets)
+            self._recording.of(now, decision, flow, found, iface, held_ns=held_ns, packets=packets)
         )
         if decision.reason is Reason.UNIDENTIFIED:
             commands.append(Count(Counter.UNIDENTIFIED))
         return commands
-
-    def _record(
-        self,
-        now: Instant,
-        decision: Decision,
-        flow: Flow | Unknown,
-        found: Finding,
-        iface: str | Unknown,
-        *,
-        held_ns: int = 0,
-        packets: int = 0,
-    ) -> WriteRecord:
-        who = (found.owner, found.attribution, self._netns, iface, found.rivals)
-        how = (self._generation, found.iface_in)
-        return WriteRecord(Record(now.wall_ns, decision, held_ns, packets, flow, *who, *how))
 
     def _repeated(
         self, decision: Decision, flow: Flow, found: Finding, now: Instant

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from nfsnitch.core.decision import Action
+from nfsnitch.core.answer import Answer
 from nfsnitch.core.flow import Flow
 from nfsnitch.core.identity import Identity
 from nfsnitch.core.instant import Instant
 from nfsnitch.core.owner import Finding
 from nfsnitch.core.rule import Ruleset
 from nfsnitch.core.unknown import Unknown
+from nfsnitch.protocol.words import Mode
 
 __all__ = [
     "Answered",
@@ -19,6 +20,7 @@ __all__ = [
     "FlowArrived",
     "Instant",
     "MalformedArrived",
+    "ModeSet",
     "PacketFailed",
     "ProgramIdentified",
     "RulesetChanged",
@@ -92,8 +94,17 @@ class Answered:
     now: Instant
     question: int
     """`commands.ShowQuestion` gave it its number."""
-    action: Action
-    """Anything but `Action.ASK`."""
+    answer: Answer
+
+
+@dataclass(frozen=True, slots=True)
+class ModeSet:
+    """Somebody has said that people are to be asked, or not."""
+
+    now: Instant
+    mode: Mode
+    until_ns: int | None
+    """When it is to be `Mode.ASK` again (monotonic)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +160,7 @@ Event = (
     | ProgramIdentified
     | TimePassed
     | Answered
+    | ModeSet
     | RulesetChanged
     | FlowReviewed
     | Stopping

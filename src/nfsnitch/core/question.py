@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import NamedTuple
 
 from nfsnitch.core.flow import Flow
@@ -20,20 +19,6 @@ from nfsnitch.core.owner import Finding, Owner, Process
 from nfsnitch.core.rule import Ruling
 from nfsnitch.core.script import interpreter_of, script_of
 from nfsnitch.core.unknown import Unknown
-
-
-class Outcome(StrEnum):
-    """How a question has ended."""
-
-    ANSWERED = "answered"
-    UNANSWERED = "unanswered"
-    """Its time was over."""
-    RULES = "rules"
-    """The rules have come to say what becomes of its flows."""
-    GONE = "gone"
-    """Those who sent have closed their connections."""
-    STOPPING = "stopping"
-    """The daemon stops."""
 
 
 class Sender(NamedTuple):
@@ -94,6 +79,8 @@ class Question:
     iface: str | Unknown
     flows: int
     """How many wait for the answer."""
+    times: int | None = None
+    """Of one that nobody is asked, for the mode: how often it would have been asked."""
 
 
 class _Asked:
@@ -120,6 +107,11 @@ class Questions:
         self._flows_of: Counter[tuple[Sender, ...]] = Counter()
         self._last_number = 0
 
+    def next_number(self) -> int:
+        """Return a number that no question has had."""
+        self._last_number += 1
+        return self._last_number
+
     def __len__(self) -> int:
         """Return how many are asked."""
         return len(self._by_number)
@@ -127,6 +119,11 @@ class Questions:
     def flows_of(self, senders: tuple[Sender, ...]) -> int:
         """Return how many flows of one program (or of those that it may be) wait."""
         return self._flows_of[senders]
+
+    def find(self, number: int) -> Question | None:
+        """Return a question that is asked."""
+        asked = self._by_number.get(number)
+        return None if asked is None else asked.seen()
 
     def asked(self) -> list[Question]:
         """Return all that are asked, the earliest first."""
@@ -136,8 +133,7 @@ class Questions:
         """Have a held flow wait for an answer, until that question's time is over."""
         asked = self._by_topic.get(topic)
         if asked is None:
-            self._last_number += 1
-            asked = _Asked(self._last_number, topic, held.deadline_ns)
+            asked = _Asked(self.next_number(), topic, held.deadline_ns)
             self._by_topic[topic] = self._by_number[asked.number] = asked
         held.deadline_ns = asked.deadline_ns
         asked.waiting[held.key] = held

@@ -73,7 +73,7 @@ class Record(NamedTuple):
         """Return the record as JSON data; what is not known is ``{"unknown": reason}``."""
         decision = self.decision
         return {
-            "time": _time_text(self.wall_ns),
+            "time": time_text(self.wall_ns),
             "verdict": decision.verdict.value,
             "action": decision.action.value,
             "rule": decision.rule,
@@ -219,7 +219,8 @@ def _value(value: str | int | Unknown) -> str | int | Json:
     return {"unknown": value.reason} if isinstance(value, Unknown) else value
 
 
-def _time_text(wall_ns: int) -> str:
+def time_text(wall_ns: int) -> str:
+    """Return a moment (ns since 1970 UTC) as records have it."""
     seconds, nanoseconds = divmod(wall_ns, 1_000_000_000)
     moment = datetime.fromtimestamp(seconds, UTC)
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{nanoseconds // 1000:06d}Z"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
 
 from nfsnitch.core.case import Case
@@ -22,10 +22,10 @@ from nfsnitch.core.identity import Pending
 from nfsnitch.core.instant import Instant
 from nfsnitch.core.owner import Owner, Process
 from nfsnitch.core.settings import Settings
-from nfsnitch.core.timed import ExpiryCondition, ScheduleCondition, Timed
+from nfsnitch.core.timed import DeadlineCondition, ExpiryCondition, ScheduleCondition, Timed
 from nfsnitch.core.unknown import Unknown
 
-_TIMED = (ScheduleCondition, ExpiryCondition)
+_TIMED = (ScheduleCondition, ExpiryCondition, DeadlineCondition)
 _IDENTITY = {
     SHA256_FIELD: read_sha256,
     CHANGED_FIELD: read_changed,
@@ -115,6 +115,35 @@ class Ruling(NamedTuple):
     rule: str | None
 
 
+class _Traits(NamedTuple):
+    """What has to be known of all rules together, so that nobody looks through them again."""
+
+    timed: tuple[Timed, ...] = ()
+    """All conditions that look at the clock."""
+    asks_script: bool = False
+    asks_identity: bool = False
+
+    def __add__(self, other: object) -> _Traits:
+        """Return those of both together."""
+        if not isinstance(other, _Traits):
+            return NotImplemented
+        return _Traits(
+            self.timed + other.timed,
+            self.asks_script or other.asks_script,
+            self.asks_identity or other.asks_identity,
+        )
+
+
+def _traits(rules: tuple[Rule, ...]) -> _Traits:
+    in_force = (rule for rule in rules if rule.enabled)
+    conditions = [each for rule in in_force for each in rule.conditions]
+    return _Traits(
+        tuple(each for each in conditions if isinstance(each, _TIMED)),
+        any(each.field == SCRIPT_FIELD for each in conditions),
+        any(each.field in _IDENTITY for each in conditions),
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Ruleset:
     """All rules in force, in order, and what holds where none of them matches."""
@@ -129,23 +158,31 @@ class Ruleset:
     ask_timeout_ns: int = 30_000_000_000
     """How long a flow is held for an answer."""
     settings: Settings = field(default_factory=Settings)
-    _timed: tuple[Timed, ...] = field(init=False, repr=False, compare=False)
-    """All conditions that look at the clock."""
-    asks_script: bool = field(init=False, repr=False, compare=False)
-    """Whether a rule wants to know which script an interpreter runs."""
-    asks_identity: bool = field(init=False, repr=False, compare=False)
-    """Whether a rule wants to know which binary a program is."""
+    answers: tuple[Rule, ...] = ()
+    """Rules that people's answers have made: they decide where all the rest says `Action.ASK`."""
+    _of_rules: _Traits | None = field(default=None, repr=False, compare=False)
+    """Of `rules` alone; None: not looked at yet."""
+    _of_all: _Traits = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Look once through the rules for what has to be known of them all."""
-        in_force = (rule for rule in self.rules if rule.enabled)
-        conditions = [each for rule in in_force for each in rule.conditions]
-        timed = tuple(each for each in conditions if isinstance(each, _TIMED))
-        object.__setattr__(self, "_timed", timed)
-        asks_script = any(each.field == SCRIPT_FIELD for each in conditions)
-        object.__setattr__(self, "asks_script", asks_script)
-        asks_identity = any(each.field in _IDENTITY for each in conditions)
-        object.__setattr__(self, "asks_identity", asks_identity)
+        of_rules = self._of_rules or _traits(self.rules)
+        object.__setattr__(self, "_of_rules", of_rules)
+        object.__setattr__(self, "_of_all", of_rules + _traits(self.answers))
+
+    def with_answers(self, answers: tuple[Rule, ...]) -> Ruleset:
+        """Return the same rules with these answers; the rules are not looked through again."""
+        return replace(self, answers=answers)
+
+    @property
+    def asks_script(self) -> bool:
+        """Whether a rule wants to know which script an interpreter runs."""
+        return self._of_all.asks_script
+
+    @property
+    def asks_identity(self) -> bool:
+        """Whether a rule wants to know which binary a program is."""
+        return self._of_all.asks_identity
 
     def next_change_ns(self, now: Instant) -> int | None:
         """Return the next moment at which the rules may say something else by themselves.
@@ -154,36 +191,34 @@ class Ruleset:
         since 1970 UTC; it lies after *now*. None: never. It is only *may*: the rules need not say
         anything else then, and after it one has to ask again. If the clock is set, too.
         """
-        changes = (each.next_change_ns(now) for each in self._timed)
+        changes = (each.next_change_ns(now) for each in self._of_all.timed)
         return min((each for each in changes if each is not None), default=None)
 
     def rule_on(self, case: Case) -> Ruling:
-        """Return what the first matching rule, or else the default, says.
+        """Return what the first matching rule, or else the default, says; of `answers`, too.
 
         A rule that depends on which binary a program is, while that is not known, decides as well:
         `Action.ASK` while it is pending (nobody is asked: it is waited for), else `Action.DENY`,
         both with `Reason.UNIDENTIFIED`. To go on to the next rule might let out what this one
         was to refuse.
         """
+        ruling = self._first(self.rules, case) or self.fallback(case.owner)
+        is_asked = ruling.action is Action.ASK and ruling.reason is not Reason.UNIDENTIFIED
+        if is_asked and self.answers:
+            return self._first(self.answers, case) or ruling
+        return ruling
+
+    def _first(self, rules: tuple[Rule, ...], case: Case) -> Ruling | None:
+        """Return what the first of *rules* says that decides."""
         if self.asks_identity and isinstance(case.owner, Process):
-            return self._rule_on_program(case)
-        for rule in self.rules:
+            return _first_on_program(rules, case)
+        for rule in rules:
             for condition in rule.conditions:
                 if not condition.matches(case):
                     break
             else:
                 return Ruling(rule.action, Reason.RULE, rule.name)
-        return self.fallback(case.owner)
-
-    def _rule_on_program(self, case: Case) -> Ruling:
-        for rule, mismatch in self.mismatches(case):
-            if mismatch is None:
-                return Ruling(rule.action, Reason.RULE, rule.name)
-            lacking = rule.lacks(case) if mismatch in _IDENTITY else None
-            if lacking is not None:
-                action = Action.ASK if isinstance(lacking, Pending) else Action.DENY
-                return Ruling(action, Reason.UNIDENTIFIED, rule.name)
-        return self.fallback(case.owner)
+        return None
 
     def fallback(self, owner: Owner) -> Ruling:
         """Return what holds for *owner* where no rule matches."""
@@ -195,9 +230,33 @@ class Ruleset:
         """Yield each rule with its first mismatching field, up to the one that decides.
 
         That is one that matches (None), or one that depends on what is not known of the program.
+        Where it says `Action.ASK`, or none decides and the fallback does, the answers come next.
         """
-        for rule in self.rules:
-            mismatch = rule.first_mismatch(case)
+        asks = self.fallback(case.owner).action is Action.ASK
+        for rule, mismatch in _mismatches(self.rules, case):
             yield rule, mismatch
-            if mismatch is None or (mismatch in _IDENTITY and rule.lacks(case)):
-                return
+            if mismatch is None:
+                asks = rule.action is Action.ASK
+            elif mismatch in _IDENTITY and rule.lacks(case):
+                asks = False
+        if asks:
+            yield from _mismatches(self.answers, case)
+
+
+def _mismatches(rules: tuple[Rule, ...], case: Case) -> Iterator[tuple[Rule, str | None]]:
+    for rule in rules:
+        mismatch = rule.first_mismatch(case)
+        yield rule, mismatch
+        if mismatch is None or (mismatch in _IDENTITY and rule.lacks(case)):
+            return
+
+
+def _first_on_program(rules: tuple[Rule, ...], case: Case) -> Ruling | None:
+    for rule, mismatch in _mismatches(rules, case):
+        if mismatch is None:
+            return Ruling(rule.action, Reason.RULE, rule.name)
+        lacking = rule.lacks(case) if mismatch in _IDENTITY else None
+        if lacking is not None:
+            action = Action.ASK if isinstance(lacking, Pending) else Action.DENY
+            return Ruling(action, Reason.UNIDENTIFIED, rule.name)
+    return None

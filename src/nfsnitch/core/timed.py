@@ -35,6 +35,23 @@ class ScheduleCondition:
 
 
 @dataclass(frozen=True, slots=True)
+class DeadlineCondition:
+    """Holds for so long, whatever becomes of the wall clock: of a rule that is not kept."""
+
+    field: str
+    until_monotonic_ns: int
+
+    def matches(self, case: Case) -> bool:
+        """Whether the time is not over yet."""
+        return case.now.monotonic_ns < self.until_monotonic_ns
+
+    def next_change_ns(self, now: Instant) -> int | None:
+        """Return when it will be over by the wall clock as it goes now."""
+        left_ns = self.until_monotonic_ns - now.monotonic_ns
+        return now.wall_ns + left_ns if left_ns > 0 else None
+
+
+@dataclass(frozen=True, slots=True)
 class ExpiryCondition:
     """Holds until a moment, and never again."""
 

@@ -30,6 +30,7 @@ SETTINGS = {
     "ask": "How long a connection is held for an answer: from 100ms to 1h.",
     "hang": "How long a daemon may be stuck before it ends itself: from 3s to 1h.",
     "held_flows": "How many flows may wait for an answer.",
+    "held_flows_of_program": "How many of these may be one program's, of one user.",
     "packets_of_held_flow": "How many packets of one such flow wait with it.",
     "decided_flows": "How many last decisions are remembered.",
     "trusted_flows": "How many flows pass in the kernel at once.",

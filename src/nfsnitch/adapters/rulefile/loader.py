@@ -6,18 +6,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from nfsnitch.adapters.rulefile.document import Mapping, Node, Scalar, kind, parse
-from nfsnitch.adapters.rulefile.files import read_sources
+from nfsnitch.adapters.rulefile.files import Source, read_sources
 from nfsnitch.adapters.rulefile.groups import Groups
 from nfsnitch.adapters.rulefile.names import Names
 from nfsnitch.adapters.rulefile.problems import Problems, RuleWarning, closest, quoted
 from nfsnitch.adapters.rulefile.rules import Rules
 from nfsnitch.adapters.rulefile.settings import GROUPS, SETTINGS, Settings
 from nfsnitch.adapters.rulefile.values import Known
-from nfsnitch.core.rule import Ruleset
+from nfsnitch.core.rule import Rule, Ruleset
 
 VERSION = "1"
 
 _TOP_LEVEL = ("version", *SETTINGS, *GROUPS, "groups", "rules")
+_TOP_LEVEL_OF_ANSWERS = ("version", "groups", "rules")
 
 
 def load(
@@ -52,16 +53,40 @@ def load(
     return Ruleset(tuple(rules.rules), **attributes)
 
 
-def _top_level(root: Node, problems: Problems) -> dict[str, Node]:
+def load_answers(source: Source, names: Names) -> tuple[Rule, ...]:
+    """Return the rules in the text of a file of answers, which has rules and groups and no more.
+
+    Raises:
+        RuleFileError: something is wrong with it.
+
+    """
+    problems = Problems()
+    root = parse(source, problems)
+    document = {} if root is None else _top_level(root, problems, _TOP_LEVEL_OF_ANSWERS)
+    groups = Groups(problems, names)
+    if "version" in document:
+        _check_version(document["version"], problems)
+    if "groups" in document:
+        groups.read(document["groups"])
+    rules = Rules(Known(names, groups.resolved()), problems)
+    if "rules" in document:
+        rules.read(document["rules"])
+    problems.check()
+    return tuple(rules.rules)
+
+
+def _top_level(
+    root: Node, problems: Problems, known: tuple[str, ...] = _TOP_LEVEL
+) -> dict[str, Node]:
     """Return the nodes under the keys of the top level that there are."""
     if not isinstance(root, Mapping):
         why = f"its top level is a mapping, not {kind(root)}"
         problems.add(root.position, "rule file", why, "write rules: and the rules below it")
         return {}
     for key, _ in root.pairs:
-        if key.text not in _TOP_LEVEL:
-            why = f"a rule file has {', '.join(_TOP_LEVEL)}"
-            instead = closest(key.text, _TOP_LEVEL, "remove it")
+        if key.text not in known:
+            why = f"a rule file has {', '.join(known)}"
+            instead = closest(key.text, known, "remove it")
             problems.add(key.position, f"unknown key {quoted(key.text)}", why, instead)
     return {key.text: value for key, value in root.pairs}
 

@@ -65,7 +65,13 @@ TIMEOUTS = _by_name(
 LIMITS = _by_name(
     *(
         Setting(name, name, number_between(1, _MAX_KEPT), Part.LIMITS)
-        for name in ("held_flows", "packets_of_held_flow", "decided_flows", "trusted_flows")
+        for name in (
+            "held_flows",
+            "held_flows_of_program",
+            "packets_of_held_flow",
+            "decided_flows",
+            "trusted_flows",
+        )
     )
 )
 

@@ -1,0 +1,1 @@
+"""Asking people, and what becomes of their answers: between the engine and the control socket."""
