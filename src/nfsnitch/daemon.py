@@ -22,6 +22,7 @@ from typing import Any, TextIO
 
 from nfsnitch import protocol
 from nfsnitch.adapters import netns, privileges
+from nfsnitch.adapters.answers_file import AnswersFile
 from nfsnitch.adapters.attribution import Attributor
 from nfsnitch.adapters.bpf.libbpf import BpfError
 from nfsnitch.adapters.bpf.owners import OwnerStore
@@ -40,19 +41,23 @@ from nfsnitch.adapters.live_flows import LiveFlows
 from nfsnitch.adapters.losses import Losses
 from nfsnitch.adapters.nfqueue import PacketQueue, QueuedPacket, QueueError
 from nfsnitch.adapters.nft import Queueing
+from nfsnitch.adapters.procfs import is_running
 from nfsnitch.adapters.rate_limit import proc_limit
 from nfsnitch.adapters.record_file import RecordFile
+from nfsnitch.adapters.rulefile import system_names
 from nfsnitch.adapters.sd_notify import notify
 from nfsnitch.adapters.sock_destroy import SockDestroy
 from nfsnitch.adapters.sock_diag import SockDiag
 from nfsnitch.adapters.watchdog import Watchdog
 from nfsnitch.adapters.working_directory import WorkingDirectories
+from nfsnitch.asking.book import AnswerBook
+from nfsnitch.asking.people import Doing, People
 from nfsnitch.core.counters import Counter
 from nfsnitch.core.engine import Engine
 from nfsnitch.core.events import LiveFlow
 from nfsnitch.core.identity import Identity
 from nfsnitch.core.record import Record
-from nfsnitch.core.rule import Ruleset
+from nfsnitch.core.rule import Rule, Ruleset
 from nfsnitch.core.settings import Settings
 from nfsnitch.in_force import InForce
 from nfsnitch.keeping import kept_programs, owner_store
@@ -61,7 +66,7 @@ from nfsnitch.openings import Openings, World
 from nfsnitch.options import RunOptions
 from nfsnitch.programs import Programs
 from nfsnitch.protocol import Status, socket_path
-from nfsnitch.reload import Reloaded, Reloader, RulesRefusedError, load_first, load_whole
+from nfsnitch.reload import Loaded, Reloaded, Reloader, RulesRefusedError, load_first, load_whole
 from nfsnitch.review import FlowReview
 from nfsnitch.status import Parts, status
 from nfsnitch.triggers import ReloadTriggers
@@ -112,11 +117,7 @@ class Daemon:
 
     def __init__(self, options: RunOptions, stack: ExitStack) -> None:
         """Set everything up short of the ruleset; *stack* takes it down again."""
-        if os.geteuid() != 0:
-            raise PermissionError("it needs root, for NFQUEUE, nftables and eBPF; use sudo")
-        lacking = privileges.missing_at_start()
-        if lacking:
-            raise PermissionError(f"it lacks {privileges.named(lacking)}; start it with these")
+        _check_rights()
         self._counters: collections.Counter[Counter] = collections.Counter()
         loaded = load_first(options.rules)
         namespace = netns.inode()
@@ -143,7 +144,10 @@ class Daemon:
         self._queue = self._opened_queue(options, settings, ledger, stack)
         self._links = stack.enter_context(closing(Links()))
         self._clock = Clock()
+        book = self._answers(options)
+        loaded = loaded._replace(ruleset=loaded.ruleset.with_answers(book.rules()))
         self._engine = Engine(loaded.ruleset, namespace)
+        self._people = People(self._engine, book, self._clock.now)
         self._worker, look = self._wired(stack)
         enforcement = Enforcement(options.queue_num, settings, forward=options.forward)
         self._enforcement = stack.enter_context(closing(enforcement))
@@ -163,19 +167,13 @@ class Daemon:
             self._enforcement,
             self._programs,
             self._counters,
+            self._people,
         )
-        review = FlowReview(look, self._worker.flow_reviewed, self._counters)
-        self._reloader = Reloader(
-            lambda: load_whole(options.rules),
-            loaded,
-            self._put_in_force,
-            review.run,
-            self._clock.now,
-            self._counters,
-        )
-        self._triggers = ReloadTriggers(self._loop, self._reloader, options.rules, self._fail)
-        stack.callback(self._triggers.close)
+        self._reloader, self._triggers = self._reloading(options, loaded, look, stack)
         self._control = self._control_server(options, namespace, stack)
+        self._people.begin(
+            Doing(self._worker, self._amend, self._triggers.review, look, self._control.questions)
+        )
         self._upkeep = Upkeep(
             self._loop,
             self._owners,
@@ -190,6 +188,7 @@ class Daemon:
                 self._known.tick,
                 self._triggers.tick,
                 self._openings.tick,
+                self._people.tick,
             ),
         )
 
@@ -232,6 +231,7 @@ class Daemon:
             find_forwarded=forwarded.find,
             iface_name=self._interfaces.name_of,
             write_record=self._known.record,
+            tell_people=self._people.tell,
             trust=conntrack.trust,
             distrust=conntrack.distrust,
             judge=conntrack.judge,
@@ -250,12 +250,36 @@ class Daemon:
         )
         return worker, live.look
 
+    def _reloading(
+        self,
+        options: RunOptions,
+        loaded: Loaded,
+        look: Callable[[], Iterator[LiveFlow | None]],
+        stack: ExitStack,
+    ) -> tuple[Reloader, ReloadTriggers]:
+        review = FlowReview(look, self._worker.flow_reviewed, self._counters)
+        reloader = Reloader(
+            lambda: load_whole(options.rules),
+            loaded,
+            self._put_in_force,
+            review.run,
+            self._clock.now,
+            self._counters,
+            self._answers_now,
+        )
+        files = (options.rules, options.answers_file)
+        heard = (self._people.file_changed, self._fail)
+        triggers = ReloadTriggers(self._loop, reloader, files, *heard)
+        stack.callback(triggers.close)
+        return reloader, triggers
+
     def _control_server(
         self, options: RunOptions, namespace: int, stack: ExitStack
     ) -> ControlServer:
         path = options.socket or Path(socket_path(namespace))
-        handlers = Handlers(self._status, self._end, self._reload, self._kept.listings)
-        control = ControlSocket(path, options.group)
+        own = (self._status, self._end, self._reload, self._kept.listings)
+        handlers = Handlers(*own, self._people.source, self._people.others)
+        control = ControlSocket(path, options.group, options.answer_group)
         server = ControlServer(self._loop, control, handlers, self._counters)
         stack.callback(server.close)
         return server
@@ -276,6 +300,20 @@ class Daemon:
     def _record(self, record: Record) -> None:
         self._records.add(record)
         self._control.record(record)
+        self._people.record(record)
+
+    def _answers(self, options: RunOptions) -> AnswerBook:
+        book = AnswerBook(AnswersFile(options.answers_file), system_names(), is_running)
+        book.refresh()
+        return book
+
+    def _answers_now(self) -> tuple[Rule, ...]:
+        self._people.book.refresh()
+        return self._people.book.rules()
+
+    def _amend(self) -> None:
+        self._reloader.amend(self._worker.rules_changed)
+        self._records.plan()
 
     def _program_identified(self, ticket: int, identity: Identity) -> None:
         self._worker.program_identified(ticket, identity)
@@ -337,6 +375,7 @@ class Daemon:
             self._in_force.put(ruleset, generation)
         finally:
             self._loop.call_soon(self._packets)  # setting up the queue may have read some
+        self._people.rules_in_force()
         self._records.plan()
 
     def stop(self) -> None:
@@ -355,6 +394,7 @@ class Daemon:
         if self._record_file:
             self._record_file.close()
         self._control.close()
+        self._people.close()
         self._collect_counters()
         self._kept.stay = self._keep_owners
 
@@ -396,6 +436,14 @@ class Daemon:
         self._keep_owners |= keep_owners
         if not self._has_ended:
             self._loop.stop()
+
+
+def _check_rights() -> None:
+    if os.geteuid() != 0:
+        raise PermissionError("it needs root, for NFQUEUE, nftables and eBPF; use sudo")
+    lacking = privileges.missing_at_start()
+    if lacking:
+        raise PermissionError(f"it lacks {privileges.named(lacking)}; start it with these")
 
 
 def _say(text: str, stream: TextIO) -> None:

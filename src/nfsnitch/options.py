@@ -45,3 +45,12 @@ class RunOptions:
     """Directory of what is kept over restarts: which programs were let out."""
     group: str | None = None
     """Group whose members may watch; None for ``nfsnitch``, if there is such a group."""
+    answer_group: str | None = None
+    """Group whose members may answer, too; None for ``nfsnitch-answer``, if there is one."""
+    answers: Path | None = None
+    """File of the rules that answers make; None for ``answers.yaml`` in *state*."""
+
+    @property
+    def answers_file(self) -> Path:
+        """The file of the rules that answers make."""
+        return self.answers or self.state / "answers.yaml"

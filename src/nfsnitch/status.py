@@ -12,6 +12,7 @@ from nfsnitch import __version__
 from nfsnitch.adapters.bpf.core_loader import LoadedPrograms
 from nfsnitch.adapters.enforcement import Enforcement
 from nfsnitch.adapters.nfqueue import PacketQueue
+from nfsnitch.asking.people import People
 from nfsnitch.core.counters import Counter
 from nfsnitch.core.engine import Engine
 from nfsnitch.options import RunOptions
@@ -33,11 +34,14 @@ class Parts(NamedTuple):
     enforcement: Enforcement
     programs: LoadedPrograms
     counters: collections.Counter[Counter]
+    people: People
 
 
 def status(parts: Parts, watchers: int) -> Status:
     """Return how the daemon is at this moment; its counters must have been collected."""
     ruleset = parts.engine.ruleset
+    book = parts.people.book
+    mode, mode_left_s = parts.people.mode
     return Status(
         version=__version__,
         pid=os.getpid(),
@@ -58,6 +62,13 @@ def status(parts: Parts, watchers: int) -> Status:
         fail=ruleset.settings.fail.value,
         held_flows=parts.engine.held_flows,
         held_limit=ruleset.settings.limits.held_flows,
+        questions=len(parts.engine.questions),
+        mode=mode.value,
+        mode_left_s=mode_left_s,
+        answers_file=book.file_name,
+        answers_problem=book.problem,
+        lasting_answers=len(book.lasting.blocks),
+        temporary_answers=len(book.temporary),
         memory_bytes=resident_bytes(),
         watchers=watchers,
         counters={counter.value: parts.counters[counter] for counter in Counter},

@@ -27,13 +27,21 @@ class ReloadTriggers:
         self,
         loop: asyncio.AbstractEventLoop,
         reloader: Reloader,
-        paths: Sequence[Path],
+        files: tuple[Sequence[Path], Path],
+        answers_changed: Callable[[], None],
         failed: Callable[[BaseException], None],
     ) -> None:
-        """Watch SIGHUP and *paths* until `close`; *failed* hears of what nobody has foreseen."""
+        """Watch SIGHUP and *files* until `close`; *failed* hears of what nobody has foreseen.
+
+        Those are the rule files, and the file of answers: when that has been written, by whomever,
+        *answers_changed* is called.
+        """
+        paths, answers = files
         self._loop = loop
         self._reloader = reloader
-        self._paths = paths
+        self._paths, self._answers = paths, answers
+        self._answers_changed = answers_changed
+        self._review_planned = False
         self._failed = failed
         self._tasks: set[asyncio.Task[object]] = set()
         self._due: asyncio.TimerHandle | None = None
@@ -61,6 +69,16 @@ class ReloadTriggers:
         """Have the rules read again, soon."""
         self._do(self._reloader.reload())
 
+    def review(self) -> None:
+        """Have the flows under way looked at by the rules of now, soon."""
+        if not self._review_planned:
+            self._review_planned = True
+            self._do(self._review())
+
+    async def _review(self) -> None:
+        self._review_planned = False
+        await self._reloader.review()
+
     def tick(self) -> None:
         """See whether the rules say something else by now; to be called each second."""
         if self._reloader.is_due():
@@ -68,7 +86,7 @@ class ReloadTriggers:
 
     def _watched(self) -> RulesWatch | None:
         try:
-            watch = RulesWatch(self._paths, self._changed)
+            watch = RulesWatch((*self._paths, self._answers), self._changed)
         except OSError as problem:
             _log.warning("changed rule files go unnoticed until SIGHUP: %s", problem)
             return None
@@ -92,8 +110,10 @@ class ReloadTriggers:
             self._watch.watch_again()
         if self._reloader.will_read:
             self._changed()  # perhaps that reading has seen it all
-        elif state_of(self._paths) != self._reloader.read_state:
+            return
+        if state_of(self._paths) != self._reloader.read_state:
             self.reload()
+        self._answers_changed()
 
     def _do(self, work: Coroutine[Any, Any, object]) -> None:
         task = self._loop.create_task(work)

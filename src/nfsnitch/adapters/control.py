@@ -15,12 +15,15 @@ import collections
 import logging
 import os
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from nfsnitch.adapters.control_connection import Connection
+from nfsnitch.adapters.control_errors import RefusalError
 from nfsnitch.adapters.control_limits import ControlLimits, RequestRates
+from nfsnitch.adapters.control_questions import QuestionStream, Source
 from nfsnitch.adapters.control_socket import ControlSocket
 from nfsnitch.adapters.control_watchers import Watchers
 from nfsnitch.adapters.peer import Peer, peer_of
@@ -28,12 +31,16 @@ from nfsnitch.adapters.rate_limit import RateLimit
 from nfsnitch.core.counters import Counter
 from nfsnitch.core.record import Record
 from nfsnitch.protocol import (
+    Asking,
     Owners,
     OwnersRequest,
+    QuestionsRequest,
     Refused,
     Reloaded,
     ReloadRequest,
+    Reply,
     Request,
+    Right,
     Status,
     StatusRequest,
     Stopping,
@@ -50,6 +57,10 @@ _ACCEPTS_PER_TURN = 8
 _TOO_QUICK_S = 0.05
 
 
+Other = Callable[[Any, Peer], Reply | Awaitable[Reply]]
+"""Carries out a request of a client; raises `RefusalError`."""
+
+
 class Handlers(NamedTuple):
     """What the daemon does for its clients."""
 
@@ -60,6 +71,10 @@ class Handlers(NamedTuple):
     """None: this daemon cannot."""
     owners: Callable[[], dict[str, int]] | None = None
     """Opens files that list owners, by what each lists; None: there are none. See `Owners`."""
+    questions: Source | None = None
+    """What is asked; None: this daemon asks nobody."""
+    others: Mapping[type[Request], Other] = MappingProxyType({})
+    """What else can be asked for, by the class of the request."""
 
 
 class ControlServer:
@@ -79,16 +94,19 @@ class ControlServer:
         self.rights_of = control.rights_of
         self._counters = counters
         self._watchers = Watchers(loop, self.limits.pending_records)
+        source = handlers.questions or Source(_asks_nobody, list, lambda _number: None)
+        self.questions = QuestionStream(loop, source)
         self._connections: dict[Connection, None] = {}
         self._accepts = RateLimit(self.limits.accepts_per_s, self.limits.accepts_at_once)
         self._rates = RequestRates(self.limits)
-        self._reloads: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._one_reload = asyncio.Lock()
         self._closed = False
         self._answers: dict[type[Request], Callable[[Connection], None]] = {
             StatusRequest: self._answer_status,
             WatchRequest: self._answer_watch,
             OwnersRequest: self._answer_owners,
+            QuestionsRequest: self._answer_questions,
             ReloadRequest: self._answer_reload,
             StopRequest: self._answer_stop,
         }
@@ -115,32 +133,60 @@ class ControlServer:
         self._loop.remove_reader(self._control.listener)
         self._control.close()
         self._watchers.hand_out_all()
-        for task in self._reloads:
+        self.questions.hand_out_all()
+        for task in self._tasks:
             task.cancel()
-        if self._reloads:
-            self._loop.run_until_complete(asyncio.wait(self._reloads))
+        if self._tasks:
+            self._loop.run_until_complete(asyncio.wait(self._tasks))
         for connection in tuple(self._connections):
             connection.part()
 
-    def may_ask(self, uid: int) -> bool:
+    def may_ask(self, uid: int, rights: frozenset[Right]) -> bool:
         """Whether the user may ask now; if so, it counts as asked."""
-        return self._rates.take(uid)
+        return self._rates.take(uid, may_answer=Right.ANSWER in rights)
 
     def count(self, counter: Counter, amount: int = 1) -> None:
         """Count something."""
         self._counters[counter] += amount
 
+    def drained(self, connection: Connection) -> None:
+        """Go on telling a client that has taken all that it was told."""
+        self.questions.drained(connection)
+
     def gone(self, connection: Connection) -> None:
         """Forget a connection that has been closed."""
         self._connections.pop(connection, None)
         self._watchers.discard(connection)
+        self.questions.discard(connection)
 
     def answer(self, connection: Connection, request: Request) -> None:
         """Carry out a request that is allowed."""
+        answer = self._answers.get(type(request))
         try:
-            self._answers[type(request)](connection)
+            if answer is not None:
+                answer(connection)
+            else:
+                self._answer_other(connection, request)
+        except RefusalError as refusal:
+            connection.reply(self._no(refusal))
         except Exception:  # noqa: BLE001  `_failed` logs it; packets go on being judged
             connection.reply(self._failed(request.type))
+
+    def _answer_other(self, connection: Connection, request: Request) -> None:
+        other = self._handlers.others.get(type(request))
+        if other is None:
+            raise RefusalError(Why.NOT_SUPPORTED, f"this daemon knows no {request.type}")
+        reply = other(request, connection.peer)
+        if isinstance(reply, Awaitable):
+            self._in_time(connection, request.type, reply)
+        else:
+            connection.reply(reply)
+
+    def _answer_questions(self, connection: Connection) -> None:
+        if self._handlers.questions is None:
+            raise RefusalError(Why.NOT_SUPPORTED, "this daemon asks nobody")
+        connection.watch(self._handlers.questions.asking(connection.rights))
+        self.questions.add(connection)
 
     def _take(self) -> None:
         try:
@@ -220,21 +266,38 @@ class ControlServer:
             text = "this daemon cannot reload; restart it"
             connection.reply(Refused(Why.NOT_SUPPORTED.value, text))
             return
-        task = self._loop.create_task(self._reload(connection, self._handlers.reload))
-        self._reloads.add(task)
-        task.add_done_callback(self._reloads.discard)
+        self._in_time(connection, ReloadRequest.type, self._reload(self._handlers.reload))
 
-    async def _reload(
-        self, connection: Connection, reload: Callable[[], Awaitable[Reloaded]]
+    def _in_time(self, connection: Connection, request: str, reply: Awaitable[Reply]) -> None:
+        """Answer with what *reply* comes to be."""
+        task = self._loop.create_task(self._answer_later(connection, request, reply))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _answer_later(
+        self, connection: Connection, request: str, reply: Awaitable[Reply]
     ) -> None:
+        try:
+            answer = await reply
+        except RefusalError as refusal:
+            answer = self._no(refusal)
+        except Exception:  # noqa: BLE001  the daemon goes on with the rules it has
+            answer = self._failed(request)
+        connection.reply(answer)
+
+    async def _reload(self, reload: Callable[[], Awaitable[Reloaded]]) -> Reply:
         async with self._one_reload:
-            try:
-                reply: Reloaded | Refused = await reload()
-            except Exception:  # noqa: BLE001  the daemon goes on with the rules it has
-                reply = self._failed(ReloadRequest.type)
-        connection.reply(reply)
+            return await reload()
+
+    def _no(self, refusal: RefusalError) -> Refused:
+        self.count(Counter.CONTROL_REFUSED)
+        return Refused(refusal.why.value, str(refusal))
 
     def _failed(self, request: str) -> Refused:
         _log.exception("the request %s failed", request)
         self.count(Counter.CONTROL_ERRORS)
         return Refused(Why.FAILED.value, "the daemon failed on it; its log says more")
+
+
+def _asks_nobody(_rights: frozenset[Right]) -> Asking:
+    return Asking((), "ask", None, 0.0, "deny")

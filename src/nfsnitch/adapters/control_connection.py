@@ -35,6 +35,11 @@ from nfsnitch.protocol import (
 
 _log = logging.getLogger(__name__)
 
+_FOR_WHOM = {
+    Right.WATCH: "for root and members of the group that may watch",
+    Right.ANSWER: "for root and members of the group that may answer; you may watch",
+    Right.CONTROL: "for root alone",
+}
 _READ_BYTES = 4_096
 _SLOWED_S = 0.1
 
@@ -44,7 +49,7 @@ class Office(Protocol):
 
     limits: ControlLimits
 
-    def may_ask(self, uid: int) -> bool:
+    def may_ask(self, uid: int, rights: frozenset[Right]) -> bool:
         """Whether the user may ask now; if so, it counts as asked."""
 
     def count(self, counter: Counter, amount: int = 1) -> None:
@@ -52,6 +57,9 @@ class Office(Protocol):
 
     def answer(self, connection: Connection, request: Request) -> None:
         """Carry out a request that is allowed, and `Connection.reply` now or later."""
+
+    def drained(self, connection: Connection) -> None:
+        """Go on telling a client that has taken all that it was told."""
 
     def gone(self, connection: Connection) -> None:
         """Forget a connection that has been closed."""
@@ -69,8 +77,8 @@ class Connection:
         office: Office,
     ) -> None:
         """Serve *client*, a socket that does not block, until it or *office* closes it."""
-        self.peer = peer
-        self._loop, self._client, self._rights, self._office = loop, client, rights, office
+        self.peer, self.rights = peer, rights
+        self._loop, self._client, self._office = loop, client, office
         self._cutter = Lines(MAX_REQUEST_BYTES)
         self._lines: deque[bytes] = deque()
         self._outbox = Outbox(client, office.limits.backlog_bytes)
@@ -127,6 +135,15 @@ class Connection:
             self._outbox.put(notice)
             self._missed = 0
         self._outbox.put(record)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the client has read enough of what it was told to be told more."""
+        return not self._outbox.size or self._outbox.has_room_for(b"")
+
+    def put(self, line: bytes) -> None:
+        """Add something that is said unasked; `flush` sends it."""
+        self._outbox.put(line)
 
     def miss(self, count: int) -> None:
         """Take note of records that a watcher does not get."""
@@ -195,7 +212,7 @@ class Connection:
         while self._lines and not (
             self._in_work or self._slowed or self._over or self._outbox.size
         ):
-            if not self._office.may_ask(self.peer.uid):
+            if not self._office.may_ask(self.peer.uid, self.rights):
                 self._slow_down()
                 break
             self._handling = True
@@ -214,9 +231,8 @@ class Connection:
             else:
                 self._refuse_for_good(problem.why, str(problem))
             return
-        if request.right not in self._rights:
-            text = f"{request.type} is for root; members of the group may watch, and ask how it is"
-            self._refuse(Why.NOT_ALLOWED, text)
+        if request.right not in self.rights:
+            self._refuse(Why.NOT_ALLOWED, f"{request.type} is {_FOR_WHOM[request.right]}")
             return
         self._in_work = True
         self._office.answer(self, request)
@@ -251,8 +267,10 @@ class Connection:
             self._outbox.send()
         if self._over and not self._in_work and not self._outbox.size:
             self.close()
-        else:
-            self._update()
+            return
+        self._update()
+        if self._watches and not self._outbox.size:
+            self._office.drained(self)
 
     def _update(self) -> None:
         """Be woken for what can be done now, and for nothing else."""

@@ -23,6 +23,9 @@ class ControlLimits:
     requests_per_s: float = 20.0
     """Of one uid; what is over waits."""
     requests_at_once: int = 40
+    answerer_requests_per_s: float = 200.0
+    """Of one uid that may answer: five hundred questions want five hundred answers."""
+    answerer_requests_at_once: int = 400
     silent_s: float = 5.0
     """So long a client may take for its first request."""
     idle_s: float = 60.0
@@ -44,12 +47,18 @@ class RequestRates:
         self._limits = limits
         self._of: OrderedDict[int, RateLimit] = OrderedDict()
 
-    def take(self, uid: int) -> bool:
+    def take(self, uid: int, *, may_answer: bool = False) -> bool:
         """Whether *uid* may ask now; if so, it counts as asked."""
         rate = self._of.pop(uid, None)
         if rate is None:
-            rate = RateLimit(self._limits.requests_per_s, self._limits.requests_at_once)
+            rate = self._rate(may_answer=may_answer)
         self._of[uid] = rate
         if len(self._of) > _REMEMBERED_USERS:
             self._of.popitem(last=False)
         return rate.take()
+
+    def _rate(self, *, may_answer: bool) -> RateLimit:
+        limits = self._limits
+        if may_answer:
+            return RateLimit(limits.answerer_requests_per_s, limits.answerer_requests_at_once)
+        return RateLimit(limits.requests_per_s, limits.requests_at_once)

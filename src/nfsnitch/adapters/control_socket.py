@@ -10,17 +10,21 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
+from nfsnitch.adapters.acl import grant
 from nfsnitch.adapters.peer import Peer
 from nfsnitch.protocol import Right
 
 DEFAULT_GROUP = "nfsnitch"
 """Its members may watch, if there is such a group."""
+DEFAULT_ANSWER_GROUP = "nfsnitch-answer"
+"""Its members may answer as well, if there is such a group."""
 _BACKLOG = 128
 _MAX_PATH_BYTES = 107
 """unix(7), sun_path with its final NUL."""
 _OWN = 0o600
 _GROUP_TOO = 0o660
 _ALL_RIGHTS = frozenset(Right)
+_ANSWER_RIGHTS = frozenset({Right.WATCH, Right.ANSWER})
 _NO_RIGHTS: frozenset[Right] = frozenset()
 
 
@@ -29,12 +33,15 @@ class ControlSocketError(Exception):
 
 
 class ControlSocket:
-    """A listening socket at a path, readable and writable for root and one group."""
+    """A listening socket at a path, readable and writable for root and two groups."""
 
-    def __init__(self, path: Path, group: str | None = None) -> None:
-        """Listen at *path*; members of *group* (None: `DEFAULT_GROUP`, if there is one) may watch.
+    def __init__(
+        self, path: Path, group: str | None = None, answer_group: str | None = None
+    ) -> None:
+        """Listen at *path*; members of *group* may watch, those of *answer_group* answer, too.
 
-        What a killed instance left at *path* is replaced.
+        None stands for `DEFAULT_GROUP` and `DEFAULT_ANSWER_GROUP`, where there are these. What a
+        killed instance left at *path* is replaced.
 
         Raises:
             ControlSocketError: something else is at *path*, others could replace it, or there is
@@ -43,6 +50,7 @@ class ControlSocket:
         """
         self.path = path
         self.gid = gid_of(group)
+        self.answer_gid = _gid_of("--answer-group", answer_group, DEFAULT_ANSWER_GROUP)
         _check(path)
         _clear(path)
         self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
@@ -58,6 +66,8 @@ class ControlSocket:
         """Return what a client may do."""
         if peer.uid == os.geteuid():
             return _ALL_RIGHTS
+        if self.answer_gid is not None and peer.is_in(self.answer_gid):
+            return _ANSWER_RIGHTS
         if self.gid is not None and peer.is_in(self.gid):
             return frozenset({Right.WATCH})
         return _NO_RIGHTS
@@ -74,9 +84,15 @@ class ControlSocket:
             self.listener.bind(os.fspath(self.path))
         finally:
             os.umask(before)
-        if self.gid is not None:
-            os.chown(self.path, -1, self.gid, follow_symlinks=False)
+        first, second = self.gid, self.answer_gid
+        if first is None or first == second:
+            first, second = second, None
+        if first is not None:
+            os.chown(self.path, -1, first, follow_symlinks=False)
             self.path.chmod(_GROUP_TOO)
+        if second is not None:
+            # A file has one group; the second one comes by an access control list.
+            grant(self.path, second)
         # Not before: until now, nobody could connect.
         self.listener.listen(_BACKLOG)
 
@@ -88,13 +104,17 @@ def gid_of(group: str | None) -> int | None:
         ControlSocketError: there is no such group.
 
     """
+    return _gid_of("--group", group, DEFAULT_GROUP)
+
+
+def _gid_of(option: str, group: str | None, default: str) -> int | None:
     try:
-        return grp.getgrnam(group or DEFAULT_GROUP).gr_gid
+        return grp.getgrnam(group or default).gr_gid
     except (KeyError, ValueError):  # ValueError: no name can have such characters
         if group is None:
             return None
         raise ControlSocketError(
-            f"--group: there is no group {group!r}; make it (groupadd --system) or name another"
+            f"{option}: there is no group {group!r}; make it (groupadd --system) or name another"
         ) from None
 
 

@@ -54,6 +54,12 @@ def is_same_start(kernel_ns: int, proc_ns: int) -> bool:
     return kernel_ns // _NS_PER_TICK == proc_ns // _NS_PER_TICK
 
 
+def is_running(process: Process) -> bool:
+    """Whether this very process is there still, and no other one with its pid."""
+    found = stat(process.pid)
+    return found is not None and is_same_start(process.start_time_ns, found.start_time_ns)
+
+
 def executable(pid: int) -> Executable:
     """Return the program that a process runs."""
     link = PROC / str(pid) / "exe"

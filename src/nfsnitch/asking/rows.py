@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
@@ -19,6 +20,16 @@ from nfsnitch.protocol import Asked, RuleKind
 
 Row = dict[str, Any]
 
+_LONG = frozenset({"args", "parents", "sha256", "previous_sha256", "cgroup"})
+"""Of an owner, what a list of connections does without."""
+_MOST_ARGS_CHARACTERS = 8_000
+
+
+def silenced(question: Question, now: Instant) -> Row:
+    """Return a question that nobody is asked, as a row."""
+    message = asked(question, now, question.ruling.action)
+    return {field.name: getattr(message, field.name) for field in dataclasses.fields(message)}
+
 
 def asked(question: Question, now: Instant, silently: Action | None = None) -> Asked:
     """Return a question as people are to see it; *silently*: what becomes of it unasked."""
@@ -31,8 +42,8 @@ def asked(question: Question, now: Instant, silently: Action | None = None) -> A
         flows=question.flows,
         reason=ruling.reason.value,
         rule=ruling.rule,
-        owner=owner_json(found.owner),
-        rivals=tuple(map(owner_json, found.rivals)),
+        owner=_bounded(owner_json(found.owner)),
+        rivals=tuple(_bounded(owner_json(each)) for each in found.rivals),
         flow=flow_json(question.flow),
         iface=None if isinstance(iface, Unknown) else iface,
         attribution=found.attribution.value,
@@ -72,10 +83,24 @@ def connection_row(live: LiveFlow) -> Row | None:
         return None
     return {
         **flow_json(live.flow),
-        **owner_json(found.owner),
+        **{key: each for key, each in owner_json(found.owner).items() if key not in _LONG},
         "iface": None if isinstance(live.iface, Unknown) else live.iface,
         "passes": live.labelled,
     }
+
+
+def _bounded(owner: Row) -> Row:
+    """Return the owner with its arguments cut, where they are longer than anybody reads."""
+    args = owner["args"]
+    if not isinstance(args, list):
+        return owner
+    kept, left = list[str](), _MOST_ARGS_CHARACTERS
+    for arg in args:
+        kept.append(arg[:left])
+        left -= len(arg)
+        if left <= 0:
+            return owner | {"args": kept, "args_cut": True}
+    return owner
 
 
 def _temporary(each: Temporary, now: Instant) -> Row:

@@ -58,6 +58,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="members may watch without being root (default: nfsnitch, if there is that group)",
     )
+    parser.add_argument(
+        "--answer-group",
+        metavar="NAME",
+        help="members may answer as well (default: nfsnitch-answer, if there is that group)",
+    )
+    parser.add_argument(
+        "--answers",
+        type=Path,
+        metavar="FILE",
+        help="rules that answers make (default: answers.yaml in the --state directory)",
+    )
     parser.set_defaults(command=run)
 
 
@@ -77,6 +88,8 @@ def run(options: argparse.Namespace) -> int:
         socket=options.socket,
         state=options.state,
         group=options.group,
+        answer_group=options.answer_group,
+        answers=options.answers,
     )
     return daemon.run(run_options)
 

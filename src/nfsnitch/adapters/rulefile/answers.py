@@ -24,7 +24,7 @@ EMPTY = """\
 # Rules that answers to questions have made. They hold where the rule files say "ask".
 # nfsnitch adds, changes and removes single rules here; what you write yourself stays.
 version: 1
-rules:
+rules: []
 """
 _DASH = "- "
 
