@@ -40,7 +40,6 @@ class Answerer:
     def __enter__(self) -> Self:
         """Begin to listen."""
         self._stream = self._stack.enter_context(client_of(self._world))
-        self._talk = self._stack.enter_context(client_of(self._world))
         self.asking = self._stream.ask(QuestionsRequest(), Asking)
         return self
 
@@ -81,7 +80,8 @@ class Answerer:
 
     def ask(self, request: Request, kind: type[_Kind]) -> _Kind:
         """Ask the daemon and return its answer."""
-        assert self._talk is not None
+        if self._talk is None:  # not before: who connects and says nothing is sent away
+            self._talk = self._stack.enter_context(client_of(self._world))
         return self._talk.ask(request, kind, PATIENCE_S)
 
     def answer(

@@ -104,14 +104,14 @@ def test_an_answer_for_ever_is_a_rule_in_a_file_and_holds_after_a_restart(
 
 
 def test_an_answer_for_this_process_is_for_no_other_one(world: World, rules: WriteRules) -> None:
-    again = str(build_program("again"))
+    twice = f"exec 3<>/dev/tcp/192.0.2.1/{ECHO_PORT}; exec 4<>/dev/tcp/192.0.2.1/{ECHO_PORT}"
     with Firewall(world, [rules(RULES)]) as firewall, Answerer(world) as somebody:
-        first = world.spawn([again, "192.0.2.1", str(ECHO_PORT), "2"])
+        first = world.spawn(["/bin/bash", "-c", twice])
         number = somebody.question().number
         answered = somebody.answer(number, duration="process")
         temporary = somebody.ask(RulesRequest("temporary", 0), Rules)
         two = firewall.wait_for_records(having(pid=first.pid), 2)
-        connects(world)
+        world.spawn(["/bin/bash", "-c", twice])
         other = somebody.question()
         revoked = somebody.ask(RevokeRequest(answered.rules[0]), Revoked)
 
