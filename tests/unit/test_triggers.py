@@ -42,7 +42,15 @@ class Daemon:
             Clock().now,
             self.counters,
         )
-        self.triggers = ReloadTriggers(self.loop, self.reloader, [path], self._failed)
+        self.answers = path.with_name("answers.yaml")
+        self.answers_looked_at = 0
+        files = ([path], self.answers)
+        heard = (self.look_at_answers, self._failed)
+        self.triggers = ReloadTriggers(self.loop, self.reloader, files, *heard)
+
+    def look_at_answers(self) -> None:
+        """Count."""
+        self.answers_looked_at += 1
 
     def write(self, name: str) -> None:
         new = self.path.with_name("new")
@@ -98,13 +106,25 @@ def test_a_changed_file_is_read_once_however_many_events_that_makes(daemon: Daem
     assert daemon.in_force == ["2 version19", "3 version19"]
 
 
+def test_a_changed_file_of_answers_is_looked_at_and_the_rules_are_not_read_again(
+    daemon: Daemon,
+) -> None:
+    assert daemon.run_until(lambda: daemon.answers_looked_at == 1)
+    daemon.answers.write_text("rules: []\n", encoding="utf-8")
+
+    assert daemon.run_until(lambda: daemon.answers_looked_at == 2)
+    assert daemon.in_force == []
+
+
 def test_a_file_that_changed_between_its_reading_and_the_start_of_the_watch_is_read(
     tmp_path: Path,
 ) -> None:
     first = Daemon(tmp_path / "rules.yaml")
     first.triggers.close()
     first.write("meanwhile")
-    triggers = ReloadTriggers(first.loop, first.reloader, [first.path], first.problems.append)
+    files = ([first.path], first.answers)
+    heard = (first.look_at_answers, first.problems.append)
+    triggers = ReloadTriggers(first.loop, first.reloader, files, *heard)
 
     assert first.run_until(lambda: first.reviews == 1)
     assert first.in_force == ["2 meanwhile"]
