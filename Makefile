@@ -41,6 +41,10 @@ test-bcc: setup-vm ## Go all ways out in the guests once more, with eBPF program
 	@NFSNITCH_BPF=bcc $(PYTHON) -m pytest tests/vm -v --numprocesses 2 --dist loadgroup \
 		-k ways_out_each $(ARGS)
 
+.PHONY: bench
+bench: setup ## Measure how long it takes until somebody sees the question; ARGS="--rounds N"
+	@$(PYTHON) -m nfsnitch.lab.bench $(ARGS)
+
 .PHONY: ways-out
 ways-out: ## Write docs/ways-out.md again, of what the last test runs have counted
 	@PYTHONPATH=tests $(PYTHON) -m ways.page

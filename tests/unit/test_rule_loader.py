@@ -99,7 +99,8 @@ def test_settings_of_failure_queue_and_marks_are_taken_as_written(loaded: Load) 
     ruleset = loaded(
         "fail: open\nloopback: judge\nqueue_length: 100\nreject_mark: 0x42\nqueue_bit: 128\n"
         "label: 3\ntimeouts: {hang: 4s}\n"
-        "limits: {held_flows: 7, held_flows_of_program: 6, packets_of_held_flow: 8, decided_flows: 9, trusted_flows: 10}\n"
+        "limits: {held_flows: 7, held_flows_of_program: 6, packets_of_held_flow: 8,"
+        " decided_flows: 9, trusted_flows: 10}\n"
     )
     limits = Limits(7, 6, 8, 9, 10)
     assert ruleset.settings == Settings(
