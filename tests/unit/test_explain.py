@@ -222,3 +222,23 @@ def test_the_example_rules_decide(
 ) -> None:
     answer = asked(EXAMPLE, line, capsys)
     assert (answer["action"], answer["rule"]) == (action, rule)
+
+
+def test_answers_decide_where_the_rules_say_ask_and_nowhere_else(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rules, answers = tmp_path / "rules.yaml", tmp_path / "answers.yaml"
+    rules.write_text("rules: [{name: not by mail, action: deny, dport: 25}]\n", "utf-8")
+    answers.write_text(
+        "rules: [{name: curl anywhere, action: allow, exe: /usr/bin/curl}]\n", "utf-8"
+    )
+    ask = ["explain", "--rules", str(rules), "--exe", "/usr/bin/curl", "--proto", "tcp", "--dport"]
+
+    said = []
+    for port, more in (("25", [str(answers)]), ("443", [str(answers)]), ("443", [])):
+        assert cli.main([*ask, port, *(("--answers", *more) if more else ())]) == 0
+        said.append(capsys.readouterr().out.splitlines()[-1])
+
+    assert "not by mail" in said[0]
+    assert "curl anywhere" in said[1]
+    assert said[2].startswith("ask")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 from nfsnitch.adapters.clock import Clock, zone_at
-from nfsnitch.adapters.rulefile import RuleFileError, load, system_names
+from nfsnitch.adapters.rulefile import RuleFileError, load, load_answers_file, system_names
 from nfsnitch.adapters.rulefile.identity_values import (
     parse_changed,
     parse_package,
@@ -60,6 +61,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Say what the command line understands."""
     parser.description = "Say which rule decides a flow. What is not given is not known."
     add_rules(parser)
+    parser.add_argument(
+        "--answers",
+        type=Path,
+        metavar="FILE",
+        help="rules that answers have made, too: they decide where the others say ask",
+    )
     add_question(parser)
     parser.set_defaults(command=_explain)
 
@@ -80,6 +87,9 @@ def _explain(options: argparse.Namespace) -> int:
     asked = question(options)
     try:
         ruleset = load(rules_of(options), system_names())
+        if options.answers is not None:
+            answers = load_answers_file(options.answers, system_names())
+            ruleset = ruleset.with_answers(answers)
     except RuleFileError as error:
         sys.stderr.write(f"{error}\n")
         return 1

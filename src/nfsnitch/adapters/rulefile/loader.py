@@ -53,6 +53,19 @@ def load(
     return Ruleset(tuple(rules.rules), **attributes)
 
 
+def load_answers_file(path: Path, names: Names) -> tuple[Rule, ...]:
+    """Return the rules of the file of answers at *path*.
+
+    Raises:
+        RuleFileError: something is wrong with it.
+
+    """
+    problems = Problems()
+    sources = read_sources([path], problems)
+    problems.check()
+    return tuple(rule for source in sources for rule in load_answers(source, names))
+
+
 def load_answers(source: Source, names: Names) -> tuple[Rule, ...]:
     """Return the rules in the text of a file of answers, which has rules and groups and no more.
 
