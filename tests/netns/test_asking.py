@@ -53,6 +53,7 @@ def connects(world: World, port: int = ECHO_PORT) -> Child:
     return world.spawn([str(build_program("one_connect")), "192.0.2.1", str(port)])
 
 
+@pytest.mark.vm_guest
 def test_a_yes_lets_the_very_packet_go_that_waited(world: World, rules: WriteRules) -> None:
     with Firewall(world, [rules(RULES)]) as firewall, Answerer(world) as somebody:
         child = connects(world)
@@ -74,6 +75,7 @@ def test_a_yes_lets_the_very_packet_go_that_waited(world: World, rules: WriteRul
     assert_one_verdict_each(counters)
 
 
+@pytest.mark.vm_guest
 def test_an_answer_for_ever_is_a_rule_in_a_file_and_holds_after_a_restart(
     world: World, rules: WriteRules
 ) -> None:
@@ -184,6 +186,7 @@ def test_two_who_answer_at_once_the_first_one_counts(world: World, rules: WriteR
     assert done.returncode == 0
 
 
+@pytest.mark.vm_guest
 def test_nobody_is_asked_in_a_silent_mode_and_it_can_be_answered_later(
     world: World, rules: WriteRules
 ) -> None:
