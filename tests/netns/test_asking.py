@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 from pathlib import Path
@@ -259,9 +258,12 @@ def test_records_say_what_was_answered(world: World, rules: WriteRules) -> None:
         somebody.answer(somebody.question().number, action="deny", duration="15m")
         record = firewall.wait_for_record(having(pid=child.pid))
         rows = somebody.ask(RulesRequest("temporary", 0), Rules).rows
+        by_hand = somebody.ask(RulesRequest("file", 0), Rules)
         child.stop(signal.SIGKILL, 5)
 
     assert (record["verdict"], record["action"], record["reason"]) == ("drop", "ask", "answered")
     assert record["rule"] == rows[0]["name"]
     assert 0 < rows[0]["left_s"] <= 15 * 60
-    json.dumps(rows)
+    assert "action: deny" in rows[0]["rule"]
+    assert (by_hand.total, by_hand.rows[0]["kind"]) == (1, "file")
+    assert by_hand.rows[0]["rule"] == f"{{name: others, action: allow, dport: {SINK_PORT}}}\n"

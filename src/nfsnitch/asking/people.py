@@ -16,6 +16,7 @@ from nfsnitch.adapters.rulefile.problems import Refused, RuleFileError, listed, 
 from nfsnitch.asking import rows
 from nfsnitch.asking.book import AnswerBook
 from nfsnitch.asking.desk import AnswerDesk, World, problems_of, refusal_text
+from nfsnitch.asking.excerpts import excerpts
 from nfsnitch.core.answer import Answer
 from nfsnitch.core.commands import EndQuestion, ShowQuestion, TellMode
 from nfsnitch.core.engine import Engine
@@ -57,6 +58,7 @@ from nfsnitch.protocol import (
     SilencedRequest,
     Why,
 )
+from nfsnitch.threads import in_thread
 from nfsnitch.worker import Worker
 
 _T = TypeVar("_T")
@@ -236,20 +238,22 @@ class People:
         mode, left_s = self.mode
         return ModeSet(mode.value, left_s)
 
-    def _rules(self, request: RulesRequest, _peer: Peer) -> Rules:
+    async def _rules(self, request: RulesRequest, _peer: Peer) -> Rules:
         first, now, generation = request.first, self._now(), self._engine.generation
+        end = first + MOST_ROWS
         if request.kind == RuleKind.LASTING:
             total = len(self._book.lasting.blocks)
             return Rules(generation, total, rows.lasting_rows(self._book, first, MOST_ROWS, now))
         if request.kind == RuleKind.TEMPORARY:
             each = self._book.temporary
-            some = rows.temporary_rows(each[first : first + MOST_ROWS], now)
-            return Rules(generation, len(each), some)
+            return Rules(generation, len(each), rows.temporary_rows(each[first:end], now))
         if request.kind != RuleKind.FILE:
             text = f"there is no kind {quoted(request.kind)}; write {listed(RuleKind)}"
             raise RefusalError(Why.BAD_ANSWER, text)
         rules = self._engine.ruleset.rules
-        return Rules(generation, len(rules), rows.file_rows(rules[first : first + MOST_ROWS], now))
+        listed_now, following = rules[first:end], rules[end : end + 1]
+        texts = await in_thread(lambda: excerpts(listed_now, following[0] if following else None))
+        return Rules(generation, len(rules), rows.file_rows(listed_now, texts, now))
 
     def _check(self, request: CheckRuleRequest, _peer: Peer) -> Checked:
         return self._desk.check(request)

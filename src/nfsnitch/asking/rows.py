@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -71,9 +71,9 @@ def temporary_rows(each: Iterable[Temporary], now: Instant) -> tuple[Row, ...]:
     return tuple(_temporary(one, now) for one in each)
 
 
-def file_rows(rules: Iterable[Rule], now: Instant) -> tuple[Row, ...]:
-    """Return the rows of rules that people have written to rule files."""
-    return tuple(_row(rule, RuleKind.FILE, now) for rule in rules)
+def file_rows(rules: Iterable[Rule], texts: Mapping[str, str], now: Instant) -> tuple[Row, ...]:
+    """Return the rows of rules that people have written to rule files; *texts*: their YAML."""
+    return tuple(_row(rule, RuleKind.FILE, now) | {"rule": texts.get(rule.name)} for rule in rules)
 
 
 def connection_row(live: LiveFlow) -> Row | None:
