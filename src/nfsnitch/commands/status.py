@@ -19,8 +19,9 @@ from nfsnitch.commands.asking import (
 )
 from nfsnitch.commands.counter_words import GROUPS, OTHERS
 from nfsnitch.control_client import Client, ControlError, NotRunningError
-from nfsnitch.core.text import shown
-from nfsnitch.protocol import RUN_DIRECTORY, Status, StatusRequest
+from nfsnitch.core.text import counted, shown
+from nfsnitch.prompt.words import MODES
+from nfsnitch.protocol import RUN_DIRECTORY, Mode, Status, StatusRequest
 
 _UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 _LEFT_IN_FORCE = (
@@ -130,9 +131,23 @@ def _table(answer: Status) -> dict[str, str]:
         "queue": f"{answer.queue_num} by {shown(answer.queueing)}; "
         f"{answer.queue_waiting} of {answer.queue_length} packets wait",
         "held": f"{answer.held_flows} of {answer.held_limit} flows",
+        "mode": mode_words(answer.mode, answer.mode_left_s),
+        "asked": f"{counted(answer.questions, 'question')} (nfsnitch prompt)",
+        "answers": _answers(answer),
         "memory": f"{answer.memory_bytes / 1e6:.1f} MB",
         "watchers": str(answer.watchers),
     }
+
+
+def _answers(answer: Status) -> str:
+    lasting, temporary = answer.lasting_answers, answer.temporary_answers
+    where = f" in {shown(answer.answers_file)}" if answer.answers_file is not None else ""
+    text = f"{lasting} lasting{where}, {temporary} temporary"
+    if answer.answers_file is None:
+        text += "; kept nowhere: none outlives the daemon"
+    if answer.answers_problem is not None:
+        text += f"; PROBLEM: {shown(answer.answers_problem)}"
+    return text
 
 
 _Row = tuple[int, str, str]
@@ -150,6 +165,13 @@ def _counted(counters: dict[str, int], *, with_zeros: bool) -> dict[str, list[_R
         heading: [row for row in rows if row[0] or with_zeros] for heading, rows in groups.items()
     }
     return {heading: rows for heading, rows in shown_groups.items() if rows}
+
+
+def mode_words(name: str, left_s: float | None) -> str:
+    """Return what a mode means, and how long it holds."""
+    meaning = MODES.get(Mode(name)) if name in set(Mode) else None
+    text = shown(name) + (f": {meaning}" if meaning else "")
+    return text if left_s is None else f"{text}; {duration(left_s)} left, then it asks again"
 
 
 def duration(seconds: float) -> str:
