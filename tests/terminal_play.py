@@ -58,6 +58,10 @@ class Terminal:
         self._screen.resize(rows, columns)
         _set_size(self._fd, columns, rows)
 
+    def send_signal(self, number: int) -> None:
+        """Send a signal to the program."""
+        self._process.send_signal(number)
+
     def end(self) -> int:
         """Read on until the program ends; return its exit status."""
         deadline_s = time.monotonic() + WAIT_S

@@ -103,6 +103,10 @@ class Board:
             self._cursor = numbers[max(0, min(at, len(numbers) - 1))]
             self._look(now_s)
 
+    def look_again(self, now_s: float) -> None:
+        """Begin to wait anew: something has hidden the one under the cursor."""
+        self._ready_s = now_s + self._guard_s
+
     def select(self) -> None:
         """Add the one under the cursor to the selected ones, or take it out of them."""
         if self._cursor is not None:

@@ -15,13 +15,15 @@ from pathlib import Path
 from nfsnitch.control_client import ControlError, NotRunningError
 from nfsnitch.core.text import shown
 from nfsnitch.prompt.board import Waiting
+from nfsnitch.prompt.columns import wrapped
 from nfsnitch.prompt.drafts import edited, kept
 from nfsnitch.prompt.durations import duration
 from nfsnitch.prompt.ending import AGAIN_S, Ending, Options, failed, left, lost
 from nfsnitch.prompt.link import Link
-from nfsnitch.prompt.panes import UntilPane
-from nfsnitch.prompt.picture import question_lines
+from nfsnitch.prompt.panes import HelpPane, Pane, UntilPane
+from nfsnitch.prompt.picture import choice_lines, question_lines
 from nfsnitch.prompt.prompter import Prompter
+from nfsnitch.prompt.rule_pane import RulePane
 from nfsnitch.prompt.session import Session
 from nfsnitch.prompt.words import in_short
 from nfsnitch.protocol import UNTIL
@@ -30,15 +32,19 @@ _READ_BYTES = 4_096
 _LONGEST_LINE = 1_000
 _NARROWEST = 30
 _ASK = "a allow, d deny, r reject, s dismiss, l list, ? help, q quit"
+_LOOK = "you may look only: l list, ? help, q quit"
+_WORDS = {"x": "escape", "+": " "}
 _LINES = """\
-Write one of the keys above and Enter; before it, if you like, for whom, for where and for how long:
+
+Write one of these keys and Enter; beside it, if you like, for whom, for where and for how long:
     a                       allow, once
     forever d               deny, with a rule
     user anywhere 15m a     allow this user everything, for 15 minutes
     until 18:00 a           allow until then
     4                       look at question 4
     l                       list the questions
-"""
+    +                       select this one (instead of Space)
+    x                       back (instead of Esc)"""
 
 
 class Dialogue:
@@ -55,10 +61,13 @@ class Dialogue:
         """For a daemon; that has been said."""
         self._question: tuple[int | None, float] | None = None
         """Which question was printed last, and from when on it may be answered."""
-        self._printed = 0
+        self._choices: tuple[str, ...] = ()
+        """What was printed last of what can be chosen."""
+        self._pane: tuple[str, ...] = ()
+        """What was printed last in the question's place."""
+        self._noticed = 0
         """So many notices have been printed."""
-        self._asked: tuple[object, ...] | None = None
-        """What was printed last for somebody to answer."""
+        self._has_taken_line = False
 
     def run(self) -> Ending:
         """Ask until the person leaves or the daemon is gone; return how it ended."""
@@ -122,6 +131,7 @@ class Dialogue:
         data = os.read(sys.stdin.fileno(), _READ_BYTES)
         *lines, self._typed = (self._typed + data).split(b"\n")
         self._typed = self._typed[:_LONGEST_LINE]
+        self._has_taken_line = bool(lines)
         for line in lines:
             self._take(line.decode("utf-8", "replace")[:_LONGEST_LINE])
         return bool(data)
@@ -137,6 +147,8 @@ class Dialogue:
         for word in keys:
             if word.isdecimal() and self._prompter.pane is None:
                 self._go_to(int(word[:18]))
+            elif word in _WORDS:
+                self._prompter.press(_WORDS[word])
             elif word == "l":
                 self._list()
             elif len(word) == 1:
@@ -145,7 +157,6 @@ class Dialogue:
                 self._session.notice(f"{shown(word[:40])} means nothing here; ? says what does")
         if not line.strip() and self._prompter.pane is not None:
             self._prompter.press("enter")
-        self._asked = None if keys or line.strip() else self._asked
 
     def _has_chosen(self, word: str, words: Iterator[str]) -> bool:
         asked = self._prompter.current
@@ -179,41 +190,58 @@ class Dialogue:
 
     def _tell(self) -> None:
         """Print what is new: what has happened, and the question, if it is another one."""
-        new = self._session.noticed - self._printed
+        new = self._session.noticed - self._noticed
         for notice in list(self._session.notices)[-new:] if new else ():
             _write(f"{notice.time}  {notice.text}")
-        self._printed = self._session.noticed
-        waiting = self._session.board.current
-        if self._session.asking is None or (waiting is None and self._prompter.pane is None):
+        self._noticed = self._session.noticed
+        if self._session.asking is None:
             return
-        number = None if waiting is None else waiting.asked.number
-        question = (number, self._session.board.ready_s)
+        pane, waiting = self._prompter.pane, self._session.board.current
+        if pane is not None:
+            self._tell_pane(pane)
+        elif waiting is not None:
+            self._tell_question(waiting)
+        elif self._has_taken_line:
+            _write("nothing is asked: ? help, q quit")
+        self._has_taken_line = False
+
+    def _tell_question(self, waiting: Waiting) -> None:
+        question = (waiting.asked.number, self._session.board.ready_s)
+        chosen = self._session.choices
+        choices = (chosen.who, chosen.where, chosen.duration)
+        self._pane = ()
+        if self._session.is_answering(waiting.asked.number):
+            return
         if question != self._question:
             # A line that is half typed was meant for something else.
             self._forget_typed()
-            self._question = question
-        shown_now = self._state(waiting)
-        if shown_now != self._asked:
-            self._asked = shown_now
-            self._print_question()
+            _write("\n" + "\n".join(question_lines(self._prompter, _columns())))
+        elif choices == self._choices and not self._has_taken_line:
+            return
+        if (question, choices) != (self._question, self._choices):
+            _write("\n".join(choice_lines(self._prompter, _columns())))
+        self._question, self._choices = question, choices
+        _write(self._asks(waiting))
 
-    def _state(self, waiting: Waiting | None) -> tuple[object, ...]:
-        pane = self._prompter.pane
-        choices = self._session.choices
-        what = (self._question, waiting is None, choices.who, choices.where, choices.duration)
-        return (*what, *((pane.title, *pane.lines()) if pane is not None else ()))
-
-    def _print_question(self) -> None:
-        columns = max(_NARROWEST, shutil.get_terminal_size().columns)
-        _write("")
-        for line in question_lines(self._prompter, columns):
-            _write("".join(text for _, text in line))
-        pane = self._prompter.pane
+    def _asks(self, waiting: Waiting) -> str:
         more = len(self._session.board) - 1
-        waiting = f" ({more} more wait)" if more > 0 else ""
-        _write(f"{_ASK if pane is None else pane.keys}{waiting}")
-        if pane is not None and pane.title == "keys":
+        name = f"question {waiting.asked.number}" + (f", {more} more wait" if more else "")
+        return f"{name}: {_ASK if self._session.may_answer else _LOOK}"
+
+    def _tell_pane(self, pane: Pane) -> None:
+        """Print what stands in the question's place, once it is known."""
+        content = (*pane.lines(), pane.keys)
+        if content == self._pane or (isinstance(pane, RulePane) and pane.is_waiting):
+            return
+        self._pane = content
+        _write("")
+        for line in content[:-1]:
+            for each in wrapped(line, _columns()):
+                _write(each)
+        if isinstance(pane, HelpPane):
             _write(_LINES)
+        else:
+            _write(pane.keys.replace("Esc", "x").replace("Enter", "an empty line"))
 
     def _ring(self) -> None:
         if self._options.rings and len(self._session.board) == 1:
@@ -229,6 +257,10 @@ class Dialogue:
         self._typed = b""
         with suppress(termios.error):
             termios.tcflush(sys.stdin.fileno(), termios.TCIFLUSH)
+
+
+def _columns() -> int:
+    return max(_NARROWEST, shutil.get_terminal_size().columns)
 
 
 def _write(line: str) -> None:

@@ -50,15 +50,23 @@ def picture(prompter: Prompter, columns: int, rows: int) -> list[Line]:
     return lines[:rows]
 
 
-def question_lines(prompter: Prompter, columns: int) -> Iterator[Line]:
-    """Yield the question under the cursor, or what stands in its place, whatever its length."""
+def question_lines(prompter: Prompter, columns: int) -> Iterator[str]:
+    """Yield the question under the cursor, whatever its length, but for what can be chosen."""
     waiting = prompter.session.board.current
-    if prompter.pane is not None:
-        yield from ([(PLAIN, each)] for each in _all_wrapped(prompter.pane.lines(), columns))
-    elif waiting is not None:
-        yield from _top(prompter, waiting, columns)
-        yield from _facts(prompter, waiting, columns)
-        yield from _choices(prompter, waiting, columns)
+    if waiting is not None:
+        yield from map(_plain, _top(prompter, waiting, columns))
+        yield from map(_plain, _facts(prompter, waiting, columns))
+
+
+def choice_lines(prompter: Prompter, columns: int) -> Iterator[str]:
+    """Yield what has been chosen for the question under the cursor."""
+    waiting = prompter.session.board.current
+    if waiting is not None:
+        yield from map(_plain, _choices(prompter, waiting, columns))
+
+
+def _plain(line: Line) -> str:
+    return "".join(text for _, text in line)
 
 
 def _room(prompter: Prompter, rows: int) -> _Room:

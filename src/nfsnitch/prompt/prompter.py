@@ -100,6 +100,8 @@ class Prompter:
         return True
 
     def _open(self, pane: Pane | None) -> None:
+        if pane is None and self.pane is not None:
+            self.session.board.look_again(self.session.clock())
         self.pane, self.scrolled = pane, 0
 
     def _quit(self) -> None:

@@ -57,12 +57,19 @@ class RulePane:
         return self._edited is not None
 
     @property
+    def is_waiting(self) -> bool:
+        """Whether the daemon is still to say which rule it is, or what is wrong with it."""
+        return (self._rule if self._edited is None else self._problems) is None
+
+    @property
     def keys(self) -> str:
         """What can be pressed."""
         if self._edited is None:
             return "a d r: answer    p: next action    E: edit    Esc: back"
         if self._problems == ():
             return "Enter: answer with it    E: edit on    Esc: drop it"
+        if self._problems is None:
+            return "a moment: the daemon looks at it"
         return "E: edit again    Esc: drop it"
 
     def lines(self) -> Iterator[str]:
