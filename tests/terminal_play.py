@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 import pyte
 
 WAIT_S = 30.0
+_OF_TERMINAL = ("COLUMNS", "LINES", "NO_COLOR", "TERM")
 _TERMINAL = """
 import fcntl, os, sys, termios
 os.setsid()
@@ -94,7 +95,7 @@ def at_terminal(
     _set_size(theirs, *size)
     process = subprocess.Popen(
         [sys.executable, "-c", _TERMINAL, *argv],
-        env={**os.environ, "TERM": "xterm-256color", "NO_COLOR": "", **(environment or {})},
+        env={**_environment(), **(environment or {})},
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
@@ -106,6 +107,12 @@ def at_terminal(
         process.kill()
         process.wait()
         os.close(ours)
+
+
+def _environment() -> dict[str, str]:
+    """Return ours, without what would say more of the terminal than the terminal does."""
+    ours = {name: text for name, text in os.environ.items() if name not in _OF_TERMINAL}
+    return {**ours, "TERM": "xterm-256color"}
 
 
 def _set_size(fd: int, columns: int, rows: int) -> None:

@@ -84,9 +84,6 @@ def test_all_of_a_program_are_answered_after_a_yes(
 
 def test_a_line_that_came_before_the_question_answers_nothing(daemon: ScriptedDaemon) -> None:
     with prompting(daemon, guard_ms=HOUR_MS, size=SIZE, environment=DUMB) as terminal:
-        terminal.press("?\n")
-        terminal.wait("look at question 4")
-        terminal.press("x\n")
         terminal.wait("nothing is asked")
         daemon.ask(question(1))
         terminal.wait(ASKS)
@@ -116,7 +113,10 @@ def test_help_mode_and_rule_are_there_as_well(daemon: ScriptedDaemon, terminal: 
     terminal.wait("the mode is deny-silently now for 15 minutes")
     terminal.press("forever p\n")
     terminal.wait("name: program to address-port", "a d r: answer")
+    terminal.press("?\n")
+    terminal.wait("look at question 4")
     terminal.press("x\n")
+    terminal.wait("for ever: until somebody revokes it", "user        alice")
     terminal.press("dance\n")
     terminal.wait("dance means nothing here; ? says what does")
     terminal.press("q\n")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
@@ -16,9 +15,7 @@ _NARROWEST = 8
 
 def table_columns() -> int | None:
     """Return how wide a table may be; None if whatever reads it is no terminal."""
-    if not sys.stdout.isatty() and not os.environ.get("COLUMNS"):
-        return None
-    return shutil.get_terminal_size().columns
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def table(

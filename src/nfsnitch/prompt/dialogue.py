@@ -33,6 +33,7 @@ _LONGEST_LINE = 1_000
 _NARROWEST = 30
 _ASK = "a allow, d deny, r reject, s dismiss, l list, ? help, q quit"
 _LOOK = "you may look only: l list, ? help, q quit"
+_NO_QUESTION = (0, 0.0)
 _WORDS = {"x": "escape", "+": " "}
 _LINES = """\
 
@@ -59,7 +60,7 @@ class Dialogue:
         self._typed = b""
         self._is_waiting = False
         """For a daemon; that has been said."""
-        self._question: tuple[int | None, float] | None = None
+        self._question: tuple[int, float] | None = None
         """Which question was printed last, and from when on it may be answered."""
         self._choices: tuple[str, ...] = ()
         """What was printed last of what can be chosen."""
@@ -201,7 +202,8 @@ class Dialogue:
             self._tell_pane(pane)
         elif waiting is not None:
             self._tell_question(waiting)
-        elif self._has_taken_line:
+        elif self._has_taken_line or self._question is None:
+            self._question = _NO_QUESTION
             _write("nothing is asked: ? help, q quit")
         self._has_taken_line = False
 

@@ -47,7 +47,7 @@ def picture(prompter: Prompter, columns: int, rows: int) -> list[Line]:
         lines += _list(prompter, columns, room.listed)
     lines += [[(FAINT, "─" * columns)]] * (room.has_rules and room.notices > 0)
     lines += _notices(prompter, columns, room.notices)
-    return lines[:rows]
+    return [_cut(line, columns) for line in lines[:rows]]
 
 
 def question_lines(prompter: Prompter, columns: int) -> Iterator[str]:
@@ -67,6 +67,16 @@ def choice_lines(prompter: Prompter, columns: int) -> Iterator[str]:
 
 def _plain(line: Line) -> str:
     return "".join(text for _, text in line)
+
+
+def _cut(line: Line, columns: int) -> Line:
+    """Return a line in no more columns than there are: on the smallest of screens some are long."""
+    left = columns
+    pieces: Line = []
+    for style, text in line:
+        pieces.append((style, fitted(text, left)))
+        left -= width(pieces[-1][1])
+    return pieces
 
 
 def _room(prompter: Prompter, rows: int) -> _Room:
