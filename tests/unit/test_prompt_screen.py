@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -340,6 +341,44 @@ def test_what_was_edited_is_kept_when_the_question_ends_before_it_is_taken(
 
     (kept,) = tmp_path.glob("nfsnitch-rule-*")
     assert kept.read_text() == "name: mine\n"
+
+
+@pytest.mark.parametrize("key", ["q", "\x03", "j", "m", "\x1b"])
+def test_what_was_edited_is_kept_when_the_person_goes_on_to_something_else(
+    daemon: ScriptedDaemon, tmp_path: Path, key: str
+) -> None:
+    daemon.ask(question(1), question(2))
+    with prompting(daemon, environment=editor(tmp_path, "name: mine\n")) as terminal:
+        terminal.wait(READY)
+        terminal.press("ttE")
+        terminal.wait("Enter: answer with it")
+        terminal.press(key)
+        terminal.wait("your rule is kept in")
+
+    (kept,) = tmp_path.glob("nfsnitch-rule-*")
+    assert kept.read_text() == "name: mine\n"
+
+
+def test_a_daemon_that_goes_while_somebody_edits_waits_for_the_editor(
+    daemon: ScriptedDaemon, tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    script = tmp_path / "slow-editor"
+    text = f'#!/bin/sh\necho at work\ncat "{tmp_path}/fifo" >"$1"\n'
+    script.write_text(text, encoding="utf-8")
+    script.chmod(0o755)
+    daemon.ask(question(1))
+    environment = {"VISUAL": str(script), "TMPDIR": str(tmp_path)}
+    with prompting(daemon, environment=environment) as terminal:
+        terminal.wait(READY)
+        terminal.press("ttE")
+        terminal.wait("at work")
+        daemon.hang_up()
+        (tmp_path / "fifo").write_text("name: late\n", encoding="utf-8")
+
+        assert terminal.end() == 3
+        assert "the daemon is gone" in terminal.text
+        assert "your rule is kept in" in terminal.text
 
 
 def test_without_an_editor_that_works_nothing_changes(

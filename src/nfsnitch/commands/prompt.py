@@ -49,8 +49,9 @@ def prompt(options: argparse.Namespace) -> int:
         ending = _json(path, options) if options.json else _at_terminal(path, options)
     except KeyboardInterrupt:
         return INTERRUPTED
-    if ending.text:
-        say(ending.text)
+    for each in (ending.text, *ending.kept):
+        if each:
+            say(each)
     return ending.status
 
 

@@ -73,11 +73,13 @@ class Dialogue:
     def run(self) -> Ending:
         """Ask until the person leaves or the daemon is gone; return how it ended."""
         try:
-            return self._run()
+            ending = self._run()
         except ControlError as error:
-            return failed(error)
+            ending = failed(error)
         finally:
             self._hang_up()
+        self._prompter.leave()
+        return ending._replace(kept=tuple(self._session.kept))
 
     def _run(self) -> Ending:
         self._forget_typed()

@@ -30,6 +30,8 @@ class Ending(NamedTuple):
 
     status: int
     text: str = ""
+    kept: tuple[str, ...] = ()
+    """Where what a person has written is kept."""
 
 
 def lost(session: Session) -> Ending:

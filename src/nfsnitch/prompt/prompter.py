@@ -84,6 +84,10 @@ class Prompter:
         self.session.choices.duration = duration
         self._chosen()
 
+    def leave(self) -> None:
+        """Keep what was edited: this is the end."""
+        self._open(None)
+
     def looked(self) -> None:
         """Begin at the first line again, if another question has come under the cursor."""
         number = None if self.current is None else self.current.number
@@ -100,11 +104,14 @@ class Prompter:
         return True
 
     def _open(self, pane: Pane | None) -> None:
+        if isinstance(self.pane, RulePane):
+            self.pane.close()
         if pane is None and self.pane is not None:
             self.session.board.look_again(self.session.clock())
         self.pane, self.scrolled = pane, 0
 
     def _quit(self) -> None:
+        self.leave()
         self.wants_to_quit = True
 
     def _answer(self, action: Say) -> None:
@@ -174,5 +181,4 @@ class Prompter:
 
     def _question_ended(self, number: int) -> None:
         if isinstance(self.pane, RulePane) and self.pane.asked.number == number:
-            self.pane.question_ended()
             self._open(None)

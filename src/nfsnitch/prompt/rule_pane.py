@@ -88,7 +88,7 @@ class RulePane:
     def press(self, key: str) -> bool:
         """Take a key."""
         if key == "escape":
-            self._drop()
+            self.close()
         elif key == "E":
             self.edit()
         elif key == "p" and self._edited is None:
@@ -118,10 +118,10 @@ class RulePane:
             return
         self._edit(text, self._take_edited)
 
-    def question_ended(self) -> None:
-        """Close; what was edited is kept."""
+    def close(self) -> None:
+        """Make room for something else; what was edited is kept."""
         if self._edited is not None and not self._is_over:
-            self._session.notice(f"that was question {self.asked.number}: {self._kept()}")
+            self._session.notice(f"not answered with, {self._kept()}")
         self._is_over = True
 
     def is_over(self) -> bool:
@@ -141,7 +141,7 @@ class RulePane:
             return
         self._edited, self._problems = text, None
         if self._is_over:
-            self._session.notice(f"question {self.asked.number} has ended: {self._kept()}")
+            self._session.notice(f"question {self.asked.number} has ended; {self._kept()}")
             return
         self._session.ask(CheckRuleRequest(text), self._checked)
 
@@ -170,13 +170,10 @@ class RulePane:
         if not is_taken:
             self._session.notice(self._kept())
 
-    def _drop(self) -> None:
-        self._is_over = True
-        if self._edited is not None:
-            self._session.notice(f"dropped: {self._kept()}")
-
     def _kept(self) -> str:
-        return f"your rule is kept in {shown(self._keep(self._edited or ''))}"
+        text = f"your rule is kept in {shown(self._keep(self._edited or ''))}"
+        self._session.kept.append(text)
+        return text
 
 
 def problem_line(problem: dict[str, Any]) -> str:

@@ -69,6 +69,8 @@ class Screen:
         self._session.on_new = self._asked
         self._prompter = Prompter(self._session, self._edit, kept)
         self._link: Link | None = None
+        self._ending: Ending | None = None
+        """How it is to end, as soon as that can be."""
         self._escaped_s = 0.0
         self._tasks: set[asyncio.Future[None]] = set()
         self._app: Application[Ending] = self._application()
@@ -76,7 +78,9 @@ class Screen:
     def run(self) -> Ending:
         """Show it; return how it ended."""
         try:
-            return self._loop.run_until_complete(self._run())
+            ending = self._loop.run_until_complete(self._run())
+            self._prompter.leave()
+            return ending._replace(kept=tuple(self._session.kept))
         finally:
             self._hang_up()
             self._loop.close()
@@ -173,8 +177,10 @@ class Screen:
             self._loop.call_later(wait_s, self._app.invalidate)
 
     def _exit(self, ending: Ending) -> None:
-        if self._app.is_running and not self._app.is_done:
-            self._app.exit(result=ending)
+        """End, but not while somebody is at work in an editor."""
+        self._ending = self._ending or ending
+        if self._app.is_running and not self._app.is_done and not self._tasks:
+            self._app.exit(result=self._ending)
 
     def _asked(self) -> None:
         if self._options.rings and len(self._session.board) == 1:
@@ -214,9 +220,10 @@ class Screen:
             self._hang_up()
             ending = lost(self._session)
             self._session.lost()
-            if not self._options.follows:
+            if self._options.follows:
+                self._again()
+            else:
                 self._exit(ending)
-            self._again()
         self._draw()
 
     def _edit(self, text: str, then: Callable[[str | None], None]) -> None:
@@ -231,7 +238,12 @@ class Screen:
 
         task = self._loop.create_task(edit())
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._edited)
+
+    def _edited(self, task: asyncio.Future[None]) -> None:
+        self._tasks.discard(task)
+        if self._ending is not None:
+            self._exit(self._ending)
 
 
 def _forget_typed() -> None:

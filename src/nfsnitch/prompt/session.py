@@ -69,6 +69,8 @@ class Session:
         self.board = Board(guard_s)
         self.choices = Choices()
         self.notices: deque[Notice] = deque(maxlen=_MOST_NOTICES)
+        self.kept: list[str] = []
+        """Where texts are that somebody has written and that were not taken."""
         self.noticed = 0
         """How many notices there have ever been."""
         self.asking: Asking | None = None
