@@ -20,7 +20,7 @@ _WORDS = {
 }
 _UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _LENGTH = re.compile(r"([0-9]{1,6})([smhd])", re.ASCII)
-_LENGTH_OF_ANSWER = re.compile(r"([0-9]{1,4})([mh])", re.ASCII)
+_LENGTH_OF_ANSWER = re.compile(r"([1-9][0-9]{0,4})([smh])", re.ASCII)
 _DAY_S = 86_400
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 _TIME_OF_DAY = re.compile(r"[0-9]{1,2}:[0-9]{2}", re.ASCII)
@@ -43,7 +43,7 @@ def duration(text: str, now: datetime | None = None) -> str:
     if words[:1] == [UNTIL] and len(words) in {2, 3}:
         return f"{UNTIL} {_moment('T'.join(words[1:]), now)}"
     length = _LENGTH_OF_ANSWER.fullmatch(text.strip())
-    if length and 0 < int(length[1]) * _UNITS_S[length[2]] <= _DAY_S:
+    if length and int(length[1]) * _UNITS_S[length[2]] <= _DAY_S:
         return length[0]
     raise ValueError(f"'{shown(text[:80])}' is no length of time; {_HOW}")
 
