@@ -28,7 +28,7 @@ def fixture_daemon(tmp_path: Path) -> Iterator[ScriptedDaemon]:
 @pytest.fixture(name="terminal")
 def fixture_terminal(daemon: ScriptedDaemon) -> Iterator[Terminal]:
     daemon.ask(question(1), question(2), question(3))
-    with prompting(daemon, size=SIZE, environment=DUMB) as terminal:
+    with prompting(daemon.path, size=SIZE, environment=DUMB) as terminal:
         terminal.wait("curl wants to connect to 192.0.2.1 port 443", f"2 more wait: {ASKS}")
         yield terminal
 
@@ -50,7 +50,7 @@ def test_a_line_answers_and_says_for_whom_where_and_how_long(
     daemon: ScriptedDaemon, line: str, answer: tuple[object, ...]
 ) -> None:
     daemon.ask(question(1))
-    with prompting(daemon, size=SIZE, environment={**DUMB, "TZ": "UTC"}) as terminal:
+    with prompting(daemon.path, size=SIZE, environment={**DUMB, "TZ": "UTC"}) as terminal:
         terminal.wait(ASKS)
         terminal.press(f"{line}\n")
 
@@ -83,7 +83,7 @@ def test_all_of_a_program_are_answered_after_a_yes(
 
 
 def test_a_line_that_came_before_the_question_answers_nothing(daemon: ScriptedDaemon) -> None:
-    with prompting(daemon, guard_ms=HOUR_MS, size=SIZE, environment=DUMB) as terminal:
+    with prompting(daemon.path, guard_ms=HOUR_MS, size=SIZE, environment=DUMB) as terminal:
         terminal.wait("nothing is asked")
         daemon.ask(question(1))
         terminal.wait(ASKS)
@@ -133,7 +133,7 @@ def test_the_end_of_input_is_the_end(terminal: Terminal) -> None:
 
 def test_hostile_text_is_shown_escaped(daemon: ScriptedDaemon) -> None:
     daemon.ask(question(1, owner={"args": ["\x1b]0;owned\x07", "\u202e", "x" * 500_000]}))
-    with prompting(daemon, size=SIZE, environment=DUMB) as terminal:
+    with prompting(daemon.path, size=SIZE, environment=DUMB) as terminal:
         terminal.wait(r"\x1b]0;owned\x07", r"\u202e", ASKS)
 
     assert b"\x1b" not in terminal.raw
@@ -141,7 +141,7 @@ def test_hostile_text_is_shown_escaped(daemon: ScriptedDaemon) -> None:
 
 
 def test_a_daemon_that_is_gone_is_waited_for_or_ends_it(daemon: ScriptedDaemon) -> None:
-    with prompting(daemon, "--follow", size=SIZE, environment=DUMB) as terminal:
+    with prompting(daemon.path, "--follow", size=SIZE, environment=DUMB) as terminal:
         daemon.ask(question(1))
         terminal.wait(ASKS)
         daemon.hang_up()
@@ -149,7 +149,7 @@ def test_a_daemon_that_is_gone_is_waited_for_or_ends_it(daemon: ScriptedDaemon) 
         daemon.come_back()
         daemon.ask(question(2))
         terminal.wait("curl wants to connect to 192.0.2.2")
-    with prompting(daemon, size=SIZE, environment=DUMB) as terminal:
+    with prompting(daemon.path, size=SIZE, environment=DUMB) as terminal:
         terminal.wait("curl wants to connect to 192.0.2.2")
         daemon.hang_up()
 
@@ -159,7 +159,7 @@ def test_a_daemon_that_is_gone_is_waited_for_or_ends_it(daemon: ScriptedDaemon) 
 def test_who_may_only_look_is_told_so(daemon: ScriptedDaemon) -> None:
     daemon.rights = ("watch",)
     daemon.ask(question(1))
-    with prompting(daemon, size=SIZE, environment=DUMB) as terminal:
+    with prompting(daemon.path, size=SIZE, environment=DUMB) as terminal:
         terminal.wait("you may look only: l list", "curl wants")
         terminal.press("a\n")
         terminal.wait("you may look only: you have no right to answer")

@@ -57,7 +57,7 @@ def editor(folder: Path, *texts: str) -> dict[str, str]:
 def test_a_question_says_in_words_who_wants_what_and_why(daemon: ScriptedDaemon) -> None:
     owner = {"app": "flatpak:org.example.App", "changed": True, "previous_sha256": "ab" * 32}
     daemon.ask(question(1, owner=owner, reason="rule", rule="ask about curl", flows=3))
-    with prompting(daemon) as terminal:
+    with prompting(daemon.path) as terminal:
         screen = terminal.wait(READY)
 
     for words in (
@@ -87,7 +87,7 @@ def test_a_question_says_in_words_who_wants_what_and_why(daemon: ScriptedDaemon)
 )
 def test_each_key_gives_its_answer(daemon: ScriptedDaemon, key: str, action: str) -> None:
     daemon.ask(question(1))
-    with prompting(daemon) as terminal:
+    with prompting(daemon.path) as terminal:
         terminal.wait(READY)
         terminal.press(key)
 
@@ -98,7 +98,7 @@ def test_each_key_gives_its_answer(daemon: ScriptedDaemon, key: str, action: str
 
 def test_who_where_and_how_long_are_chosen_by_keys_and_kept(daemon: ScriptedDaemon) -> None:
     daemon.ask(question(1), question(2))
-    with prompting(daemon) as terminal:
+    with prompting(daemon.path) as terminal:
         terminal.wait(READY)
         terminal.press("wettT")
         terminal.wait("unit: session-3.scope", "anywhere", "while this process lives")
@@ -114,7 +114,7 @@ def test_who_where_and_how_long_are_chosen_by_keys_and_kept(daemon: ScriptedDaem
 
 def test_an_answer_can_be_good_until_a_time_that_is_typed(daemon: ScriptedDaemon) -> None:
     daemon.ask(question(1))
-    with prompting(daemon, environment={"TZ": "UTC"}) as terminal:
+    with prompting(daemon.path, environment={"TZ": "UTC"}) as terminal:
         terminal.wait(READY)
         terminal.press("T")
         terminal.wait("until when?")
@@ -130,7 +130,7 @@ def test_an_answer_can_be_good_until_a_time_that_is_typed(daemon: ScriptedDaemon
 def test_a_key_typed_before_anybody_can_have_read_the_question_answers_nothing(
     daemon: ScriptedDaemon,
 ) -> None:
-    with prompting(daemon, guard_ms=HOUR_MS) as terminal:
+    with prompting(daemon.path, guard_ms=HOUR_MS) as terminal:
         terminal.wait("Nothing is asked")
         daemon.ask(question(1))
         terminal.wait("a moment to read it", without=READY)
@@ -144,7 +144,7 @@ def test_a_key_typed_before_anybody_can_have_read_the_question_answers_nothing(
 
 def test_once_a_moment_has_passed_the_keys_count(daemon: ScriptedDaemon) -> None:
     daemon.ask(question(1))
-    with prompting(daemon, guard_ms=300) as terminal:
+    with prompting(daemon.path, guard_ms=300) as terminal:
         terminal.wait("a moment to read it")
         terminal.wait(READY)
         terminal.press("a")
@@ -154,7 +154,7 @@ def test_once_a_moment_has_passed_the_keys_count(daemon: ScriptedDaemon) -> None
 
 def test_a_question_that_becomes_another_has_to_be_read_again(daemon: ScriptedDaemon) -> None:
     daemon.ask(question(1))
-    with prompting(daemon, guard_ms=1_000) as terminal:
+    with prompting(daemon.path, guard_ms=1_000) as terminal:
         terminal.wait(READY)
         daemon.ask(question(1, owner={"changed": True}))
         terminal.wait("CHANGED", "a moment to read it", without=READY)
@@ -163,7 +163,7 @@ def test_a_question_that_becomes_another_has_to_be_read_again(daemon: ScriptedDa
 
 def test_keys_typed_ahead_do_not_answer_the_next_question(daemon: ScriptedDaemon) -> None:
     daemon.ask(question(1), question(2), question(3))
-    with prompting(daemon, guard_ms=300) as terminal:
+    with prompting(daemon.path, guard_ms=300) as terminal:
         terminal.wait(READY)
         terminal.press("aaaa")
         terminal.wait("2 questions", "192.0.2.2 port 443")
@@ -175,7 +175,7 @@ def test_keys_typed_ahead_do_not_answer_the_next_question(daemon: ScriptedDaemon
 
 def test_the_rest_of_an_escape_sequence_is_no_key(daemon: ScriptedDaemon) -> None:
     daemon.ask(question(1))
-    with prompting(daemon) as terminal:
+    with prompting(daemon.path) as terminal:
         terminal.wait(READY)
         terminal.press("\x1b[57;9;1a")  # no key that is known here
         terminal.press("\x1b[200~allow\x1b[201~")
@@ -196,7 +196,7 @@ def test_what_programs_say_cannot_write_to_the_terminal(daemon: ScriptedDaemon) 
     scope = {"who": {"program": evil}, "where": {"anywhere": evil}}
     asked = question(1, owner=owner, rule=evil, reason="rule", iface=evil, **scope)
     daemon.ask(asked, question(2, owner=owner))
-    with prompting(daemon) as terminal:
+    with prompting(daemon.path) as terminal:
         screen = terminal.wait(READY, r"\x1b[2J", r"\u202e")
         daemon.end(2, evil)
         terminal.wait("1 question")
@@ -210,7 +210,7 @@ def test_what_programs_say_cannot_write_to_the_terminal(daemon: ScriptedDaemon) 
 
 def test_arguments_of_a_megabyte_leave_room_for_the_rest(daemon: ScriptedDaemon) -> None:
     daemon.ask(question(1, owner={"args": ["curl", "x" * 1_000_000, "y"]}))
-    with prompting(daemon) as terminal:
+    with prompting(daemon.path) as terminal:
         terminal.wait(READY, "user        alice", "v: all")
         terminal.press("v")
         terminal.wait("more: PgDn")
@@ -222,7 +222,7 @@ def test_arguments_of_a_megabyte_leave_room_for_the_rest(daemon: ScriptedDaemon)
 
 def test_questions_wait_in_a_list_and_are_answered_in_any_order(daemon: ScriptedDaemon) -> None:
     daemon.ask(*(question(number) for number in range(1, 5)))
-    with prompting(daemon) as terminal:
+    with prompting(daemon.path) as terminal:
         terminal.wait(READY, "4 questions", "> 1", "  4  curl → 192.0.2.4:443 tcp")
         terminal.press("jj")
         terminal.wait("connect to 192.0.2.3", "> 3")
@@ -237,7 +237,7 @@ def test_questions_wait_in_a_list_and_are_answered_in_any_order(daemon: Scripted
 def test_all_of_one_program_are_answered_together_after_a_yes(daemon: ScriptedDaemon) -> None:
     other = {"exe": "/usr/bin/wget", "comm": "wget"}
     daemon.ask(question(1), question(2, owner=other), question(3))
-    with prompting(daemon) as terminal:
+    with prompting(daemon.path) as terminal:
         terminal.wait(READY)
         terminal.press("D")
         terminal.wait("2 questions: denied?")
@@ -254,7 +254,7 @@ def test_all_of_one_program_are_answered_together_after_a_yes(daemon: ScriptedDa
 
 def test_those_that_are_selected_are_answered_together(daemon: ScriptedDaemon) -> None:
     daemon.ask(*(question(number) for number in range(1, 4)))
-    with prompting(daemon) as terminal:
+    with prompting(daemon.path) as terminal:
         terminal.wait(READY)
         terminal.press(" jj ")
         terminal.wait(" *1", ">*3", READY)
@@ -267,7 +267,7 @@ def test_those_that_are_selected_are_answered_together(daemon: ScriptedDaemon) -
 
 def test_the_rule_that_would_be_made_is_shown_as_it_changes(daemon: ScriptedDaemon) -> None:
     daemon.ask(question(1))
-    with prompting(daemon) as terminal:
+    with prompting(daemon.path) as terminal:
         terminal.wait(READY)
         terminal.press("p")
         terminal.wait("none: the answer is for the connections that wait now")
@@ -291,7 +291,7 @@ def test_escape_leaves_what_stands_in_the_place_of_the_question(
     daemon: ScriptedDaemon, key: str, title: str
 ) -> None:
     daemon.ask(question(1))
-    with prompting(daemon) as terminal:
+    with prompting(daemon.path) as terminal:
         terminal.wait(READY)
         terminal.press(key)
         terminal.wait(title, without=READY)
@@ -309,7 +309,7 @@ def test_an_edited_rule_is_checked_mended_and_answered_with(
     daemon.problems = [
         {"line": 1, "column": 1, "what": "unknown field 'acton'", "why": "no", "instead": "mend it"}
     ]
-    with prompting(daemon, environment=editor(tmp_path, wrong, right)) as terminal:
+    with prompting(daemon.path, environment=editor(tmp_path, wrong, right)) as terminal:
         terminal.wait(READY)
         terminal.press("tt")
         terminal.wait("for 5m")
@@ -332,7 +332,7 @@ def test_what_was_edited_is_kept_when_the_question_ends_before_it_is_taken(
     daemon: ScriptedDaemon, tmp_path: Path
 ) -> None:
     daemon.ask(question(1))
-    with prompting(daemon, environment=editor(tmp_path, "name: mine\n")) as terminal:
+    with prompting(daemon.path, environment=editor(tmp_path, "name: mine\n")) as terminal:
         terminal.wait(READY)
         terminal.press("ttE")
         terminal.wait("Enter: answer with it")
@@ -348,7 +348,7 @@ def test_what_was_edited_is_kept_when_the_person_goes_on_to_something_else(
     daemon: ScriptedDaemon, tmp_path: Path, key: str
 ) -> None:
     daemon.ask(question(1), question(2))
-    with prompting(daemon, environment=editor(tmp_path, "name: mine\n")) as terminal:
+    with prompting(daemon.path, environment=editor(tmp_path, "name: mine\n")) as terminal:
         terminal.wait(READY)
         terminal.press("ttE")
         terminal.wait("Enter: answer with it")
@@ -369,7 +369,7 @@ def test_a_daemon_that_goes_while_somebody_edits_waits_for_the_editor(
     script.chmod(0o755)
     daemon.ask(question(1))
     environment = {"VISUAL": str(script), "TMPDIR": str(tmp_path)}
-    with prompting(daemon, environment=environment) as terminal:
+    with prompting(daemon.path, environment=environment) as terminal:
         terminal.wait(READY)
         terminal.press("ttE")
         terminal.wait("at work")
@@ -385,7 +385,9 @@ def test_without_an_editor_that_works_nothing_changes(
     daemon: ScriptedDaemon, tmp_path: Path
 ) -> None:
     daemon.ask(question(1))
-    with prompting(daemon, environment={"VISUAL": "false", "TMPDIR": str(tmp_path)}) as terminal:
+    with prompting(
+        daemon.path, environment={"VISUAL": "false", "TMPDIR": str(tmp_path)}
+    ) as terminal:
         terminal.wait(READY)
         terminal.press("ttE")
         terminal.wait("false has failed (exit status 1)", "the rule is as it was")
@@ -393,7 +395,7 @@ def test_without_an_editor_that_works_nothing_changes(
 
 def test_when_somebody_else_answers_it_says_who(daemon: ScriptedDaemon) -> None:
     daemon.ask(question(1))
-    with prompting(daemon) as terminal:
+    with prompting(daemon.path) as terminal:
         terminal.wait(READY)
         daemon.end(1, "answered", "deny")
 
@@ -408,7 +410,7 @@ def test_an_answer_that_comes_second_is_told_so(daemon: ScriptedDaemon) -> None:
         return [Answered((), (), None)]
 
     daemon.instead[AnswerRequest] = too_late
-    with prompting(daemon) as terminal:
+    with prompting(daemon.path) as terminal:
         terminal.wait(READY)
         terminal.press("a")
 
@@ -417,7 +419,7 @@ def test_an_answer_that_comes_second_is_told_so(daemon: ScriptedDaemon) -> None:
 
 def test_a_question_that_nobody_answers_says_what_became_of_it(daemon: ScriptedDaemon) -> None:
     daemon.ask(question(1, left_s=3.0))
-    with prompting(daemon) as terminal:
+    with prompting(daemon.path) as terminal:
         terminal.wait("2 s left")  # it counts down
         daemon.end(1, "unanswered")
 
@@ -427,7 +429,7 @@ def test_a_question_that_nobody_answers_says_what_became_of_it(daemon: ScriptedD
 def test_a_refused_answer_leaves_the_question(daemon: ScriptedDaemon) -> None:
     daemon.ask(question(1))
     daemon.instead[AnswerRequest] = lambda _: [Refused(Why.BAD_ANSWER, "no such scope")]
-    with prompting(daemon) as terminal:
+    with prompting(daemon.path) as terminal:
         terminal.wait(READY)
         terminal.press("a")
 
@@ -435,7 +437,7 @@ def test_a_refused_answer_leaves_the_question(daemon: ScriptedDaemon) -> None:
 
 
 def test_the_mode_is_set_for_a_while(daemon: ScriptedDaemon) -> None:
-    with prompting(daemon) as terminal:
+    with prompting(daemon.path) as terminal:
         terminal.wait("Nothing is asked")
         terminal.press("m")
         terminal.wait("for 15m, then it asks again")
@@ -448,7 +450,7 @@ def test_the_mode_is_set_for_a_while(daemon: ScriptedDaemon) -> None:
 def test_who_may_only_look_sees_all_and_answers_nothing(daemon: ScriptedDaemon) -> None:
     daemon.rights = ("watch",)
     daemon.ask(question(1), question(2))
-    with prompting(daemon) as terminal:
+    with prompting(daemon.path) as terminal:
         terminal.wait("curl wants to connect", "you may look only", without=READY)
         terminal.press("aAm2")
         terminal.wait("the mode is for those who may answer")
@@ -461,13 +463,13 @@ def test_who_may_only_look_sees_all_and_answers_nothing(daemon: ScriptedDaemon) 
 
 def test_leaving_loses_nothing(daemon: ScriptedDaemon) -> None:
     daemon.ask(question(1))
-    with prompting(daemon) as terminal:
+    with prompting(daemon.path) as terminal:
         terminal.wait(READY)
         terminal.press("q")
 
         assert terminal.end() == 0
         assert "1 question still asked" in terminal.text
-    with prompting(daemon) as terminal:
+    with prompting(daemon.path) as terminal:
         terminal.wait("curl wants to connect")
         terminal.press("\x03")
 
@@ -475,14 +477,14 @@ def test_leaving_loses_nothing(daemon: ScriptedDaemon) -> None:
 
 
 def test_a_daemon_that_stops_or_is_gone_ends_it(daemon: ScriptedDaemon) -> None:
-    with prompting(daemon) as terminal:
+    with prompting(daemon.path) as terminal:
         terminal.wait("Nothing is asked")
         daemon.hang_up()
 
         assert terminal.end() == 3
         assert "the daemon is gone, without a word" in terminal.text
     daemon.come_back()
-    with prompting(daemon) as terminal:
+    with prompting(daemon.path) as terminal:
         terminal.wait("Nothing is asked")
         daemon.say(Stopping())
         daemon.hang_up()
@@ -493,7 +495,7 @@ def test_a_daemon_that_stops_or_is_gone_ends_it(daemon: ScriptedDaemon) -> None:
 
 def test_it_waits_for_the_next_daemon_if_it_is_to(daemon: ScriptedDaemon) -> None:
     daemon.ask(question(1))
-    with prompting(daemon, "--follow") as terminal:
+    with prompting(daemon.path, "--follow") as terminal:
         terminal.wait(READY)
         daemon.hang_up()
         terminal.wait("no daemon, waiting for one", "the daemon is gone")
@@ -505,7 +507,7 @@ def test_it_waits_for_the_next_daemon_if_it_is_to(daemon: ScriptedDaemon) -> Non
 
 def test_questions_are_asked_anew_after_some_could_not_be_sent(daemon: ScriptedDaemon) -> None:
     daemon.ask(question(1), question(2))
-    with prompting(daemon) as terminal:
+    with prompting(daemon.path) as terminal:
         terminal.wait(READY)
         terminal.press("j")
         terminal.wait("> 2")
@@ -516,21 +518,21 @@ def test_questions_are_asked_anew_after_some_could_not_be_sent(daemon: ScriptedD
 
 def test_without_a_daemon_it_ends_before_it_draws(daemon: ScriptedDaemon) -> None:
     daemon.hang_up()
-    with prompting(daemon) as terminal:
+    with prompting(daemon.path) as terminal:
         assert terminal.end() == 3
     assert "no daemon: there is no socket" in terminal.text
 
 
 def test_whom_the_daemon_refuses_is_told_why(daemon: ScriptedDaemon) -> None:
     daemon.rights = ()
-    with prompting(daemon) as terminal:
+    with prompting(daemon.path) as terminal:
         assert terminal.end() == 4
     assert "nfsnitch: only members of nfsnitch may" in terminal.text
 
 
 def test_it_fits_any_window_and_follows_its_size(daemon: ScriptedDaemon) -> None:
     daemon.ask(question(1, owner={"changed": True}), question(2))
-    with prompting(daemon, size=(40, 14)) as terminal:
+    with prompting(daemon.path, size=(40, 14)) as terminal:
         terminal.wait(READY, "CHANGED", "2 questions", "t how long")
         terminal.resize(100, 40)
         terminal.wait("curl wants to connect to 192.0.2.1 port 443 (https)", "> 1", "sha256")
@@ -545,7 +547,7 @@ def test_it_fits_any_window_and_follows_its_size(daemon: ScriptedDaemon) -> None
 
 def test_no_colours_where_none_are_wanted(daemon: ScriptedDaemon) -> None:
     daemon.ask(question(1, owner={"changed": True}))
-    with prompting(daemon, environment={"NO_COLOR": "1"}) as terminal:
+    with prompting(daemon.path, environment={"NO_COLOR": "1"}) as terminal:
         terminal.wait(READY, "CHANGED")
     assert b"\x1b[0;31" not in terminal.raw
     assert b";3" not in terminal.raw.replace(b"38;2", b"")
@@ -553,7 +555,7 @@ def test_no_colours_where_none_are_wanted(daemon: ScriptedDaemon) -> None:
 
 def test_a_thousand_questions_are_no_burden(daemon: ScriptedDaemon) -> None:
     daemon.ask(*(question(number) for number in range(1, 1_001)))
-    with prompting(daemon) as terminal:
+    with prompting(daemon.path) as terminal:
         terminal.wait("1000 questions", READY)
         terminal.press("D")
         terminal.wait("1000 questions: denied?")
@@ -564,7 +566,7 @@ def test_a_thousand_questions_are_no_burden(daemon: ScriptedDaemon) -> None:
 
 
 def test_ended_by_a_signal_it_leaves_the_terminal_as_it_was(daemon: ScriptedDaemon) -> None:
-    with prompting(daemon) as terminal:
+    with prompting(daemon.path) as terminal:
         terminal.wait("Nothing is asked")
         terminal.send_signal(signal.SIGTERM)
 
@@ -577,7 +579,7 @@ def test_a_preview_that_comes_late_is_for_the_question_that_was_looked_at(
 ) -> None:
     daemon.ask(question(1))
     daemon.instead[PreviewRequest] = lambda asked: [Preview(f"name: of {asked.question}\n")]
-    with prompting(daemon) as terminal:
+    with prompting(daemon.path) as terminal:
         terminal.wait(READY)
         terminal.press("ttp")
         terminal.wait("name: of 1")
