@@ -52,6 +52,7 @@ from nfsnitch.adapters.watchdog import Watchdog
 from nfsnitch.adapters.working_directory import WorkingDirectories
 from nfsnitch.asking.book import AnswerBook
 from nfsnitch.asking.people import Doing, People
+from nfsnitch.core.commands import EndQuestion, ShowQuestion, TellMode
 from nfsnitch.core.counters import Counter
 from nfsnitch.core.engine import Engine
 from nfsnitch.core.events import LiveFlow
@@ -190,6 +191,7 @@ class Daemon:
                 self._openings.tick,
                 self._people.tick,
             ),
+            lambda: self._engine.held_flows > 0,
         )
 
     def _listen_to_signals(self) -> None:
@@ -231,7 +233,7 @@ class Daemon:
             find_forwarded=forwarded.find,
             iface_name=self._interfaces.name_of,
             write_record=self._known.record,
-            tell_people=self._people.tell,
+            tell_people=self._tell_people,
             trust=conntrack.trust,
             distrust=conntrack.distrust,
             judge=conntrack.judge,
@@ -301,6 +303,10 @@ class Daemon:
         self._records.add(record)
         self._control.record(record)
         self._people.record(record)
+
+    def _tell_people(self, news: ShowQuestion | EndQuestion | TellMode) -> None:
+        self._people.tell(news)
+        self._upkeep.look_closely()
 
     def _answers(self, options: RunOptions) -> AnswerBook:
         book = AnswerBook(AnswersFile(options.answers_file), system_names(), is_running)

@@ -23,6 +23,8 @@ _RECORDS_DELAY_S = 0.02
 _CROWD = 256
 """Of records that wait: packets come as fast as they can, and records must not fall behind."""
 _LOOK_AGAIN_S = 0.002
+_LOOK_CLOSELY_S = 0.1
+"""So soon a question goes whose program has closed its connection: nobody is woken for each."""
 _SWEEP_SLICE_S, _SWEEP_AGAIN_S = 0.002, 0.02
 
 
@@ -99,8 +101,12 @@ class Upkeep:
         queue: PacketQueue,
         packets: Callable[[], None],
         each_second: Sequence[Callable[[], None]],
+        somebody_waits: Callable[[], bool] = lambda: False,
     ) -> None:
-        """*packets* looks at the queue and handles what is there."""
+        """*packets* looks at the queue and handles what is there.
+
+        While *somebody_waits* for an answer, closed sockets are heard of sooner (`look_closely`).
+        """
         self._loop = loop
         self._owners = owners
         self._queue = queue
@@ -109,6 +115,8 @@ class Upkeep:
         self._sweep: Iterator[None] = iter(())
         self._sweep_planned = False
         self._look_planned = False
+        self._somebody_waits = somebody_waits
+        self._close_look_planned = False
 
     def begin(self) -> None:
         """Begin, and go on until the loop stops."""
@@ -126,6 +134,18 @@ class Upkeep:
             # must not be taken for them.
             self._look_planned = True
             self._loop.call_later(_LOOK_AGAIN_S, self._look_again)
+
+    def look_closely(self) -> None:
+        """Hear of closed sockets soon, while somebody waits for an answer."""
+        if not self._close_look_planned:
+            self._close_look_planned = True
+            self._loop.call_later(_LOOK_CLOSELY_S, self._look_closely)
+
+    def _look_closely(self) -> None:
+        self._close_look_planned = False
+        if self._somebody_waits():
+            self.sockets_closed()
+            self.look_closely()
 
     def _look_again(self) -> None:
         self._look_planned = False

@@ -78,6 +78,10 @@ class Answerer:
             Asked, lambda each: all(each.flow.get(key) == want for key, want in of_flow.items())
         )
 
+    def question_of(self, pid: int) -> Asked:
+        """Return the next question about what this process sends."""
+        return self.hear(Asked, lambda each: each.owner.get("pid") == pid)
+
     def heard_end(self, number: int, timeout_s: float) -> Ended | None:
         """Return how a question ends, if it does so in time."""
         try:

@@ -16,6 +16,7 @@ from datetime import datetime
 from pathlib import Path
 
 from nfsnitch.core.record import Json
+from nfsnitch.lab.answerer import Answerer
 from nfsnitch.lab.firewall import Firewall, having
 from nfsnitch.lab.process import Child, Finished, SpawnError, found
 from nfsnitch.lab.services import TELNET_PORT, WELCOME, AllServices, start_all_services
@@ -63,6 +64,7 @@ class Demo:
         self.udp_lookup()
         self.ipv6()
         self.unknown_program()
+        self.asked()
         self.gone_again()
 
     def allowed(self) -> None:
@@ -139,9 +141,30 @@ class Demo:
         if record is not None and curl_record is not None:
             self._check_held(record, curl_record)
 
+    def asked(self) -> None:
+        """Play: somebody is asked, and says yes, for ever."""
+        self._story.heading("7. another one: somebody is asked, and the answer lets it go on")
+        program = str(self._world.own_copy("curl", "novelty"))
+        argv = [program, "-sS", "--max-time", f"{UNANSWERED_S + 1:g}", _WEB]
+        self._story.command(argv)
+        with Answerer(self._world) as somebody:
+            waiting = self._world.spawn(argv)
+            question = somebody.question_of(waiting.pid)
+            to = f"{question.flow['daddr']}, port {question.flow['dport']}"
+            self._story.fact("question", f"may {question.owner['exe']} connect to {to}?")
+            answered = somebody.answer(question.number, duration="forever")
+        done = waiting.finish(UNANSWERED_S * 3)
+        rule = ", ".join(answered.rules)
+        self._story.fact("answer", f"yes, for ever: rule '{rule}'")
+        self._saw(done)
+        self._check_page(done)
+        self._check_record(done, verdict="accept", action="ask", reason="answered", rule=rule)
+        self._story.heading("   and again: the answer is a rule now")
+        self._check_record(self._run(argv), verdict="accept", action="allow", rule=rule)
+
     def gone_again(self) -> None:
         """Play: after a stop nothing is left."""
-        self._story.heading("7. the firewall stops: nothing of it is left in the namespace")
+        self._story.heading("8. the firewall stops: nothing of it is left in the namespace")
         before = self._ruleset()
         self._story.fact("before", f"nft list ruleset: {len(before.splitlines())} lines")
         self._story.check("there were rules while it ran", holds=bool(before.strip()))
