@@ -20,24 +20,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
-from nfsnitch import protocol
+from nfsnitch import protocol, wiring
 from nfsnitch.adapters import netns, privileges
 from nfsnitch.adapters.answers_file import AnswersFile
-from nfsnitch.adapters.attribution import Attributor
 from nfsnitch.adapters.bpf.libbpf import BpfError
 from nfsnitch.adapters.bpf.owners import OwnerStore
 from nfsnitch.adapters.clock import Clock
-from nfsnitch.adapters.conntrack import Conntrack
 from nfsnitch.adapters.control import ControlServer, Handlers
 from nfsnitch.adapters.control_socket import ControlSocket, ControlSocketError
-from nfsnitch.adapters.cutting import Cutting
 from nfsnitch.adapters.enforcement import Enforcement, EnforcementError
-from nfsnitch.adapters.forwarding import ForwardedAttributor
 from nfsnitch.adapters.instance import AlreadyRunningError, InstanceLock
 from nfsnitch.adapters.interfaces import Interfaces
 from nfsnitch.adapters.ledger import Ledger
 from nfsnitch.adapters.links import Links
-from nfsnitch.adapters.live_flows import LiveFlows
 from nfsnitch.adapters.losses import Losses
 from nfsnitch.adapters.nfqueue import PacketQueue, QueuedPacket, QueueError
 from nfsnitch.adapters.nft import Queueing
@@ -46,10 +41,7 @@ from nfsnitch.adapters.rate_limit import proc_limit
 from nfsnitch.adapters.record_file import RecordFile
 from nfsnitch.adapters.rulefile import system_names
 from nfsnitch.adapters.sd_notify import notify
-from nfsnitch.adapters.sock_destroy import SockDestroy
-from nfsnitch.adapters.sock_diag import SockDiag
 from nfsnitch.adapters.watchdog import Watchdog
-from nfsnitch.adapters.working_directory import WorkingDirectories
 from nfsnitch.asking.book import AnswerBook
 from nfsnitch.asking.people import Doing, People
 from nfsnitch.core.commands import EndQuestion, ShowQuestion, TellMode
@@ -71,8 +63,8 @@ from nfsnitch.reload import Loaded, Reloaded, Reloader, RulesRefusedError, load_
 from nfsnitch.review import FlowReview
 from nfsnitch.status import Parts, status
 from nfsnitch.triggers import ReloadTriggers
-from nfsnitch.upkeep import ClockLook, RecordWriter, Upkeep, call_at
-from nfsnitch.worker import Ports, Worker
+from nfsnitch.upkeep import ClockLook, RecordWriter, Upkeep
+from nfsnitch.worker import Worker
 
 _log = logging.getLogger(__name__)
 
@@ -212,45 +204,21 @@ class Daemon:
         return stack.enter_context(closing(PacketQueue(*how, forward=options.forward)))
 
     def _wired(self, stack: ExitStack) -> tuple[Worker, Callable[[], Iterator[LiveFlow | None]]]:
-        """Return the worker, and what lists the flows under way."""
-        settings = self._engine.ruleset.settings
-        conntrack = stack.enter_context(closing(Conntrack(settings.label, settings.cut_label)))
-        sock_diag = stack.enter_context(closing(SockDiag()))
-        if self._owners.needs_cookies:
-            sock_diag.give_cookies()
-        sock_destroy = stack.enter_context(closing(SockDestroy(sock_diag)))
-        if sock_destroy.problem is not None:
-            _log.warning("refused connections are cut without a reset: %s", sock_destroy.problem)
-        here = netns.cookie()
-        limits = (lambda: self._queue.empty_ns, self._proc_limit, self._counters)
-        attributor = Attributor(self._owners, sock_diag, here, *limits)
-        forwarded = ForwardedAttributor(
-            self._owners, self._links, here, *limits, lambda: self._queue.tells_conntrack
+        parts = wiring.Parts(
+            self._loop,
+            self._engine,
+            self._queue,
+            self._owners,
+            self._links,
+            self._interfaces,
+            self._known,
+            self._clock,
+            self._proc_limit,
+            self._counters,
+            self._tell_people,
+            forward=self._forward,
         )
-        ports = Ports(
-            give_verdict=self._queue.give_verdict,
-            find_owner=attributor.find,
-            find_forwarded=forwarded.find,
-            iface_name=self._interfaces.name_of,
-            write_record=self._known.record,
-            tell_people=self._tell_people,
-            trust=conntrack.trust,
-            distrust=conntrack.distrust,
-            judge=conntrack.judge,
-            cut=Cutting(conntrack, sock_destroy).cut,
-            wake_at=partial(call_at, self._loop),
-            now=self._clock.now,
-            cwd_of=WorkingDirectories().of,
-            identified=self._known.identified,
-        )
-        worker = Worker(self._engine, ports, self._counters)
-        live = LiveFlows(
-            attributor,
-            self._interfaces.name_of,
-            lambda: self._engine.ruleset.settings,
-            forwarded if self._forward else None,
-        )
-        return worker, live.look
+        return wiring.wired(parts, stack)
 
     def _reloading(
         self,
