@@ -55,6 +55,7 @@ class AnswerControls(QWidget):
         self.scope = Scope(choices)
         self.scope.changed.connect(self._preview_later)
         self.editor = RuleEditor(connection)
+        self.editor.field.setMaximumHeight(self.editor.field.minimumHeight())
         self.note = SafeLabel()
         self.note.setWordWrap(True)
         self.note.setProperty("look", "warning")

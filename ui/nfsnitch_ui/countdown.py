@@ -17,6 +17,7 @@ from nfsnitch_ui.words import time_left
 _TICK_MS = 100
 _URGENT_S = 5.0
 _BAR_PIXELS = 4
+_WIDEST_S = 88.0
 
 
 class Bar(QWidget):
@@ -60,11 +61,14 @@ class Countdown(QWidget):
         layout.setSpacing(12)
         layout.addWidget(self.bar, 1)
         layout.addWidget(self.label)
+        self.label.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         self._tick = every(self, _TICK_MS, self._show)
 
     def run(self, left_s: Callable[[], float], whole_s: float, then: str) -> None:
         """Count down what *left_s* says; *then* is what happens at its end."""
         self._left_s, self._whole_s, self._then = left_s, max(whole_s, 0.001), then
+        widest = _text(_WIDEST_S, then)
+        self.label.setMinimumWidth(self.label.fontMetrics().horizontalAdvance(widest))
         self._show()
 
     def showEvent(self, event: QShowEvent | None) -> None:  # noqa: N802  Qt's name
@@ -82,7 +86,11 @@ class Countdown(QWidget):
         self.bar.part = min(1.0, left_s / self._whole_s)
         self.bar.is_urgent = left_s < _URGENT_S
         self.bar.update()
-        left = time_left(left_s)
-        text = _("{left}, {then}").format(left=left, then=self._then) if self._then else left
+        text = _text(left_s, self._then)
         if text != self.label.text():
             self.label.setText(text)
+
+
+def _text(left_s: float, then: str) -> str:
+    left = time_left(left_s)
+    return _("{left}, {then}").format(left=left, then=then) if then else left

@@ -53,19 +53,25 @@ class ActionButton(QPushButton):
     """Somebody is about to press it: the pointer or the focus is here."""
 
     def __init__(self, text: str, guard: Guard, kind: str, parent: QWidget | None = None) -> None:
-        super().__init__(text, parent)
+        super().__init__(parent)
         self._guard = guard
         self.setAutoDefault(False)
         self.setProperty("kind", kind)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
         self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
-        # Qt's own shortcut for the underlined letter would repeat while the keys are held.
-        self.setShortcut(QKeySequence())
-        self._shortcut = QShortcut(QKeySequence.mnemonic(text), self)
+        self._shortcut = QShortcut(self)
         self._shortcut.setAutoRepeat(False)
         self._shortcut.activated.connect(self._on_shortcut)
+        self.call(text)
         self.clicked.connect(self._on_clicked)
         guard.changed.connect(self._on_guard)
+
+    def call(self, text: str) -> None:
+        """Give it a text; the letter after ``&`` is its key, with Alt."""
+        self.setText(text)
+        # Qt's own shortcut for the underlined letter would repeat while the keys are held.
+        self.setShortcut(QKeySequence())
+        self._shortcut.setKey(QKeySequence.mnemonic(text))
 
     def keyPressEvent(self, event: QKeyEvent | None) -> None:  # noqa: N802  Qt's name
         """Press the button by Enter too: it has the focus only if somebody put it there."""

@@ -43,7 +43,9 @@ def letter_icon(name: str) -> QIcon:
     """Return an icon for a program that has none: its first letter, in a colour of its own."""
     icon = QIcon()
     for size in (32, 48, 64, 96, 128):
-        icon.addPixmap(_letter(name, size))
+        pixmap = _letter(name, size)
+        for mode in (QIcon.Mode.Normal, QIcon.Mode.Selected):  # else Qt tints it in a list
+            icon.addPixmap(pixmap, mode)
     return icon
 
 

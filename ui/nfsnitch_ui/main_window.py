@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from PyQt6.QtCore import pyqtSignal
-from PyQt6.QtGui import QAction, QHideEvent, QKeySequence, QShowEvent
+from functools import partial
+
+from PyQt6.QtCore import Qt, pyqtSignal
+from PyQt6.QtGui import QAction, QHideEvent, QKeySequence, QShortcut, QShowEvent
 from PyQt6.QtWidgets import QHBoxLayout, QMenu, QPushButton, QTabWidget, QVBoxLayout, QWidget
 
 from nfsnitch_ui.choices import Choices
@@ -51,10 +53,14 @@ class MainWindow(QWidget):
         self.silenced = SilencedView(connection, choices, guard)
         self.tabs = QTabWidget()
         self.tabs.setDocumentMode(True)
-        self.tabs.addTab(self.connections, _("&Connections"))
-        self.tabs.addTab(self.rules, _("Ru&les"))
-        self.tabs.addTab(self.history, _("&History"))
-        self.tabs.addTab(self.silenced, _("&Would have been asked"))
+        self.tabs.addTab(self.connections, _("Connections"))
+        self.tabs.addTab(self.rules, _("Rules"))
+        self.tabs.addTab(self.history, _("History"))
+        self.tabs.addTab(self.silenced, _("Would have been asked"))
+        for place in range(self.tabs.count()):
+            keys = QShortcut(QKeySequence(f"Ctrl+{place + 1}"), self)
+            keys.activated.connect(partial(self.tabs.setCurrentIndex, place))
+            self.tabs.setTabToolTip(place, keys.key().toString())
         self._lay_out()
         self._tick = every(self, _TICK_MS, self._show_state)
         for changed in (connection.changed, questions.mode_changed):
@@ -64,6 +70,7 @@ class MainWindow(QWidget):
         modes.failed.connect(self.status.fail)
         self._show_state()
         self._show_count()
+        self.tabs.setFocus()
 
     def showEvent(self, event: QShowEvent | None) -> None:  # noqa: N802  Qt's name
         """Keep the times right while it is seen."""
@@ -83,6 +90,7 @@ class MainWindow(QWidget):
         self.detail.setWordWrap(True)
         self.questions_button = QPushButton()
         self.questions_button.setProperty("kind", "plain")
+        self.questions_button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         self.questions_button.clicked.connect(self.questions_wanted)
         self.mode_button = QPushButton(_("&Mode"))
         self.mode_button.setProperty("kind", "plain")
@@ -94,6 +102,7 @@ class MainWindow(QWidget):
         leave.triggered.connect(lambda _checked: self.leave_wanted.emit())
         self.addAction(leave)
         self._menu.addAction(leave)
+        self.mode_button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         self.mode_button.setMenu(self._menu)
         words = QVBoxLayout()
         words.setSpacing(2)
@@ -131,9 +140,8 @@ class MainWindow(QWidget):
             self.state.setText(_("No firewall"))
             self.detail.setText(shown(connection.problem))
         self.mode_button.setEnabled(connection.can_answer)
-        self.tabs.setEnabled(connection.link is Link.ON)
 
     def _show_count(self) -> None:
         count = len(self._questions)
         self.questions_button.setVisible(count > 0)
-        self.questions_button.setText(counted("{n} &question waits", "{n} &questions wait", count))
+        self.questions_button.setText(counted("{n} question waits", "{n} questions wait", count))

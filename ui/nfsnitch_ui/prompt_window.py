@@ -29,7 +29,7 @@ from nfsnitch_ui.words import if_unanswered
 
 STAYS_MS = 5_000
 """How long the window still says how the last question ended, if somebody else ended it."""
-_PANEL_WIDTH_EMS, _LIST_WIDTH_EMS, _HEIGHT_EMS = 42, 27, 44
+_PANEL_WIDTH_EMS, _LIST_WIDTH_EMS, _HEIGHT_EMS = 42, 30, 47
 
 
 class PromptWindow(QWidget):
@@ -113,7 +113,7 @@ class PromptWindow(QWidget):
         self.list.picked.connect(self._refresh_soon)
         self.list.deny_everything.connect(self._deny_everything)
         self.controls.answered.connect(questions.answer)
-        self.controls.rule_toggled.connect(self._guard.restart)
+        self.controls.rule_toggled.connect(self._on_rule_toggled)
 
     def _lay_out(self) -> None:
         left = QVBoxLayout()
@@ -130,7 +130,9 @@ class PromptWindow(QWidget):
         em = self.fontMetrics().averageCharWidth() * 2
         self.list.setFixedWidth(em * _LIST_WIDTH_EMS)
         self.setMinimumWidth(em * _PANEL_WIDTH_EMS // 2)
-        self.resize(em * _PANEL_WIDTH_EMS, em * _HEIGHT_EMS)
+        has_rule = self.controls.rule_button.isChecked()
+        rule_height = self.controls.editor.sizeHint().height() if has_rule else 0
+        self.resize(em * _PANEL_WIDTH_EMS, em * _HEIGHT_EMS + rule_height)
 
     def _on_added(self) -> None:
         self._is_put_off = False
@@ -212,6 +214,13 @@ class PromptWindow(QWidget):
         self.list.setVisible(shows)
         self._guard.restart()
         self.resize(self.width() + (width if shows else -width), self.height())
+
+    def _on_rule_toggled(self) -> None:
+        """Make room for the rule below, or take it back; the buttons move."""
+        self._guard.restart()
+        height = self.controls.editor.sizeHint().height()
+        by = height if self.controls.rule_button.isChecked() else -height
+        self.resize(self.width(), self.height() + by)
 
     def _run_countdown(self) -> None:
         first = min(self._shown, key=self._questions.left_s, default=None)

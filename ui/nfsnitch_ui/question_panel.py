@@ -98,7 +98,7 @@ class QuestionPanel(QWidget):
         self.icon.setFixedSize(_ICON_PIXELS, _ICON_PIXELS)
         self.who, self.wants, self.where = ElidedLabel(), ElidedLabel(), ElidedLabel()
         self.who.setProperty("look", "headline")
-        self.where.setProperty("look", "strong")
+        self.where.setProperty("look", "place")
         self.wants.setProperty("look", "muted")
         self.warning = SafeLabel()
         self.warning.setProperty("look", "warning")
@@ -112,12 +112,16 @@ class QuestionPanel(QWidget):
         self.area.setWidget(self.facts)
         self.area.setWidgetResizable(True)
         self.area.setFrameShape(QFrame.Shape.NoFrame)
-        self.area.setProperty("look", "card")
         self.area.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.area.setAccessibleName(_("What is known of it"))
+        self._card = QFrame()
+        self._card.setProperty("look", "card")
+        inside = QVBoxLayout(self._card)
+        inside.setContentsMargins(1, 1, 1, 1)
+        inside.addWidget(self.area)
         self._pages = QStackedWidget()
-        self._pages.addWidget(self.area)
+        self._pages.addWidget(self._card)
         self._pages.addWidget(self.whole)
         self.details_button = QPushButton(_("F&ull details"))
         self.details_button.setProperty("kind", "plain")
@@ -188,7 +192,7 @@ class QuestionPanel(QWidget):
                 *rivals(asked),
                 *owner_facts(asked.owner),
                 *destination_facts(flow),
-                Fact(_("Asked since"), reason(asked)),
+                Fact(_("Why asked"), reason(asked)),
                 *_count_fact(asked),
             ]
         )
@@ -222,7 +226,7 @@ class QuestionPanel(QWidget):
             text = "\n\n".join(texts)
             if text != self.whole.toPlainText():
                 self.whole.setPlainText(text)
-        self._pages.setCurrentWidget(self.whole if shows else self.area)
+        self._pages.setCurrentWidget(self.whole if shows else self._card)
         self.toggled.emit()
 
     def _show_desktop_icon(self) -> None:

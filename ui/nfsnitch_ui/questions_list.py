@@ -32,7 +32,7 @@ class QuestionsList(QWidget):
         self.title = SafeLabel()
         self.title.setProperty("look", "strong")
         self.view = _table(self.model)
-        self.deny_button = ActionButton(_("Deny &everything"), guard, "deny")
+        self.deny_button = ActionButton("", guard, "deny")
         self.deny_button.chosen.connect(self.deny_everything)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -71,9 +71,8 @@ class QuestionsList(QWidget):
         """Offer to deny all that *program* wants; None: do not."""
         self.deny_button.setEnabled(program is not None)
         if program is not None:
-            text = _("Deny everything from {program}")
-            self.deny_button.setText(for_button(text.format(program=middle(program, 24))))
-            self.deny_button.setShortcut("")
+            text = _("Deny &everything from {program}")
+            self.deny_button.call(text.format(program=for_button(middle(program, 24))))
 
     def showEvent(self, event: QShowEvent | None) -> None:  # noqa: N802  Qt's name
         """Count down only while it is seen."""

@@ -72,7 +72,6 @@ class Scope(QWidget):
         self.until.setCalendarPopup(True)
         self.until.setDisplayFormat("yyyy-MM-dd HH:mm")
         self.until.hide()
-        self._labels = [SafeLabel(_("&For")), SafeLabel(_("&To")), SafeLabel(_("&How long"))]
         times = QHBoxLayout()
         times.addWidget(self.duration)
         times.addWidget(self.until)
@@ -81,10 +80,14 @@ class Scope(QWidget):
         grid.setHorizontalSpacing(12)
         grid.setColumnStretch(1, 1)
         fields = (self.who, self.where, self.duration)
-        for row, (label, field) in enumerate(zip(self._labels, fields, strict=True)):
-            label.setBuddy(field)
+        texts = (_("&For"), _("&To"), _("&How long"))
+        for row, (text, field) in enumerate(zip(texts, fields, strict=True)):
+            label = SafeLabel()
             label.setProperty("look", "muted")
-            field.setAccessibleName(label.text().replace("&", ""))
+            label.setContentsMargins(0, 0, 3, 0)  # the underlined letter makes it wider
+            label.setBuddy(field)  # first: only then the & in the text marks a key
+            label.setText(text)
+            field.setAccessibleName(text.replace("&", ""))
             grid.addWidget(label, row, 0, Qt.AlignmentFlag.AlignRight)
         grid.addWidget(self.who, 0, 1)
         grid.addWidget(self.where, 1, 1)

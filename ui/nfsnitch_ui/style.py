@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from PyQt6.QtCore import QObject, Qt
 from PyQt6.QtGui import QColor, QFont, QFontDatabase, QPalette
 from PyQt6.QtWidgets import QApplication
 
 _HALF = 128
+_PICTURES = Path(__file__).with_name("pictures")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,8 @@ class Colors:
     reject: str
     warning: str
     on_warning: str
+    arrow: str
+    """The picture of an arrow, of those that come with the program."""
 
 
 LIGHT = Colors(
@@ -44,6 +48,7 @@ LIGHT = Colors(
     reject="#96590a",
     warning="#fdf0d8",
     on_warning="#7a4700",
+    arrow="arrow-light.svg",
 )
 DARK = Colors(
     window="#1d2026",
@@ -59,6 +64,7 @@ DARK = Colors(
     reject="#e2a84b",
     warning="#46361a",
     on_warning="#f6cf87",
+    arrow="arrow-dark.svg",
 )
 
 
@@ -141,17 +147,21 @@ def _sheet(colors: Colors) -> str:
     buttons = "".join(
         _button(kind, getattr(colors, kind), colors) for kind in ("allow", "deny", "reject")
     )
+    arrow = (_PICTURES / colors.arrow).as_posix()
     return f"""
     QToolTip {{ color: {colors.text}; background: {colors.raised}; border: 1px solid {colors.line};
         padding: 4px; }}
     *[look="headline"] {{ font-size: 15pt; font-weight: 600; }}
     *[look="strong"] {{ font-weight: 600; }}
+    *[look="place"] {{ font-size: 12pt; font-weight: 600; }}
     *[look="muted"] {{ color: {colors.muted}; }}
     *[look="loud"] {{ color: {colors.deny}; font-weight: 600; }}
     *[look="warning"] {{ background: {colors.warning}; color: {colors.on_warning};
         border-radius: 6px; padding: 8px 10px; }}
-    *[look="card"] {{ background: {colors.base}; border: 1px solid {colors.line};
+    QFrame[look="card"] {{ background: {colors.base}; border: 1px solid {colors.line};
         border-radius: 8px; }}
+    QFrame[look="card"] QScrollArea, QFrame[look="card"] QScrollArea > QWidget > QWidget {{
+        background: transparent; border: none; }}
     QPushButton[kind] {{ border-radius: 6px; padding: 7px 18px; font-weight: 600;
         background: {colors.raised}; border: 1px solid {colors.line}; }}
     QPushButton[kind="plain"] {{ font-weight: 400; color: {colors.text}; padding: 7px 14px; }}
@@ -170,6 +180,27 @@ def _sheet(colors: Colors) -> str:
     QPlainTextEdit {{ border: 1px solid {colors.line}; border-radius: 6px;
         background: {colors.base}; padding: 2px; }}
     QPlainTextEdit:focus, QTableView:focus {{ border-color: {colors.accent}; }}
+    QTableView::item {{ padding: 0 6px; }}
+    QComboBox, QLineEdit, QDateTimeEdit {{ background: {colors.base}; color: {colors.text};
+        border: 1px solid {colors.line}; border-radius: 6px; padding: 5px 8px; }}
+    QComboBox:hover, QDateTimeEdit:hover {{ border-color: {colors.muted}; }}
+    QComboBox:focus, QLineEdit:focus, QDateTimeEdit:focus {{ border-color: {colors.accent}; }}
+    QComboBox:disabled, QDateTimeEdit:disabled {{ color: {colors.muted};
+        background: {colors.window}; }}
+    QComboBox::drop-down, QDateTimeEdit::drop-down {{ border: none; width: 26px; }}
+    QComboBox::down-arrow, QDateTimeEdit::down-arrow {{ image: url("{arrow}");
+        width: 12px; height: 12px; }}
+    QComboBox QAbstractItemView {{ background: {colors.raised}; color: {colors.text};
+        border: 1px solid {colors.line}; padding: 4px; outline: none;
+        selection-background-color: {colors.accent}; selection-color: {colors.on_accent}; }}
+    QScrollBar:vertical {{ background: transparent; width: 10px; margin: 2px; }}
+    QScrollBar:horizontal {{ background: transparent; height: 10px; margin: 2px; }}
+    QScrollBar::handle {{ background: {colors.line}; border-radius: 3px; min-height: 24px;
+        min-width: 24px; }}
+    QScrollBar::handle:hover {{ background: {colors.muted}; }}
+    QScrollBar::add-line, QScrollBar::sub-line {{ width: 0; height: 0; }}
+    QScrollBar::add-page, QScrollBar::sub-page {{ background: transparent; }}
+    QSplitter::handle {{ background: transparent; }}
     QTabWidget::pane {{ border: none; border-top: 1px solid {colors.line}; }}
     QTabBar::tab {{ padding: 8px 16px; color: {colors.muted}; border: none;
         border-bottom: 2px solid transparent; background: transparent; }}

@@ -180,14 +180,14 @@ def where_name(where: str) -> str:
 def durations() -> dict[str, str]:
     """Return how long an answer can hold, the shortest first."""
     return {
-        ONCE: _("this once"),
-        PROCESS: _("while this process runs"),
-        "5m": _("for 5 minutes"),
-        "15m": _("for 15 minutes"),
-        "60m": _("for an hour"),
-        RESTART: _("until the firewall restarts"),
-        FOREVER: _("for ever"),
-        UNTIL: _("until …"),
+        ONCE: _("This once"),
+        PROCESS: _("While this process runs"),
+        "5m": _("For 5 minutes"),
+        "15m": _("For 15 minutes"),
+        "60m": _("For an hour"),
+        RESTART: _("Until the firewall restarts"),
+        FOREVER: _("For ever"),
+        UNTIL: _("Until …"),
     }
 
 

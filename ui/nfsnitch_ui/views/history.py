@@ -193,4 +193,10 @@ def _why(row: Row) -> str:
     rule = row.get("rule")
     if isinstance(rule, str):
         return shown(rule)
-    return shown(str(row.get("reason", "")))
+    reasons = {
+        "default": _("no rule"),
+        "unattributed": _("owner not known"),
+        "unidentified": _("which binary it is, is not known"),
+    }
+    reason = str(row.get("reason", ""))
+    return reasons.get(reason, shown(reason))

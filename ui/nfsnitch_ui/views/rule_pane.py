@@ -122,7 +122,9 @@ class RulePane(QWidget):
             and row.get("kind") != RuleKind.FILE.value
             and self._connection.can_answer
         )
-        self.title.setText(self._title())
+        title = self._title()
+        self.title.setText(title)
+        self.title.setVisible(bool(title))
 
     def _title(self) -> str:
         row = self._row

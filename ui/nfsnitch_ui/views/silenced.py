@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from PyQt6.QtCore import Qt
-from PyQt6.QtWidgets import QAbstractItemView, QSplitter, QVBoxLayout, QWidget
+from PyQt6.QtWidgets import QAbstractItemView, QHBoxLayout, QSplitter, QWidget
 
 from nfsnitch.protocol import (
     VERSION,
@@ -34,6 +34,7 @@ from nfsnitch_ui.views.view import FilterBar, View, page
 from nfsnitch_ui.words import action_done
 
 _EVERY_MS = 5_000
+_LINES_KEPT = 9
 
 
 class SilencedView(View):
@@ -66,9 +67,10 @@ class SilencedView(View):
         self.bar = FilterBar(lambda: self.filter.show_only(self.bar.field.text()))
         self.table = Table(self.model, self.filter, _("What would have been asked"))
         self.table.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
+        self.table.setMinimumHeight(self.fontMetrics().height() * _LINES_KEPT)
         self.panel = QuestionPanel()
         self.controls = AnswerControls(connection, choices, guard)
-        self.controls.buttons["dismiss"].setText(_("&Forget"))
+        self.controls.buttons["dismiss"].call(_("For&get"))
         self.controls.buttons["dismiss"].setToolTip(_("Take it off this list; no rule is made"))
         self.controls.answered.connect(self._answer)
         self.status = StatusLine()
@@ -84,15 +86,17 @@ class SilencedView(View):
 
     def _lay_out(self) -> None:
         self.chosen = QWidget()
-        below = QVBoxLayout(self.chosen)
-        below.setContentsMargins(0, 8, 0, 0)
+        below = QHBoxLayout(self.chosen)
+        below.setContentsMargins(0, 12, 0, 0)
+        below.setSpacing(18)
         below.addWidget(self.panel, 1)
-        below.addWidget(self.controls)
+        below.addWidget(self.controls, 1, Qt.AlignmentFlag.AlignBottom)
         self.chosen.hide()
         split = QSplitter(Qt.Orientation.Vertical)
         split.setChildrenCollapsible(False)
         split.addWidget(self.table)
         split.addWidget(self.chosen)
+        split.setStretchFactor(0, 1)
         layout = page(self)
         layout.addWidget(self.bar)
         layout.addWidget(split, 1)
