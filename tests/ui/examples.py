@@ -52,9 +52,14 @@ def flow(daddr: str = "192.0.2.1", dport: int = 443, proto: str = "tcp") -> Json
     return {"proto": proto, "saddr": saddr, "sport": 40_000, "daddr": daddr, "dport": dport}
 
 
-def asked(number: int = 1, who: Json | None = None, to: Json | None = None, **more: Any) -> Asked:  # noqa: ANN401  the fields of Asked
+def asked(
+    number: int = 1,
+    sender: Json | None = None,
+    to: Json | None = None,
+    **more: Any,  # noqa: ANN401  the fields of Asked
+) -> Asked:
     """Return a question."""
-    sender, going = who or owner(), to or flow()
+    sender, going = sender or owner(), to or flow()
     address, port = going["daddr"], f"{going['proto']} {going['dport']}"
     question = Asked(
         number=number,

@@ -159,7 +159,7 @@ def draw(directory: Path, scheme: str, suffix: str, *, everything: bool) -> None
         daemon.answers[HistoryRequest] = lambda _it: History(1, tuple(records()))
         daemon.answers[ConnectionsRequest] = lambda _it: Connections(18, tuple(connections()))
         silenced = tuple(
-            examples.silenced(each.number, who=each.owner, to=each.flow) for each in questions()
+            examples.silenced(each.number, sender=each.owner, to=each.flow) for each in questions()
         )
         daemon.answers[SilencedRequest] = lambda _it: Silenced(len(silenced), silenced)
         settings = QSettings(f"{name}/settings.ini", QSettings.Format.IniFormat)
@@ -206,7 +206,7 @@ def _draw_main(program: Program, directory: Path, suffix: str) -> None:
     }
     for name, (view, rows) in pages.items():
         main.tabs.setCurrentWidget(view)
-        wait_for(lambda rows=rows: rows() > 0)
+        wait_for(rows)
         if name == "rules":
             main.rules.table.selectRow(0)
         if name == "history":

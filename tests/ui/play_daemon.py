@@ -9,7 +9,9 @@ import os
 import selectors
 import socket
 import threading
+from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -61,20 +63,21 @@ class PlayDaemon:
     """Listens at *path* until it is closed."""
 
     def __init__(self, path: Path, rights: tuple[str, ...] = ALL_RIGHTS) -> None:
+        self.path = path
         self.requests: list[Request] = []
         self.questions: list[Asked] = []
         """Told to whoever comes."""
         self.answers: dict[type[Request], Callable[[Request], Reply]] = _plain_answers(rights)
         self._clients: dict[socket.socket, Lines] = {}
-        self._lock = threading.RLock()
+        self._to_send: deque[bytes] = deque()
         self._selector = selectors.DefaultSelector()
-        self._stop_read, self._stop_write = os.pipe()
+        self._wake_read, self._wake_write = os.pipe()
         self._listener = socket.socket(socket.AF_UNIX)
         path.unlink(missing_ok=True)
         self._listener.bind(str(path))
         self._listener.listen()
         self._selector.register(self._listener, selectors.EVENT_READ)
-        self._selector.register(self._stop_read, selectors.EVENT_READ)
+        self._selector.register(self._wake_read, selectors.EVENT_READ)
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 
@@ -84,9 +87,8 @@ class PlayDaemon:
 
     def send_raw(self, data: bytes) -> None:
         """Say something that may be no message at all."""
-        with self._lock:
-            for client in self._clients:
-                client.sendall(data)
+        self._to_send.append(data)
+        os.write(self._wake_write, b"s")
 
     def asked_for(self, kind: type[R]) -> list[R]:
         """Return all requests of one kind so far."""
@@ -94,25 +96,25 @@ class PlayDaemon:
 
     def close(self) -> None:
         """End, as a daemon that crashes does: without a word."""
-        os.write(self._stop_write, b"x")
+        os.write(self._wake_write, b"x")
         self._thread.join()
-        with self._lock:
-            for each in (self._listener, *self._clients):
-                each.close()
-            self._clients.clear()
+        for each in (self._listener, *self._clients):
+            each.close()
+        self._clients.clear()
         self._selector.close()
-        for descriptor in (self._stop_read, self._stop_write):
+        for descriptor in (self._wake_read, self._wake_write):
             os.close(descriptor)
 
     def _serve(self) -> None:
         while True:
             for key, _events in self._selector.select():
-                if key.fileobj == self._stop_read:
-                    return
-                if key.fileobj is self._listener:
+                if key.fileobj == self._wake_read:
+                    if os.read(self._wake_read, 1) == b"x":
+                        return
+                    self._send_next()
+                elif key.fileobj is self._listener:
                     client, _address = self._listener.accept()
-                    with self._lock:
-                        self._clients[client] = Lines(MAX_REQUEST_BYTES)
+                    self._clients[client] = Lines(MAX_REQUEST_BYTES)
                     self._selector.register(client, selectors.EVENT_READ)
                 elif isinstance(key.fileobj, socket.socket):
                     self._read(key.fileobj)
@@ -124,8 +126,7 @@ class PlayDaemon:
             data = b""
         if not data:
             self._selector.unregister(client)
-            with self._lock:
-                del self._clients[client]
+            del self._clients[client]
             client.close()
             return
         for line in self._clients[client].feed(data):
@@ -136,11 +137,17 @@ class PlayDaemon:
         lines = [encode(reply)]
         if isinstance(reply, Asking):
             lines += map(encode, self.questions)
-        with self._lock:
-            client.sendall(b"".join(lines))
-            if isinstance(reply, ModeSet):
-                self.send(ModeChanged(reply.mode, reply.left_s))
-            self.requests.append(request)
+        client.sendall(b"".join(lines))
+        if isinstance(reply, ModeSet):
+            self.send(ModeChanged(reply.mode, reply.left_s))
+        self.requests.append(request)
+
+    def _send_next(self) -> None:
+        """Send in this thread: the one that a test runs in has to read meanwhile."""
+        data = self._to_send.popleft()
+        for client in self._clients:
+            with suppress(BrokenPipeError):  # it is gone, as is found out next
+                client.sendall(data)
 
 
 def _plain_answers(rights: tuple[str, ...]) -> dict[type[Request], Callable[[Request], Reply]]:

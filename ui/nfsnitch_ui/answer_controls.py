@@ -95,7 +95,7 @@ class AnswerControls(QWidget):
         """Hand on the answer that is chosen now, with this action."""
         if not (self._asked and self._connection.can_answer):
             return
-        if self.editor.isVisible() and self.editor.is_edited() and self.editor.problems:
+        if action != Say.DISMISS.value and self._has_wrong_rule():
             self.say_problem(_("The rule has a problem; nothing was answered."))
             return
         request = self._request(action)
@@ -113,6 +113,10 @@ class AnswerControls(QWidget):
         duration = self.scope.choice().duration
         where = Where.ANYWHERE.value
         self.answered.emit(AnswerRequest(tuple(numbers), action, who, where, duration, None))
+
+    def _has_wrong_rule(self) -> bool:
+        editor = self.editor
+        return editor.isVisible() and editor.is_edited() and bool(editor.problems)
 
     def _request(self, action: str) -> AnswerRequest:
         numbers = tuple(each.number for each in self._asked)

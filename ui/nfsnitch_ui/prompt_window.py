@@ -29,7 +29,7 @@ from nfsnitch_ui.words import if_unanswered
 
 STAYS_MS = 5_000
 """How long the window still says how the last question ended, if somebody else ended it."""
-_PANEL_WIDTH_EMS, _LIST_WIDTH_EMS, _HEIGHT_EMS = 42, 30, 47
+_PANEL_WIDTH_EMS, _LIST_WIDTH_EMS, _HEIGHT_EMS = 46, 30, 46
 
 
 class PromptWindow(QWidget):
@@ -129,10 +129,10 @@ class PromptWindow(QWidget):
         layout.addWidget(self.list)
         em = self.fontMetrics().averageCharWidth() * 2
         self.list.setFixedWidth(em * _LIST_WIDTH_EMS)
-        self.setMinimumWidth(em * _PANEL_WIDTH_EMS // 2)
         has_rule = self.controls.rule_button.isChecked()
         rule_height = self.controls.editor.sizeHint().height() if has_rule else 0
-        self.resize(em * _PANEL_WIDTH_EMS, em * _HEIGHT_EMS + rule_height)
+        width = max(em * _PANEL_WIDTH_EMS, self.minimumSizeHint().width())
+        self.resize(width, em * _HEIGHT_EMS + rule_height)
 
     def _on_added(self) -> None:
         self._is_put_off = False

@@ -157,15 +157,17 @@ class QuestionPanel(QWidget):
         return self.area
 
     def _lay_out(self) -> None:
-        words = QVBoxLayout()
-        words.setSpacing(2)
-        for each in (self.who, self.wants, self.where):
-            words.addWidget(each)
+        words = QGridLayout()
+        words.setVerticalSpacing(2)
+        words.addWidget(self.who, 0, 0)
+        words.addWidget(self.wants, 1, 0)
+        words.addWidget(self.details_button, 0, 1, 2, 1, Qt.AlignmentFlag.AlignTop)
+        words.addWidget(self.where, 2, 0, 1, 2)
+        words.setColumnStretch(0, 1)
         head = QHBoxLayout()
         head.setSpacing(14)
         head.addWidget(self.icon, 0, Qt.AlignmentFlag.AlignTop)
         head.addLayout(words, 1)
-        head.addWidget(self.details_button, 0, Qt.AlignmentFlag.AlignTop)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(12)

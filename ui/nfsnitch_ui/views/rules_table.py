@@ -118,7 +118,7 @@ def _columns() -> list[Column]:
             _("Action"),
             lambda row: action_name(str(row.get("action"))),
             tint=lambda row: _faded(row) or _tint(row),
-            width_ems=6,
+            width_ems=8,
         ),
         Column(_("What it says"), rule_summary, tint=_faded),
         Column(_("Holds"), _holds, tint=_faded, width_ems=11),
