@@ -55,7 +55,7 @@ def _complaints(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(sys, "excepthook", failed)  # else an error in a slot ends the process
     yield
     qInstallMessageHandler(before)
-    assert said == []
+    assert said == [], "".join(said)
 
 
 @pytest.fixture

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
+import traceback
 from pathlib import Path
+from types import TracebackType
 
 from PyQt6.QtCore import QLibraryInfo, QLocale, QSettings, QTranslator
 from PyQt6.QtWidgets import QApplication
@@ -42,11 +44,17 @@ def main(arguments: list[str] | None = None) -> int:
         program.log_paints(options.paint_log)
     instance.asked_to_show.connect(program.open)
     Signals(program.leave, application)
+    sys.excepthook = _report  # PyQt would end the program on an error in a slot
     program.start(is_hidden=options.hidden)
     status = application.exec()
     program.close()
     instance.release()
     return status
+
+
+def _report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Tell of an error, and go on: a question can be asked all the same."""
+    traceback.print_exception(kind, error, trace)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -79,8 +79,7 @@ class Program(QObject):
             window.deleteLater()
 
     def leave(self) -> None:
-        """End the program."""
-        self.close()
+        """End the program: what is open is closed when its loop has ended."""
         QApplication.quit()
 
     def _tray_message(self, title: str, body: str) -> None:

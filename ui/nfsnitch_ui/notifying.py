@@ -61,6 +61,10 @@ class Notifier(QObject):
         questions.cleared.connect(self._on_gone)
         self._bus.connect(_SERVICE, _PATH, _SERVICE, "ActionInvoked", "us", self._on_action)
 
+    def is_shown(self) -> bool:
+        """Whether there is a notification now."""
+        return self._id != 0
+
     def _tell(self) -> None:
         numbers = self._questions.numbers()
         waiting = self._questions.get(numbers[0]) if numbers else None

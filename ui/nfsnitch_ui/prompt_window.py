@@ -7,7 +7,7 @@ another: never because a new one has come.
 
 from __future__ import annotations
 
-from PyQt6.QtCore import Qt, QTimer, pyqtSignal
+from PyQt6.QtCore import Qt, pyqtSignal
 from PyQt6.QtGui import QCloseEvent, QKeyEvent, QPaintEvent
 from PyQt6.QtWidgets import QApplication, QHBoxLayout, QVBoxLayout, QWidget
 
@@ -96,11 +96,16 @@ class PromptWindow(QWidget):
         """Say when a new question has been painted: after this, and after the children."""
         super().paintEvent(event)
         if self._unpainted is not None:
+            self._tell_painted.start()
+
+    def _on_painted(self) -> None:
+        if self._unpainted is not None:
             number, self._unpainted = self._unpainted, None
-            QTimer.singleShot(0, lambda: self.painted.emit(number))
+            self.painted.emit(number)
 
     def _connect(self, connection: Connection) -> None:
         questions = self._questions
+        self._tell_painted = later(self, 0, self._on_painted)
         self._soon = later(self, 0, self._refresh)
         self._leave = later(self, STAYS_MS, self._hide_if_empty)
         questions.added.connect(self._on_added)
