@@ -23,26 +23,34 @@ def focus(window: QWidget) -> None:
 def press(widget: QWidget, key: Qt.Key, *, alt: bool = False) -> None:
     """Press a key while *widget* has the focus, or its window."""
     modifiers = Qt.KeyboardModifier.AltModifier if alt else Qt.KeyboardModifier.NoModifier
-    QTest.keyClick(widget, key, modifiers)
+    QTest.keyClick(  # type: ignore[call-overload]  # PyQt's stubs take it for a method
+        widget, key, modifiers
+    )
     settle()
 
 
 def click(widget: QWidget) -> None:
     """Click at the middle of *widget*."""
     middle = QPoint(widget.width() // 2, widget.height() // 2)
-    QTest.mouseClick(widget, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, middle)
+    QTest.mouseClick(  # type: ignore[call-overload]  # PyQt's stubs take it for a method
+        widget, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, middle
+    )
     settle()
 
 
 def hold(widget: QWidget) -> None:
     """Press the mouse's button on *widget*."""
-    QTest.mousePress(widget, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, _INSIDE)
+    QTest.mousePress(  # type: ignore[call-overload]  # PyQt's stubs take it for a method
+        widget, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, _INSIDE
+    )
     settle()
 
 
 def let_go(widget: QWidget) -> None:
     """Release the mouse's button over *widget*."""
-    QTest.mouseRelease(widget, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, _INSIDE)
+    QTest.mouseRelease(  # type: ignore[call-overload]  # PyQt's stubs take it for a method
+        widget, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, _INSIDE
+    )
     settle()
 
 

@@ -23,7 +23,7 @@ _SERVICE = "org.freedesktop.Notifications"
 _PATH = "/org/freedesktop/Notifications"
 
 
-@pyqtClassInfo("D-Bus Interface", _SERVICE)
+@pyqtClassInfo("D-Bus Interface", _SERVICE)  # type: ignore[func-returns-value,misc]  # PyQt's stubs
 class Desktop(QObject):
     """What a desktop has to show notifications."""
 
@@ -92,7 +92,7 @@ def test_one_notification_speaks_of_all_questions_and_opens_them(
     )
     hostile = examples.owner("/opt/<a href='x'>")
     daemon.send(examples.asked(1, hostile))
-    wait_for(lambda: notifier.is_shown())
+    wait_for(notifier.is_shown)
     daemon.send(examples.asked(2))
     wait_for(lambda: len(desktop.told) == 2)
     sentence = "<a href='x'> wants to connect to 192.0.2.1, port 443 (https)"
