@@ -23,8 +23,8 @@ _SERVICE = "org.freedesktop.Notifications"
 _PATH = "/org/freedesktop/Notifications"
 
 
-@pyqtClassInfo("D-Bus Interface", _SERVICE)  # type: ignore[func-returns-value,misc]  # PyQt's stubs
-class Desktop(QObject):
+@pyqtClassInfo("D-Bus Interface", _SERVICE)  # type: ignore[func-returns-value]  # PyQt's stubs
+class Desktop(QObject):  # type: ignore[misc]  # the same
     """What a desktop has to show notifications."""
 
     ActionInvoked = pyqtSignal("uint", str)

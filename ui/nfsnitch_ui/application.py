@@ -55,6 +55,7 @@ class Program(QObject):
         """Connect, and show what is to be shown."""
         QApplication.setQuitOnLastWindowClosed(False)  # it goes on asking
         self.tray.show()
+        self.prompt.grab()  # what is made when it is painted first, is made before it is needed
         self.connection.start()
         if not is_hidden:
             self.open()
