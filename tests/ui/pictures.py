@@ -76,6 +76,13 @@ proto: tcp
 daddr: 192.0.2.80
 dport: 443
 """
+_BACKUP_RULE = """name: backup-agent to 2001:db8::20:5 tcp 9418
+action: allow
+exe: /opt/backup/bin/backup-agent
+proto: tcp
+daddr: 2001:db8::20:5
+dport: 9418
+"""
 
 
 def questions() -> list[Asked]:
@@ -154,7 +161,7 @@ def draw(directory: Path, scheme: str, suffix: str, *, everything: bool) -> None
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "socket"
         daemon = PlayDaemon(path)
-        daemon.answers[PreviewRequest] = lambda _it: Preview(_RULE)
+        daemon.answers[PreviewRequest] = lambda _it: Preview(_BACKUP_RULE)
         daemon.answers[RulesRequest] = lambda _it: Rules(1, 5, tuple(rules()))
         daemon.answers[HistoryRequest] = lambda _it: History(1, tuple(records()))
         daemon.answers[ConnectionsRequest] = lambda _it: Connections(18, tuple(connections()))

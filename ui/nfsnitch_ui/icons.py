@@ -14,6 +14,8 @@ _PICTURE = Path(__file__).with_name("pictures") / "nfsnitch.svg"
 _SIZES = (16, 22, 24, 32, 48, 64)
 _MOST_ICON_BYTES = 2_000_000
 _MOST_COUNT = 9
+_SMALLEST = 22
+"""Pixels of an icon in which only one character can be read."""
 _HUES = 360
 
 
@@ -104,7 +106,8 @@ def _paint_badge(painter: QPainter, size: int, badge: str, color: str) -> None:
     font.setPixelSize(max(6, round(width * (0.72 if len(badge) == 1 else 0.55))))
     painter.setFont(font)
     painter.setPen(QColor("white"))
-    painter.drawText(circle, Qt.AlignmentFlag.AlignCenter, badge)
+    is_legible = len(badge) == 1 or size > _SMALLEST
+    painter.drawText(circle, Qt.AlignmentFlag.AlignCenter, badge if is_legible else "!")
 
 
 def _letter(name: str, size: int) -> QPixmap:

@@ -29,6 +29,7 @@ from nfsnitch_ui.words import if_unanswered
 
 STAYS_MS = 5_000
 """How long the window still says how the last question ended, if somebody else ended it."""
+_SPACING = 18
 _PANEL_WIDTH_EMS, _LIST_WIDTH_EMS, _HEIGHT_EMS = 46, 30, 46
 
 
@@ -129,7 +130,7 @@ class PromptWindow(QWidget):
         left.addWidget(self.status)
         layout = QHBoxLayout(self)
         layout.setContentsMargins(18, 18, 18, 18)
-        layout.setSpacing(18)
+        layout.setSpacing(_SPACING)
         layout.addLayout(left, 1)
         layout.addWidget(self.list)
         em = self.fontMetrics().averageCharWidth() * 2
@@ -175,9 +176,7 @@ class PromptWindow(QWidget):
             left = [each for each in self._shown if each in self._questions]
             selected = (left or self._questions.numbers())[:1]
             if selected:
-                self.list.view.blockSignals(True)  # noqa: FBT003  Qt takes no name here
                 self.list.select(selected[0])
-                self.list.view.blockSignals(False)  # noqa: FBT003  Qt takes no name here
         return tuple(selected)
 
     def _show_others(self, numbers: tuple[int, ...], asked: list[Asked]) -> None:
@@ -215,10 +214,11 @@ class PromptWindow(QWidget):
         shows = count > 1
         if shows is not self.list.isHidden():
             return
-        width = self.list.width() + 18
+        by = self.list.width() + _SPACING
+        width = self.width() + (by if shows else -by)
         self.list.setVisible(shows)
         self._guard.restart()
-        self.resize(self.width() + (width if shows else -width), self.height())
+        self.resize(width, self.height())
 
     def _on_rule_toggled(self) -> None:
         """Make room for the rule below, or take it back; the buttons move."""

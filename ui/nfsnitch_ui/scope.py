@@ -23,6 +23,8 @@ from nfsnitch_ui.words import durations, where_name, who_name
 
 _HOUR_S = 3600
 _MOST_IN_ITEM = 70
+_ROOM_PIXELS = 4
+"""A letter that is underlined as a key makes a text wider than Qt says."""
 
 
 class CalmCombo(QComboBox):
@@ -84,11 +86,11 @@ class Scope(QWidget):
         for row, (text, field) in enumerate(zip(texts, fields, strict=True)):
             label = SafeLabel()
             label.setProperty("look", "muted")
-            label.setContentsMargins(0, 0, 3, 0)  # the underlined letter makes it wider
             label.setBuddy(field)  # first: only then the & in the text marks a key
             label.setText(text)
             field.setAccessibleName(text.replace("&", ""))
-            grid.addWidget(label, row, 0, Qt.AlignmentFlag.AlignRight)
+            label.setMinimumWidth(label.sizeHint().width() + _ROOM_PIXELS)
+            grid.addWidget(label, row, 0)
         grid.addWidget(self.who, 0, 1)
         grid.addWidget(self.where, 1, 1)
         grid.addLayout(times, 2, 1)

@@ -22,7 +22,7 @@ def program_columns() -> list[Column]:
             lambda row: program_name(owner_of(row)),
             icon=lambda row: letter_icon(program_name(owner_of(row))),
         ),
-        Column(_("User"), lambda row: user_name(owner_of(row)) or "", width_ems=8),
+        Column(_("User"), lambda row: user_name(owner_of(row)) or "", width_ems=11),
     ]
 
 
