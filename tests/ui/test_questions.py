@@ -158,13 +158,25 @@ def test_the_window_still_says_who_took_the_last_question(
 
 
 def test_an_answer_that_came_too_late_says_who_was_first(
+    program: Program, daemon: PlayDaemon
+) -> None:
+    daemon.answers[AnswerRequest] = lambda _it: Answered((), (), None)
+    daemon.send(examples.asked(1))
+    prompt = shows(program, 1)
+    prompt.controls.answer("allow")
+    program.connection.arrived.emit(Ended(1, "answered", "reject", 0))  # on its way before
+    wait_for(lambda: prompt.status.whole_text() != "")
+    said = "root has answered: curl → 192.0.2.1:443 is rejected."
+    assert prompt.status.whole_text() == said
+
+
+def test_an_answer_to_what_nobody_knows_of_any_more_is_told(
     program: Program, daemon: PlayDaemon, clock: Clock
 ) -> None:
     daemon.answers[AnswerRequest] = lambda _it: Answered((), (), None)
     daemon.send(examples.asked(1))
     prompt = shows(program, 1)
     past_guard(clock)
-    program.connection.arrived.emit(Ended(9, "gone", None, None))  # of another one: no matter
     click(prompt.controls.buttons["allow"])
     wait_for(lambda: 1 not in program.questions)
     assert prompt.status.whole_text() == "That question had ended before."
