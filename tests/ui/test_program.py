@@ -73,9 +73,11 @@ def test_when_a_question_was_painted_is_logged(started: Started, daemon: PlayDae
     before_ns = time.monotonic_ns()
     daemon.send(examples.asked(17))
     wait_for(started.paints)
-    [[number, painted_ns]] = started.paints()
+    [[number, painted_ns, x, y]] = started.paints()
     assert number == "17"
     assert before_ns < int(painted_ns) < time.monotonic_ns()
+    assert int(x) > 0
+    assert int(y) > 0
 
 
 def test_a_second_one_shows_the_first_and_ends(started: Started, daemon: PlayDaemon) -> None:

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from PyQt6.QtCore import QObject, QSettings
-from PyQt6.QtWidgets import QApplication, QSystemTrayIcon
+from PyQt6.QtWidgets import QApplication, QSystemTrayIcon, QWidget
 
+from nfsnitch.protocol import Say
 from nfsnitch_ui.choices import Choices
 from nfsnitch_ui.connection import Connection
 from nfsnitch_ui.guard import Guard
@@ -62,7 +63,7 @@ class Program(QObject):
 
     def log_paints(self, path: Path) -> None:
         """Append to *path* when which question was painted."""
-        self._log = PaintLog(path)
+        self._log = PaintLog(path, self.prompt.controls.buttons[Say.ALLOW.value])
         self.prompt.painted.connect(self._log.write)
 
     def open(self) -> None:
@@ -89,11 +90,18 @@ class Program(QObject):
 
 
 class PaintLog:
-    """A line for each question that has been painted: its number, and when (monotonic)."""
+    """A line for each question that has been painted.
 
-    def __init__(self, path: Path) -> None:
+    It has the question's number, when that was (monotonic, in nanoseconds), and where on the
+    display the middle of *button* is, for those who measure how long it takes to answer.
+    """
+
+    def __init__(self, path: Path, button: QWidget) -> None:
         self._file = path.open("a", encoding="ascii", buffering=1)
+        self._button = button
 
     def write(self, number: int) -> None:
         """Note that a question has been painted just now."""
-        self._file.write(f"{number} {time.monotonic_ns()}\n")
+        painted_ns = time.monotonic_ns()
+        middle = self._button.mapToGlobal(self._button.rect().center())
+        self._file.write(f"{number} {painted_ns} {middle.x()} {middle.y()}\n")
