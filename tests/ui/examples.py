@@ -60,7 +60,7 @@ def asked(
 ) -> Asked:
     """Return a question."""
     sender, going = sender or owner(), to or flow()
-    address, port = going["daddr"], f"{going['proto']} {going['dport']}"
+    address, port = going["daddr"], f"{going['dport']}/{going['proto']}"
     question = Asked(
         number=number,
         since="2026-11-22T00:17:38.000000Z",
@@ -83,9 +83,9 @@ def asked(
             "anywhere": "",
             "port": port,
             "address": address,
-            "address-port": f"{address} {port}",
+            "address-port": f"{address}, {port}",
             "network": "192.0.2.0/24",
-            "network-port": f"192.0.2.0/24 {port}",
+            "network-port": f"192.0.2.0/24, {port}",
         },
         times=None,
         silently=None,

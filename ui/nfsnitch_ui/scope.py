@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 from PyQt6.QtCore import QDateTime, Qt, pyqtSignal
 from PyQt6.QtGui import QWheelEvent
@@ -102,7 +103,9 @@ class Scope(QWidget):
         """Return what is chosen."""
         duration = self.duration.key()
         if duration == UNTIL:
-            duration = f"{UNTIL} {self.until.dateTime().toString('yyyy-MM-ddTHH:mm')}"
+            # With the offset: the daemon's time zone may be another than that of this session.
+            moment = datetime.fromtimestamp(self.until.dateTime().toSecsSinceEpoch(), UTC)
+            duration = f"{UNTIL} {moment.astimezone().isoformat(timespec='minutes')}"
         return Choice(self.who.key(), self.where.key(), duration)
 
     def offer(self, asked: Sequence[Asked]) -> None:
