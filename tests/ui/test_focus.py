@@ -44,6 +44,7 @@ class Screen:
         """Start a Python program on the display."""
         environment = {
             **os.environ,
+            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
             "DISPLAY": self.display,
             "QT_QPA_PLATFORM": "xcb",
             "XDG_RUNTIME_DIR": str(self._directory),
