@@ -127,10 +127,11 @@ def _decoded(order: int, path: Path, raw: bytes, problems: Problems) -> Source |
         problems.add(position, "rule file", why, "save the file as UTF-8")
         return None
     source = Source(order, shown(os.fspath(path)), text)
-    return None if _note_unprintable(source, problems) else source
+    return None if note_unprintable(source, problems) else source
 
 
-def _note_unprintable(source: Source, problems: Problems) -> bool:
+def note_unprintable(source: Source, problems: Problems) -> bool:
+    """Note each character that hides what the text says; whether there is any."""
     line, line_start, at = 1, 0, 0
     found = False
     for match in _UNPRINTABLE.finditer(source.text):
