@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
@@ -51,6 +52,30 @@ class Temporary(NamedTuple):
         return replace(rule, conditions=(*ends, *rule.conditions), origin="an answer")
 
 
+class _Deed(NamedTuple):
+    """A change of the file that makes sense whatever else it says."""
+
+    name: str | None = None
+    """Of the rule that is replaced, moved or taken away; None: one is added."""
+    block: Block | None = None
+    """What is added or put in its place."""
+    to: int | None = None
+    """Where it is moved to."""
+
+    def done_to(self, text: AnswersText) -> AnswersText:
+        """Return *text* with this done; *text* itself if there is nothing to do."""
+        at = None if self.name is None else text.index(self.name)
+        if self.block is not None:
+            if text.index(self.block.rule.name) not in {None, at}:
+                return text  # that name is another's now
+            return text.with_block(self.block) if at is None else text.replaced(at, self.block)
+        if at is None:
+            return text
+        if self.to is None:
+            return text.without(at)
+        return text.moved(at, min(self.to, len(text.blocks) - 1))
+
+
 class AnswerBook:
     """Those of one daemon."""
 
@@ -66,10 +91,12 @@ class AnswerBook:
         self.problem: str | None = None
         """What is wrong with the file: then it is neither used nor written."""
         self._unsaved = False
-        self._added: list[Block] = []
-        """Not saved yet."""
+        self._deeds: list[_Deed] = []
+        """What the file does not say yet."""
         self._saving = False
-        self._saved_additions = 0
+        self._one_writer = threading.Lock()
+        self._deeds_written = 0
+        """How many of these are being saved."""
         self._look_at = 0
 
     @property
@@ -101,7 +128,7 @@ class AnswerBook:
         before = self._text, self.problem
         self.problem = self._load()
         if self.problem is None:
-            self._add_again()
+            self._do_again()
         if self.problem is not None:
             _log.error("answers are not kept until this is mended: %s", self.problem)
         return (self._text, self.problem) != before
@@ -125,8 +152,7 @@ class AnswerBook:
         self._check_name(block.rule.name, None)
         self.check_room(1, duration)
         if duration.is_lasting:
-            self._added.append(block)
-            self._set_text(self._text.with_block(block))
+            self._do(_Deed(block=block))
             return
         for_s = duration.for_s
         until_ns = None if for_s is None else now.monotonic_ns + for_s * 1_000_000_000
@@ -158,8 +184,8 @@ class AnswerBook:
         if at is not None:
             self.temporary[at] = self.temporary[at]._replace(block=block)
             return
-        at = self._lasting_index(name)
-        self._set_text(self._text.replaced(at, block))
+        self._lasting_index(name)
+        self._do(_Deed(name, block))
 
     def move(self, name: str, to: int) -> None:
         """Move a lasting rule to another place among them.
@@ -168,10 +194,10 @@ class AnswerBook:
             Refused: there is no such rule or place, or the file cannot be used.
 
         """
-        at = self._lasting_index(name)
+        self._lasting_index(name)
         if to >= len(self._text.blocks):
             raise Refused(f"there are {len(self._text.blocks)} rules", "count from 0")
-        self._set_text(self._text.moved(at, to))
+        self._do(_Deed(name, to=to))
 
     def revoke(self, name: str) -> None:
         """Take a rule away.
@@ -184,7 +210,8 @@ class AnswerBook:
         if at is not None:
             del self.temporary[at]
             return
-        self._set_text(self._text.without(self._lasting_index(name)))
+        self._lasting_index(name)
+        self._do(_Deed(name))
 
     def tidy(self, now: Instant) -> bool:
         """Forget temporary rules that have ended; whether there were any."""
@@ -209,17 +236,20 @@ class AnswerBook:
 
         `saved` has to be told of the outcome.
         """
-        text, file = self._text.text, self._file
+        text, file, broken = self._text.text, self._file, self.problem
         self._unsaved, self._saving = False, True
-        self._saved_additions = len(self._added)
+        self._deeds_written = len(self._deeds)
 
         def save() -> str | None:
-            if file.has_changed():
-                return "somebody has changed it meanwhile; reload, and answer again"
-            try:
-                file.write(text)
-            except OSError as problem:
-                return problem.strerror or str(problem)
+            if broken is not None:
+                return f"it has to be mended first ({_first_line(broken)})"
+            with self._one_writer:
+                if file.has_changed():
+                    return "somebody has changed it meanwhile; reload, and answer again"
+                try:
+                    file.write(text)
+                except OSError as problem:
+                    return problem.strerror or str(problem)
             return None
 
         return save
@@ -228,7 +258,7 @@ class AnswerBook:
         """Hear what became of a save."""
         self._saving = False
         if problem is None:
-            del self._added[: self._saved_additions]
+            del self._deeds[: self._deeds_written]
         self._unsaved |= problem is not None
 
     def _load(self) -> str | None:
@@ -242,19 +272,26 @@ class AnswerBook:
             return f"{self.file_name}: it cannot be read: {reason or error}"
         return None
 
-    def _add_again(self) -> None:
-        """Add what had not been written when somebody else wrote the file."""
-        self._unsaved = False
-        for block in self._added:
-            if self._text.index(block.rule.name) is None:
-                self._set_text(self._text.with_block(block))
+    def _do_again(self) -> None:
+        """Do what had not been written when somebody else wrote the file."""
+        deeds, self._deeds, self._unsaved = self._deeds, [], False
+        for deed in deeds:
+            try:
+                block = None if deed.block is None else self.block(deed.block.text)
+            except RuleFileError as error:  # a group that it names is gone
+                _log.error("an answer is lost: %s", error)
+                continue
+            self._do(deed._replace(block=block))
 
     def _read(self, source: Source) -> AnswersText:
         return read_answers(source, self._names)
 
-    def _set_text(self, text: AnswersText) -> None:
-        self._text = text
-        self._unsaved = True
+    def _do(self, deed: _Deed) -> None:
+        text = deed.done_to(self._text)
+        if text is not self._text:
+            self._text = text
+            self._deeds.append(deed)
+            self._unsaved = True
 
     def _check_name(self, name: str, but: str | None) -> None:
         if name != but and name in self.taken_names():
@@ -262,8 +299,8 @@ class AnswerBook:
 
     def _check_file(self) -> None:
         if self.problem is not None:
-            first = self.problem.split("\n", 1)[0]
-            raise Refused(f"the file of answers cannot be used ({first})", "mend it, and reload")
+            why = f"the file of answers cannot be used ({_first_line(self.problem)})"
+            raise Refused(why, "mend it, and reload")
 
     def _temporary_index(self, name: str) -> int | None:
         names = (each.block.rule.name for each in self.temporary)
@@ -275,6 +312,10 @@ class AnswerBook:
         if at is None:
             raise Refused(f"no answer has made a rule {quoted(name)}", "see nfsnitch rules list")
         return at
+
+
+def _first_line(text: str) -> str:
+    return text.split("\n", 1)[0]
 
 
 def _is_over(each: Temporary, now: Instant) -> bool:

@@ -18,6 +18,7 @@ from nfsnitch.core.owner import Process
 from nfsnitch.core.question import Question
 from nfsnitch.core.text import shown
 from nfsnitch.protocol import (
+    FOREVER,
     MOST_ANSWERED,
     ONCE,
     PROCESS,
@@ -35,6 +36,9 @@ from nfsnitch.protocol import (
     RuleSet,
 )
 from nfsnitch.threads import in_thread
+
+_TRIES = 3
+"""To save, while somebody else goes on writing the file."""
 
 
 class World(NamedTuple):
@@ -76,8 +80,7 @@ class AnswerDesk:
 
     def file_changed(self) -> None:
         """Look whether somebody else has written the file of answers."""
-        if self._book.refresh():
-            self._world.rules_changed()
+        self._refresh()
 
     async def answer(self, request: AnswerRequest, uid: int) -> Answered:
         """Let flows go, and make the rules.
@@ -89,13 +92,13 @@ class AnswerDesk:
         action = action_of(request.action)
         duration = self._duration(request.duration)
         self._check(request)
+        self._refresh()
         asked = self._asked(request.questions)
         if action is None or (duration.word == ONCE and request.rule is None):
             for number in request.questions:
                 self._world.answered(number, Answer(action, None, uid))
             return Answered(tuple(asked), (), None)
         made = self._made(request, action, duration, asked)
-        self._book.refresh()
         names = self._add_all(made, duration)
         for number in request.questions:
             self._world.answered(number, _answer(made.get(number), action, uid))
@@ -138,8 +141,8 @@ class AnswerDesk:
         duration = self._duration(request.duration)
         if duration.word in {ONCE, PROCESS}:
             raise Refused("this rule answers no question", "write restart, forever, 15m …")
-        block = self._block(request.rule)
-        self._book.refresh()
+        self._refresh()
+        block = self._block(request.rule, duration)
         self._book.add(block, duration, self._world.now(), None)
         return await self._changed(block.rule.name)
 
@@ -150,8 +153,8 @@ class AnswerDesk:
             Refused, RuleFileError: it makes no sense; nothing has been done.
 
         """
+        self._refresh()
         block = self._block(request.rule)
-        self._book.refresh()
         self._book.change(request.name, block)
         return await self._changed(block.rule.name)
 
@@ -162,7 +165,7 @@ class AnswerDesk:
             Refused: there is no such rule or place.
 
         """
-        self._book.refresh()
+        self._refresh()
         self._book.move(request.name, request.to)
         return await self._changed(request.name)
 
@@ -173,7 +176,7 @@ class AnswerDesk:
             Refused: there is no such rule, or it could not be taken out of the file.
 
         """
-        self._book.refresh()
+        self._refresh()
         self._book.revoke(request.name)
         done = await self._changed(request.name)
         if done.problem is not None:
@@ -201,7 +204,7 @@ class AnswerDesk:
         for number, question in asked.items():
             process = process_of(question) if duration.word == PROCESS else None
             if request.rule is not None:
-                made[number] = _Made(self._block(request.rule), process)
+                made[number] = _Made(self._block(request.rule, duration), process)
                 continue
             scope = scope_of(question, request.who, request.where)
             # Without regard to those before: what is the same has the same name.
@@ -223,10 +226,13 @@ class AnswerDesk:
             self._book.add(each.block, duration, now, each.process)
         return tuple(different)
 
-    def _block(self, text: str) -> Block:
+    def _block(self, text: str, duration: Duration | None = None) -> Block:
         block = self._book.block(text)
         if block.rule.action is Action.ASK:
             raise Refused("an answer does not ask", "write action: allow, deny or reject")
+        if duration is not None and duration.until and block.rule.expires_ns is None:
+            why = f"the rule does not say that it ends, and the answer does ({duration.until})"
+            raise Refused(why, f"write expires: {duration.until} in it, or answer {FOREVER}")
         return block
 
     def _duration(self, text: str) -> Duration:
@@ -239,11 +245,29 @@ class AnswerDesk:
     async def _saved(self) -> str | None:
         """See to it that the file says what it is to say; return why it does not."""
         async with self._one_save:
-            if self._book.is_saved:
-                return None  # whoever came before has written this, too
-            problem = await in_thread(self._book.begin_to_save())
-            self._book.saved(problem)
+            problem = None
+            for _ in range(_TRIES):
+                if self._book.is_saved:
+                    return None  # or whoever came before has written this, too
+                problem = await self._save()
+                if problem is None or not self._refresh():
+                    break  # else somebody else has written the file, and ours is added to that
         return None if problem is None else f"{self._book.file_name}: {problem}"
+
+    async def _save(self) -> str | None:
+        problem: str | None = "the daemon stops"
+        try:
+            problem = await in_thread(self._book.begin_to_save())
+        finally:
+            self._book.saved(problem)
+        return problem
+
+    def _refresh(self) -> bool:
+        """Take over what somebody else has written; whether there was anything."""
+        is_new = self._book.refresh()
+        if is_new:
+            self._world.rules_changed()
+        return is_new
 
 
 def _answer(made: _Made | None, action: Action, uid: int) -> Answer:
