@@ -42,9 +42,10 @@ def _chosen(
     for each, choice in choices.items():
         if each == word:
             return choice
+    instead = f"write {listed(choices)}" if choices else "answer once"
     if word in list(kind):
-        raise Refused(f"this question has no {what} {quoted(word)}", f"write {listed(choices)}")
-    raise Refused(f"there is no {what} {quoted(word)}", f"write {listed(choices)}")
+        raise Refused(f"this question has no {what} {quoted(word)}", instead)
+    raise Refused(f"there is no {what} {quoted(word)}", instead)
 
 
 def action_of(word: str) -> Action | None:

@@ -29,6 +29,11 @@ _NAME_CHARACTERS = 60
 _WILD = re.compile(r"([*?\[\\])")
 _HIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _REGEX_SPECIAL = re.compile(r"([\\.+*?()|\[\]{}^$])")
+_NO_PROGRAM = re.compile(r"[^/]|.*(?:/\.{0,2}(?:/|$))", re.DOTALL)
+"""Begins what is no path of a program, as the kernel writes them and rules take them."""
+_WITH_PORTS = frozenset({Protocol.TCP, Protocol.UDP, Protocol.SCTP, Protocol.UDPLITE})
+_MAPPED = bytes(10) + b"\xff\xff"
+"""Begins IPv6 addresses that stand for others of IPv4: a rule does not take them."""
 _NETWORK_BITS = {4: 24, 16: 64}
 """Bytes of an address → bits of the network around it that an answer can be for."""
 
@@ -56,7 +61,7 @@ def wheres(question: Question) -> dict[Where, Choice]:
     what, port = _what(flow), _port_text(flow)
     at_address: Fields = {"daddr": address, **what}
     at_network: Fields = {"daddr": network, **what}
-    return {
+    choices = {
         Where.ADDRESS_PORT: Choice(f"{address}, {port}", f"{address} {port}", at_address),
         Where.ADDRESS: Choice(address, address, {"daddr": address}),
         Where.NETWORK_PORT: Choice(f"{network}, {port}", f"{network} {port}", at_network),
@@ -64,18 +69,27 @@ def wheres(question: Question) -> dict[Where, Choice]:
         Where.PORT: Choice(port, f"{port} anywhere", what),
         Where.ANYWHERE: Choice("", "anywhere", {}),
     }
+    if flow.daddr.startswith(_MAPPED):
+        del choices[Where.ADDRESS_PORT], choices[Where.ADDRESS]
+    return choices
 
 
 def _of_several(owners: tuple[Owner, ...]) -> Iterator[tuple[Who, Choice]]:
     """Yield what can be said of all who may have sent it: a rule must match each of them."""
-    paths: dict[str, None] = {}
-    for owner in owners:
-        if not isinstance(owner, Process) or not _is_sayable(owner.exe.path):
+    programs = [_program(owner) if isinstance(owner, Process) else None for owner in owners]
+    by_name = {}
+    for program in programs:
+        # Of an interpreter, one rule cannot say: this script, or else that other program.
+        if program is None or (program != programs[0] and set(program.fields) != {"exe"}):
             return
-        paths[owner.exe.path] = None
-    globs = tuple(map(_literal, paths))
-    name = _short(" or ".join(map(_file_name, paths)))
-    yield Who.PROGRAM, Choice(", ".join(paths), name, {"exe": globs if globs[1:] else globs[0]})
+        by_name[program.text] = program
+    first, *others = by_name.values()
+    if not others:
+        yield Who.PROGRAM, first
+    elif set(first.fields) == {"exe"}:
+        name = _short(" or ".join(each.name for each in by_name.values()))
+        globs = tuple(str(each.fields["exe"]) for each in by_name.values())
+        yield Who.PROGRAM, Choice(", ".join(by_name), name, {"exe": globs})
 
 
 def _of_one(owner: Owner) -> Iterator[tuple[Who, Choice]]:
@@ -101,7 +115,7 @@ def _surroundings(owner: Process) -> Iterator[tuple[Who, Choice]]:
             yield Who.UNIT, Choice(unit, _short(unit.rpartition("/")[2]), {"unit": _literal(unit)})
         if _is_sayable(there.app):
             yield Who.APP, Choice(there.app, _short(there.app), {"app": _literal(there.app)})
-    if owner.parents and _is_sayable(parent := owner.parents[0].exe.path):
+    if owner.parents and _is_path(parent := owner.parents[0].exe.path):
         name = _short(f"what {_file_name(parent)} starts")
         yield Who.PARENT, Choice(parent, name, {"parent": _literal(parent)})
 
@@ -116,13 +130,13 @@ def _kind_of_owner(owner: Owner) -> Choice:
 
 def _program(owner: Process) -> Choice | None:
     path = owner.exe.path
-    if not _is_sayable(path):
+    if not _is_path(path):
         return _program_inside(owner)
     name = _short(_file_name(path))
     if interpreter_of(path) is None:
         return Choice(path, name, {"exe": _literal(path)})
     script = script_of(owner)
-    if _is_sayable(script):
+    if _is_path(script):
         fields: Fields = {"exe": _literal(path), "script": _literal(script)}
         return Choice(f"{path} {script}", _short(f"{name} {_file_name(script)}"), fields)
     joined = owner.args if isinstance(owner.args, Unknown) else " ".join(owner.args)
@@ -135,7 +149,7 @@ def _program(owner: Process) -> Choice | None:
 def _program_inside(owner: Process) -> Choice | None:
     """Return a program that only its own mount namespace has a name for, in its container."""
     inside = owner.exe.inside
-    if isinstance(owner.cgroup, Unknown) or not _is_sayable(inside):
+    if isinstance(owner.cgroup, Unknown) or not _is_path(inside):
         return None
     app = place(owner.cgroup).app
     if not _is_sayable(app):
@@ -147,7 +161,7 @@ def _program_inside(owner: Process) -> Choice | None:
 
 def _what(flow: Flow) -> Fields:
     fields: Fields = {"proto": flow.proto_name}
-    if not isinstance(flow.dport, Unknown) and flow.proto in {Protocol.TCP, Protocol.UDP}:
+    if not isinstance(flow.dport, Unknown) and flow.proto in _WITH_PORTS:
         fields["dport"] = flow.dport
     return fields
 
@@ -174,6 +188,11 @@ def _file_name(path: str) -> str:
 def _short(text: str) -> str:
     text = shown(text)
     return text if len(text) <= _NAME_CHARACTERS else f"{text[: _NAME_CHARACTERS - 1]}…"
+
+
+def _is_path(text: str | Unknown) -> TypeGuard[str]:
+    """Whether a rule can name a program by *text*."""
+    return _is_sayable(text) and _NO_PROGRAM.match(text) is None
 
 
 def _is_sayable(text: str | Unknown) -> TypeGuard[str]:
