@@ -24,6 +24,6 @@ def rule_text(fields: Mapping[str, Value]) -> str:
 
 def _dumped(fields: dict[str, object], *, seen: bool) -> str:
     text: str = yaml.safe_dump(
-        fields, sort_keys=False, allow_unicode=seen, default_flow_style=None, width=float("inf")
+        fields, sort_keys=False, allow_unicode=seen, default_flow_style=False, width=float("inf")
     )
     return text
