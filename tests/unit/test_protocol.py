@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
+from typing import Any, ClassVar, get_args, get_origin, get_type_hints
 
 import pytest
 from hypothesis import given
@@ -14,21 +15,15 @@ from nfsnitch import protocol
 from nfsnitch.protocol import (
     MAX_REPLY_BYTES,
     MAX_REQUEST_BYTES,
+    MOST_ANSWERED,
+    AnswerRequest,
     Lines,
     Missed,
-    Owners,
     ProtocolError,
     Recorded,
-    Refused,
-    Reloaded,
     Reply,
     Request,
     Right,
-    Status,
-    Stopping,
-    StopRequest,
-    Watching,
-    WatchRequest,
     Why,
     decode_reply,
     decode_request,
@@ -47,30 +42,42 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
     max_leaves=10,
 )
-REPLIES: st.SearchStrategy[Reply] = st.one_of(
-    st.builds(
-        Status,
-        **dict.fromkeys(("version", "queueing", "attach", "attach_why"), TEXTS),
-        **dict.fromkeys(("default", "unattributed", "unanswered", "fail"), TEXTS),
-        **dict.fromkeys(("pid", "netns", "queue_num", "queue_waiting", "queue_length"), NUMBERS),
-        **dict.fromkeys(("rules", "generation", "held_flows", "held_limit"), NUMBERS),
-        **dict.fromkeys(("memory_bytes", "watchers"), NUMBERS),
-        uptime_s=st.floats(0, 1e18),
-        rule_files=st.lists(TEXTS, max_size=3).map(tuple),
-        counters=st.dictionaries(TEXTS, NUMBERS, max_size=3),
-    ),
-    st.just(Watching()),
-    st.builds(Recorded, st.dictionaries(TEXTS, JSON, max_size=4)),
-    st.builds(Missed, NUMBERS),
-    st.builds(Owners, st.lists(TEXTS, max_size=3).map(tuple)),
-    st.builds(Reloaded, NUMBERS, NUMBERS, NUMBERS, st.none() | TEXTS),
-    st.just(Stopping()),
-    st.builds(Refused, TEXTS, TEXTS),
-)
+OBJECTS = st.dictionaries(TEXTS, JSON, max_size=4)
+SECONDS = st.floats(0, 1e18)
+OF_TYPE: dict[object, st.SearchStrategy[Any]] = {
+    str: TEXTS,
+    int: NUMBERS,
+    float: SECONDS,
+    str | None: st.none() | TEXTS,
+    int | None: st.none() | NUMBERS,
+    float | None: st.none() | SECONDS,
+    tuple[str, ...]: st.lists(TEXTS, max_size=3).map(tuple),
+    tuple[int, ...]: st.lists(NUMBERS, max_size=3).map(tuple),
+    tuple[dict[str, Any], ...]: st.lists(OBJECTS, max_size=2).map(tuple),
+    dict[str, str]: st.dictionaries(TEXTS, TEXTS, max_size=3),
+    dict[str, int]: st.dictionaries(TEXTS, NUMBERS, max_size=3),
+    dict[str, Any]: OBJECTS,
+}
 
 
-@given(REPLIES)
-def test_whatever_the_daemon_says_the_client_understands(reply: Reply) -> None:
+def examples(kind: type[Any]) -> st.SearchStrategy[Any]:
+    """Return messages of one class, with whatever its fields may hold."""
+    return st.builds(
+        kind,
+        **{
+            name: OF_TYPE[of]
+            for name, of in get_type_hints(kind).items()
+            if get_origin(of) is not ClassVar
+        },
+    )
+
+
+@pytest.mark.parametrize("kind", protocol.REPLIES.values())
+@given(data=st.data())
+def test_whatever_the_daemon_says_the_client_understands(
+    kind: type[Reply], data: st.DataObject
+) -> None:
+    reply = data.draw(examples(kind))
     line = encode(reply)
 
     assert line.isascii()
@@ -78,21 +85,46 @@ def test_whatever_the_daemon_says_the_client_understands(reply: Reply) -> None:
     assert decode_reply(line[:-1]) == reply
 
 
-@pytest.mark.parametrize("request_type", protocol.REQUESTS.values())
-def test_whatever_a_client_asks_the_daemon_understands(request_type: type[Request]) -> None:
-    assert decode_request(encode(request_type()).rstrip(b"\n")) == request_type()
+@pytest.mark.parametrize("kind", protocol.REQUESTS.values())
+@given(data=st.data())
+def test_whatever_a_client_asks_the_daemon_understands(
+    kind: type[Request], data: st.DataObject
+) -> None:
+    request = data.draw(examples(kind))
+
+    assert decode_request(encode(request).rstrip(b"\n")) == request
 
 
 def test_only_what_changes_nothing_can_be_had_with_the_right_to_watch() -> None:
-    rights = {name: kind.right for name, kind in protocol.REQUESTS.items()}
-
-    assert rights == {
-        "status": Right.WATCH,
-        "watch": Right.WATCH,
-        "owners": Right.WATCH,
-        "reload": Right.CONTROL,
-        "stop": Right.CONTROL,
+    by_right = {
+        right: {name for name, kind in protocol.REQUESTS.items() if kind.right is right}
+        for right in Right
     }
+
+    assert by_right == {
+        Right.WATCH: {
+            *("status", "watch", "owners", "questions", "preview", "silenced"),
+            *("rules", "check-rule", "history", "connections"),
+        },
+        Right.ANSWER: {
+            *("answer", "mode", "add-rule", "change-rule", "move-rule", "revoke"),
+        },
+        Right.CONTROL: {"reload", "stop"},
+    }
+
+
+def test_each_message_has_a_name_of_its_own_and_is_an_answer_or_comes_by_itself() -> None:
+    asked_for = {
+        *("status", "watching", "owners", "asking", "answered", "preview", "silenced"),
+        *("mode-set", "rules", "checked", "rule-set", "revoked", "history", "connections"),
+        *("reloaded", "refused"),
+    }
+    by_itself = {kind.type for kind in protocol.UNASKED}
+
+    assert len(protocol.REPLIES) == len(get_args(Reply))
+    assert len(protocol.REQUESTS) == len(get_args(Request))
+    assert protocol.REPLIES.keys() == asked_for | by_itself
+    assert not asked_for & by_itself
 
 
 @given(st.dictionaries(TEXTS, JSON, max_size=4))
@@ -208,6 +240,43 @@ def test_a_line_may_be_as_long_as_the_bound_with_its_end_and_no_longer() -> None
             cutter.feed(last)
 
 
-def test_every_request_is_far_below_the_bound() -> None:
-    requests: list[Request] = [StopRequest(), WatchRequest()]
-    assert max(len(encode(each)) for each in requests) * 100 < MAX_REQUEST_BYTES < MAX_REPLY_BYTES
+def test_an_answer_to_as_many_questions_as_may_be_fits_and_one_more_is_refused() -> None:
+    numbers = tuple(range(10**9, 10**9 + MOST_ANSWERED))
+    answer = AnswerRequest(numbers, "allow", "program", "anywhere", "until 2030-06-30T18:00", None)
+    one_more = replace(answer, questions=(*numbers, 1))
+
+    assert len(encode(answer)) < MAX_REQUEST_BYTES < MAX_REPLY_BYTES
+    assert decode_request(encode(answer).rstrip(b"\n")) == answer
+    with pytest.raises(ProtocolError, match="questions is not a list of up to 1000 whole numbers"):
+        decode_request(encode(one_more).rstrip(b"\n"))
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"type": "answer", "questions": [1]}, "answer: action is missing"),
+        ({"type": "answer", "questions": 1}, "answer: questions is not a list"),
+        ({"type": "answer", "questions": [True]}, "answer: questions is not a list"),
+        ({"type": "answer", "questions": [1.0]}, "answer: questions is not a list"),
+        ({"type": "answer", "questions": [-1]}, "answer: questions is not a list"),
+        ({"type": "mode", "mode": "ask", "for_s": "1"}, "mode: for_s is not a number or null"),
+        ({"type": "mode", "mode": "ask", "for_s": 1e999}, "no JSON"),
+        ({"type": "mode", "mode": "ask", "for_s": -1}, "mode: for_s is not a number or null"),
+        ({"type": "mode", "mode": None, "for_s": 1}, "mode: mode is not text"),
+        ({"type": "revoke", "name": ["x"]}, "revoke: name is not text"),
+        ({"type": "history", "before": "1"}, "history: before is not a whole number or null"),
+        ({"type": "rules", "kind": "file", "first": None}, "rules: first is not a whole number"),
+    ],
+)
+def test_a_request_with_a_field_of_another_kind_is_refused_by_its_name(
+    fields: dict[str, object], said: str
+) -> None:
+    with pytest.raises(ProtocolError, match=said) as refused:
+        decode_request(json.dumps({"v": 1, **fields}).encode())
+
+    assert refused.value.why is Why.BAD_MESSAGE
+
+
+def test_a_number_too_large_for_a_float_is_refused() -> None:
+    with pytest.raises(ProtocolError, match="for_s is not a number or null"):
+        decode_request(b'{"v":1,"type":"mode","mode":"ask","for_s":1e999}')
