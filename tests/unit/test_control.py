@@ -6,6 +6,7 @@ import asyncio
 import os
 import resource
 import socket
+import time
 from contextlib import suppress
 from dataclasses import replace
 
@@ -23,13 +24,16 @@ from control_play import (
     still_served,
     watching,
 )
+from nfsnitch.adapters import control
 from nfsnitch.adapters.control_limits import ControlLimits
+from nfsnitch.adapters.peer import peer_of
 from nfsnitch.core.counters import Counter
 from nfsnitch.protocol import (
     Refused,
     ReloadRequest,
     Reply,
     Right,
+    Status,
     StatusRequest,
     StopRequest,
     Watching,
@@ -196,6 +200,7 @@ def test_requests_that_come_too_quickly_wait_and_a_new_connection_is_no_way_arou
     make: MakePlay,
 ) -> None:
     play = make(ControlLimits(requests_per_s=20, requests_at_once=3))
+    play.rights = frozenset({Right.WATCH})
 
     async def ask_ten_times() -> float:
         began = play.loop.time()
@@ -207,6 +212,61 @@ def test_requests_that_come_too_quickly_wait_and_a_new_connection_is_no_way_arou
 
     assert play.run(ask_ten_times()) >= 6 / 20
     assert play.counters[Counter.CONTROL_SLOWED] > 0
+
+
+def test_who_may_answer_may_ask_more_often_and_is_not_held_to_what_was_asked_before(
+    make: MakePlay,
+) -> None:
+    limits = ControlLimits(requests_per_s=0.001, requests_at_once=2, answerer_requests_at_once=9)
+    play = make(limits)
+    play.rights = frozenset({Right.WATCH})
+    watcher = play.client()
+    for _ in range(2):
+        assert play.run(watcher.ask(StatusRequest())) == STATUS
+    play.rights = frozenset({Right.WATCH, Right.ANSWER})
+    answerer = play.client()
+    for _ in range(8):
+        assert play.run(answerer.ask(StatusRequest())) == STATUS
+
+    assert play.counters[Counter.CONTROL_SLOWED] == 0
+    play.run(watcher.say(StatusRequest()))
+    play.run(play.until(lambda: play.counters[Counter.CONTROL_SLOWED] == 1))
+
+
+def test_a_request_that_costs_much_time_counts_as_many(make: MakePlay) -> None:
+    play = make(ControlLimits(requests_per_s=0.001, requests_at_once=30, request_cpu_s=0.001))
+    play.rights = frozenset({Right.WATCH})
+
+    def ponder() -> Status:
+        until_s = time.thread_time() + 0.1
+        while time.thread_time() < until_s:
+            pass
+        return STATUS
+
+    play.on_status = ponder
+    client = play.client()
+
+    assert play.run(client.ask(StatusRequest())) == STATUS
+    assert play.counters[Counter.CONTROL_SLOWED] == 0
+    play.run(client.say(StatusRequest()))
+    play.run(play.until(lambda: play.counters[Counter.CONTROL_SLOWED] == 1))
+
+
+def test_those_who_only_watch_leave_room_for_those_who_answer(
+    make: MakePlay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    play = make(ControlLimits(connections_of_others=3, connections_of_watchers=2))
+    uids = iter(range(1_000, 2_000))  # each comes as somebody else
+    monkeypatch.setattr(control, "peer_of", lambda one: peer_of(one)._replace(uid=next(uids)))
+    play.rights = frozenset({Right.WATCH})
+    watchers = [play.client() for _ in range(3)]
+
+    assert [play.run(each.ask(StatusRequest())) for each in watchers[:2]] == [STATUS] * 2
+    assert refusal(play.run(watchers[2].hear())) == "too-many"
+    play.rights = frozenset({Right.WATCH, Right.ANSWER})
+    first, second = play.client(), play.client()
+    assert play.run(first.ask(StatusRequest())) == STATUS
+    assert refusal(play.run(second.hear())) == "too-many"
 
 
 def test_out_of_descriptors_is_counted_without_spinning_and_goes_by(make: MakePlay) -> None:

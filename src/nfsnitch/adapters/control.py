@@ -95,7 +95,7 @@ class ControlServer:
         self._counters = counters
         self._watchers = Watchers(loop, self.limits.pending_records)
         source = handlers.questions or Source(_asks_nobody, list, lambda _number: None)
-        self.questions = QuestionStream(loop, source)
+        self.questions = QuestionStream(loop, source, self.count)
         self._connections: dict[Connection, None] = {}
         self._accepts = RateLimit(self.limits.accepts_per_s, self.limits.accepts_at_once)
         self._rates = RequestRates(self.limits)
@@ -144,6 +144,10 @@ class ControlServer:
     def may_ask(self, uid: int, rights: frozenset[Right]) -> bool:
         """Whether the user may ask now; if so, it counts as asked."""
         return self._rates.take(uid, may_answer=Right.ANSWER in rights)
+
+    def spent(self, uid: int, rights: frozenset[Right], cpu_s: float) -> None:
+        """Take note of what a request of the user has cost."""
+        self._rates.charge(uid, cpu_s, may_answer=Right.ANSWER in rights)
 
     def count(self, counter: Counter, amount: int = 1) -> None:
         """Count something."""
@@ -217,20 +221,27 @@ class ControlServer:
             return
         rights = self.rights_of(peer)
         if not rights:
-            text = f"user {peer.uid} is neither root nor a member of the group that may watch"
+            text = (
+                f"user {peer.uid} is neither root nor a member of a group that may watch or answer"
+            )
             self._turn_away(client, Refused(Why.NOT_ALLOWED.value, text))
-        elif self._is_one_too_many(peer):
+        elif self._is_one_too_many(peer, rights):
             text = "too many connections are open already; close some, or try again later"
             self._turn_away(client, Refused(Why.TOO_MANY.value, text))
         else:
             self._connections[Connection(self._loop, client, peer, rights, self)] = None
 
-    def _is_one_too_many(self, peer: Peer) -> bool:
+    def _is_one_too_many(self, peer: Peer, rights: frozenset[Right]) -> bool:
+        limits = self.limits
         uids = [connection.peer.uid for connection in self._connections]
-        others = len(uids) - uids.count(0)
-        return uids.count(peer.uid) >= self.limits.connections_of_user or (
-            peer.uid != 0 and others >= self.limits.connections_of_others
-        )
+        if uids.count(peer.uid) >= limits.connections_of_user:
+            return True
+        if peer.uid == 0:
+            return False
+        if len(uids) - uids.count(0) >= limits.connections_of_others:
+            return True
+        watchers = [each for each in self._connections if Right.ANSWER not in each.rights]
+        return Right.ANSWER not in rights and len(watchers) >= limits.connections_of_watchers
 
     def _turn_away(self, client: socket.socket, refusal: Refused) -> None:
         self.count(Counter.CONTROL_REFUSED)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -51,6 +52,9 @@ class Office(Protocol):
 
     def may_ask(self, uid: int, rights: frozenset[Right]) -> bool:
         """Whether the user may ask now; if so, it counts as asked."""
+
+    def spent(self, uid: int, rights: frozenset[Right], cpu_s: float) -> None:
+        """Take note of what a request of the user has cost."""
 
     def count(self, counter: Counter, amount: int = 1) -> None:
         """Count something."""
@@ -216,7 +220,9 @@ class Connection:
                 self._slow_down()
                 break
             self._handling = True
+            began_s = time.thread_time()
             self._handle(self._lines.popleft())
+            self._office.spent(self.peer.uid, self.rights, time.thread_time() - began_s)
             self._handling = False
             self._outbox.send()
         self._flush()

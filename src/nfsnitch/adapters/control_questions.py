@@ -1,29 +1,44 @@
 """Tells those who listen what is asked: always how it is by now, never more than they read.
 
 What a client has not taken yet is kept as the numbers of questions, not as lines: a question that
-changes ten times meanwhile is sent once, and one that has ended is not sent at all. So what a slow
-client costs is bounded by the number of questions, and one that missed something else (`Resync`)
-begins anew.
+changes ten times meanwhile is sent once, and one that has ended is not sent at all, nor is its end.
+Of the mode and the rules, the last word is kept. So what a slow client costs is bounded by the
+number of questions; one that has not heard of too many ends (`Resync`) begins anew.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from nfsnitch.protocol import Asked, Asking, Ended, ModeChanged, Resync, Right, RulesChanged, encode
+from nfsnitch.core.counters import Counter
+from nfsnitch.protocol import (
+    MAX_REPLY_BYTES,
+    Asked,
+    Asking,
+    Ended,
+    ModeChanged,
+    Resync,
+    Right,
+    RulesChanged,
+    encode,
+)
 
 if TYPE_CHECKING:
     from nfsnitch.adapters.control_connection import Connection
+
+_log = logging.getLogger(__name__)
 
 _CHANGES_DELAY_S = 0.05
 """A question that many flows join is sent so often at most."""
 _AT_ONCE = 8
 """JSON is dear, and verdicts come first."""
-_MOST_NOTICES = 1_000
+_MOST_ENDS = 1_000
 
 
 class Source(NamedTuple):
@@ -42,15 +57,40 @@ class _Listener:
     """What one client is to be told still."""
 
     dirty: dict[int, None] = field(default_factory=dict)
-    notices: deque[bytes] = field(default_factory=deque)
+    """Questions to be sent, as they are by then."""
+    told: set[int] = field(default_factory=set)
+    """Questions it has been sent, and not the end of."""
+    ends: deque[bytes] = field(default_factory=deque)
+    news: dict[type[ModeChanged | RulesChanged], bytes] = field(default_factory=dict)
+    """The last word on each."""
     resync: bool = False
+
+    @property
+    def wants(self) -> bool:
+        """Whether there is anything to be told."""
+        return bool(self.dirty or self.ends or self.news or self.resync)
+
+    def ended(self, number: int, line: bytes) -> None:
+        """Take note of a question that is asked no longer."""
+        self.dirty.pop(number, None)
+        if number not in self.told:
+            return
+        self.told.discard(number)
+        self.ends.append(line)
+        if len(self.ends) > _MOST_ENDS:
+            self.ends.clear()
+            self.told.clear()
+            self.dirty.clear()
+            self.resync = True
 
 
 class QuestionStream:
     """The connections that are told what is asked."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, source: Source) -> None:
-        self._loop, self._source = loop, source
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, source: Source, count: Callable[[Counter], None]
+    ) -> None:
+        self._loop, self._source, self._count = loop, source, count
         self._listeners: dict[Connection, _Listener] = {}
         self._known: set[int] = set()
         """Questions that have been told to be sent at least once."""
@@ -86,24 +126,22 @@ class QuestionStream:
         """Take note of a question that is asked no longer."""
         self._known.discard(news.number)
         self._changed.pop(news.number, None)
-        for listener in self._listeners.values():
-            listener.dirty.pop(news.number, None)
-        self.notify(news)
-
-    def notify(self, news: Ended | ModeChanged | RulesChanged) -> None:
-        """Tell everybody something that is said once."""
         line = encode(news)
         for listener in self._listeners.values():
-            if len(listener.notices) < _MOST_NOTICES:
-                listener.notices.append(line)
-            else:
-                listener.resync = True
+            listener.ended(news.number, line)
+        self._plan()
+
+    def notify(self, news: ModeChanged | RulesChanged) -> None:
+        """Tell everybody; who has not heard of the one before need not hear of it any more."""
+        line = encode(news)
+        for listener in self._listeners.values():
+            listener.news[type(news)] = line
         self._plan()
 
     def drained(self, connection: Connection) -> None:
         """Go on with a client that has taken what it was sent."""
         listener = self._listeners.get(connection)
-        if listener is not None and (listener.dirty or listener.notices or listener.resync):
+        if listener is not None and listener.wants:
             self._plan()
 
     def hand_out_all(self) -> None:
@@ -113,7 +151,8 @@ class QuestionStream:
 
     def _to_all(self, number: int) -> None:
         for listener in self._listeners.values():
-            listener.dirty[number] = None
+            if not listener.resync:  # which tells all
+                listener.dirty[number] = None
         self._plan()
 
     def _pass_on_changes(self) -> None:
@@ -139,8 +178,7 @@ class QuestionStream:
         for connection, listener in tuple(self._listeners.items()):
             self._tell(connection, listener, lines)
             connection.flush()
-            wants = bool(listener.dirty or listener.notices or listener.resync)
-            more |= wants and connection in self._listeners and connection.has_room
+            more |= listener.wants and connection in self._listeners and connection.has_room
         return more
 
     def _tell(
@@ -148,17 +186,32 @@ class QuestionStream:
     ) -> None:
         if listener.resync and connection.has_room:
             listener.resync = False
-            listener.notices.clear()
             listener.dirty = dict.fromkeys(self._source.numbers())
             connection.put(encode(Resync()))
-        while listener.notices and connection.has_room:
-            connection.put(listener.notices.popleft())
-        for number in tuple(listener.dirty)[:_AT_ONCE]:
+        while listener.news and connection.has_room:
+            connection.put(listener.news.pop(next(iter(listener.news))))
+        while listener.ends and connection.has_room:
+            connection.put(listener.ends.popleft())
+        for number in tuple(islice(listener.dirty, _AT_ONCE)):
             if not connection.has_room:
                 return
             del listener.dirty[number]
             if number not in lines:
-                question = self._source.question(number)
-                lines[number] = None if question is None else encode(question)
+                lines[number] = self._line(number)
             if (line := lines[number]) is not None:
+                listener.told.add(number)
                 connection.put(line)
+
+    def _line(self, number: int) -> bytes | None:
+        """Return a question as a line; None if there is nothing to be sent."""
+        try:
+            question = self._source.question(number)
+            line = None if question is None else encode(question)
+        except Exception:  # noqa: BLE001  it stays unanswered, and packets go on being judged
+            _log.exception("question %d cannot be told", number)
+            line = b""
+        if line is None or 0 < len(line) <= MAX_REPLY_BYTES:
+            return line
+        _log.error("question %d is not told: it has %d bytes", number, len(line))
+        self._count(Counter.CONTROL_ERRORS)
+        return None

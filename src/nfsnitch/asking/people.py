@@ -223,7 +223,7 @@ class People:
     def _silenced(self, request: SilencedRequest, _peer: Peer) -> Silenced:
         listed_now, now = self._engine.silenced, self._now()
         some = listed_now[request.first : request.first + MOST_ROWS]
-        return Silenced(len(listed_now), tuple(rows.silenced(each, now) for each in some))
+        return Silenced(len(listed_now), rows.page(rows.silenced(each, now) for each in some))
 
     def _set_mode(self, request: ModeRequest, _peer: Peer) -> ModeSet:
         if request.mode not in list(Mode):
@@ -243,17 +243,20 @@ class People:
         end = first + MOST_ROWS
         if request.kind == RuleKind.LASTING:
             total = len(self._book.lasting.blocks)
-            return Rules(generation, total, rows.lasting_rows(self._book, first, MOST_ROWS, now))
+            some = rows.lasting_rows(self._book, first, MOST_ROWS, now)
+            return Rules(generation, total, rows.page(some))
         if request.kind == RuleKind.TEMPORARY:
             each = self._book.temporary
-            return Rules(generation, len(each), rows.temporary_rows(each[first:end], now))
+            some = rows.temporary_rows(each[first:end], now)
+            return Rules(generation, len(each), rows.page(some))
         if request.kind != RuleKind.FILE:
             text = f"there is no kind {quoted(request.kind)}; write {listed(RuleKind)}"
             raise RefusalError(Why.BAD_ANSWER, text)
         rules = self._engine.ruleset.rules
         listed_now, following = rules[first:end], rules[end : end + 1]
         texts = await in_thread(lambda: excerpts(listed_now, following[0] if following else None))
-        return Rules(generation, len(rules), rows.file_rows(listed_now, texts, now))
+        some = rows.file_rows(listed_now, texts, now)
+        return Rules(generation, len(rules), rows.page(some))
 
     def _check(self, request: CheckRuleRequest, _peer: Peer) -> Checked:
         return self._desk.check(request)
@@ -277,7 +280,8 @@ class People:
         end = newest if request.before is None else min(request.before, newest)
         first = max(oldest, end - MOST_ROWS)
         some = kept[first - oldest : max(0, end - oldest)]
-        return History(first, tuple(record.as_json() for record in some))
+        latest_first = rows.page(rows.record_row(record) for record in reversed(some))
+        return History(first + len(some) - len(latest_first), latest_first[::-1])
 
     async def _live(self, _request: ConnectionsRequest, _peer: Peer) -> Connections:
         async with self._one_look:
@@ -300,7 +304,7 @@ class People:
             if time.monotonic() >= until_s:
                 await asyncio.sleep(0)
                 until_s = time.monotonic() + _LOOK_STEP_S
-        return Connections(total, tuple(found))
+        return Connections(total, rows.page(found))
 
 
 async def _refusing(reply: Coroutine[Any, Any, _T], why: Why = Why.BAD_ANSWER) -> _T:

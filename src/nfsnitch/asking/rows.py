@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -13,16 +14,39 @@ from nfsnitch.core.decision import Action
 from nfsnitch.core.events import LiveFlow
 from nfsnitch.core.instant import Instant
 from nfsnitch.core.question import Question
-from nfsnitch.core.record import flow_json, owner_json, time_text
+from nfsnitch.core.record import Record, flow_json, owner_json, time_text
 from nfsnitch.core.rule import Rule
 from nfsnitch.core.unknown import Unknown
-from nfsnitch.protocol import Asked, RuleKind
+from nfsnitch.protocol import MAX_REPLY_BYTES, Asked, RuleKind
 
 Row = dict[str, Any]
 
 _LONG = frozenset({"args", "parents", "sha256", "previous_sha256", "cgroup"})
 """Of an owner, what a list of connections does without."""
 _MOST_ARGS_CHARACTERS = 8_000
+_MOST_RIVAL_ARGS_CHARACTERS = 500
+_MOST_TEXT_CHARACTERS = 2_000
+_MOST_RIVALS = 8
+_PAGE_BYTES = MAX_REPLY_BYTES // 2
+
+
+def page(rows: Iterable[Row]) -> tuple[Row, ...]:
+    """Return the first rows, as many as one answer has room for."""
+    kept, left_bytes = list[Row](), _PAGE_BYTES
+    for row in rows:
+        left_bytes -= len(json.dumps(row))
+        if left_bytes < 0 and kept:
+            break
+        kept.append(row)
+    return tuple(kept)
+
+
+def record_row(record: Record) -> Row:
+    """Return the row of a record, with what is longer than anybody reads cut."""
+    row = _bounded(record.as_json())
+    if "rivals" in row:
+        row["rivals"] = list(map(_rival, row["rivals"][:_MOST_RIVALS]))
+    return row
 
 
 def silenced(question: Question, now: Instant) -> Row:
@@ -43,11 +67,11 @@ def asked(question: Question, now: Instant, silently: Action | None = None) -> A
         reason=ruling.reason.value,
         rule=ruling.rule,
         owner=_bounded(owner_json(found.owner)),
-        rivals=tuple(_bounded(owner_json(each)) for each in found.rivals),
+        rivals=tuple(_rival(owner_json(each)) for each in found.rivals[:_MOST_RIVALS]),
         flow=flow_json(question.flow),
         iface=None if isinstance(iface, Unknown) else iface,
         attribution=found.attribution.value,
-        who={each.value: choice.text for each, choice in whos(question).items()},
+        who={each.value: _cut(choice.text) for each, choice in whos(question).items()},
         where={each.value: choice.text for each, choice in wheres(question).items()},
         times=question.times,
         silently=None if silently is None else silently.value,
@@ -83,24 +107,57 @@ def connection_row(live: LiveFlow) -> Row | None:
         return None
     return {
         **flow_json(live.flow),
-        **{key: each for key, each in owner_json(found.owner).items() if key not in _LONG},
+        **{key: _short(each) for key, each in owner_json(found.owner).items() if key not in _LONG},
         "iface": None if isinstance(live.iface, Unknown) else live.iface,
         "passes": live.labelled,
     }
 
 
-def _bounded(owner: Row) -> Row:
-    """Return the owner with its arguments cut, where they are longer than anybody reads."""
-    args = owner["args"]
-    if not isinstance(args, list):
-        return owner
-    kept, left = list[str](), _MOST_ARGS_CHARACTERS
-    for arg in args:
-        kept.append(arg[:left])
-        left -= len(arg)
+def _rival(owner: Row) -> Row:
+    return _bounded(owner, _MOST_RIVAL_ARGS_CHARACTERS)
+
+
+def _bounded(owner: Row, most: int = _MOST_ARGS_CHARACTERS) -> Row:
+    """Return the owner with what is longer than anybody reads cut; *most* is for arguments."""
+    row = {key: _short(value) for key, value in owner.items()}
+    args, parents = owner["args"], owner.get("parents")
+    if isinstance(args, list):
+        kept = _up_to(most, args)
+        row["args"] = kept
+        if kept != args:
+            row["args_cut"] = True
+    if isinstance(parents, list):
+        row["parents"] = _parents_up_to(most, parents)
+    return row
+
+
+def _up_to(most: int, texts: list[str]) -> list[str]:
+    kept, left = list[str](), most
+    for text in texts:
         if left <= 0:
-            return owner | {"args": kept, "args_cut": True}
-    return owner
+            break
+        kept.append(text[:left])
+        left -= max(1, len(text))
+    return kept
+
+
+def _parents_up_to(most: int, parents: list[Row]) -> list[Row]:
+    kept, left = list[Row](), most
+    for parent in parents:
+        if left <= 0:
+            break
+        kept.append(parent | {"exe": _short(parent["exe"])})
+        left -= len(str(parent["exe"]))
+    return kept
+
+
+def _short(value: Any) -> Any:  # noqa: ANN401  what a record may hold
+    return _cut(value) if isinstance(value, str) else value
+
+
+def _cut(text: str) -> str:
+    too_long = len(text) > _MOST_TEXT_CHARACTERS
+    return f"{text[:_MOST_TEXT_CHARACTERS]}…" if too_long else text
 
 
 def _temporary(each: Temporary, now: Instant) -> Row:

@@ -154,7 +154,7 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Resync:
-    """Forget all questions: those that are asked follow once more."""
+    """Forget all questions: those that are asked follow once more, as far as there are any."""
 
     type: ClassVar[str] = "resync"
 
@@ -277,7 +277,8 @@ class History:
     first: int
     """The number of the first one here; they are numbered from 1, one by one."""
     rows: tuple[dict[str, Any], ...]
-    """As `Recorded` has them."""
+    """As `Recorded` has them, but for what is longer than anybody reads: that is cut, as it is in
+    `Asked`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,7 +88,8 @@ class SilencedRequest:
     right: ClassVar[Right] = Right.WATCH
 
     first: int
-    """The first one's place in the list, from 0; `MOST_ROWS` are listed."""
+    """The first one's place in the list, from 0; up to `MOST_ROWS` are listed, fewer if they are
+    long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +115,8 @@ class RulesRequest:
     kind: str
     """A value of `RuleKind`."""
     first: int
-    """The first one's place among those of its kind, from 0; `MOST_ROWS` are listed."""
+    """The first one's place among those of its kind, from 0; up to `MOST_ROWS` are listed, fewer if
+    they are long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +184,8 @@ class HistoryRequest:
     right: ClassVar[Right] = Right.WATCH
 
     before: int | None
-    """The number of a record: those just before it; None: the last ones. `MOST_ROWS` are listed."""
+    """The number of a record: those just before it; None: the last ones. Up to `MOST_ROWS` are
+    listed, fewer if they are long."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ MAX_REPLY_BYTES = 1 << 20
 MOST_ANSWERED = 1_000
 """Questions that one request answers."""
 MOST_ROWS = 50
-"""Rules, records or connections that one answer lists; ask again for more."""
+"""Rules, records or questions that one answer lists at most; ask again for more."""
 
 RUN_DIRECTORY = "/run/nfsnitch"
 
