@@ -15,6 +15,7 @@ from typing import TypeVar
 from builders import WALL_NS, flow, process
 from nfsnitch.adapters.control import ControlServer, Handlers
 from nfsnitch.adapters.control_limits import ControlLimits
+from nfsnitch.adapters.control_questions import Source
 from nfsnitch.adapters.control_socket import ControlSocket
 from nfsnitch.adapters.peer import Peer
 from nfsnitch.core.counters import Counter
@@ -137,8 +138,11 @@ class Client:
 class Play:
     """The server, what it was asked to do, and what it counted."""
 
-    def __init__(self, folder: Path, limits: ControlLimits | None = None) -> None:
+    def __init__(
+        self, folder: Path, limits: ControlLimits | None = None, source: Source | None = None
+    ) -> None:
         self.loop = asyncio.new_event_loop()
+        self.source = source
         self.counters: collections.Counter[Counter] = collections.Counter()
         self.rights: frozenset[Right] = frozenset(Right)
         self.stops = 0
@@ -182,7 +186,7 @@ class Play:
         assert self._failures == []
 
     def _started(self) -> ControlServer:
-        handlers = Handlers(self._status, self._stop, self._reload)
+        handlers = Handlers(self._status, self._stop, self._reload, questions=self.source)
         server = ControlServer(self.loop, self.control, handlers, self.counters, self.limits)
         server.rights_of = self._rights_of
         server.start()
