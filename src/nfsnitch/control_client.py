@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
+from nfsnitch.adapters.acl import granted
 from nfsnitch.core.text import shown
 from nfsnitch.protocol import (
     MAX_REPLY_BYTES,
@@ -210,10 +211,15 @@ def _who_may(path: Path) -> str:
         gid = path.stat().st_gid
     except OSError:
         return "only root"
-    if gid == 0:
+    names = [_group_name(each) for each in (gid, *granted(path)) if each != 0]
+    if not names:
         return "only root"
+    groups = "group" if len(names) == 1 else "groups"
+    return f"only root and members of the {groups} {' and '.join(names)}"
+
+
+def _group_name(gid: int) -> str:
     try:
-        name = grp.getgrgid(gid).gr_name
+        return shown(grp.getgrgid(gid).gr_name)
     except KeyError:
-        name = str(gid)
-    return f"only root and members of the group {shown(name)}"
+        return str(gid)

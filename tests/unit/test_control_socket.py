@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from nfsnitch.adapters import acl
 from nfsnitch.adapters.control_socket import ControlSocket, ControlSocketError
 from nfsnitch.adapters.peer import Peer, peer_of
 from nfsnitch.protocol import Right
@@ -153,3 +154,57 @@ def test_a_member_of_very_many_groups_is_known_with_all_of_them() -> None:
     assert peer.groups == many
     assert peer.is_in(20_899)
     assert not peer.is_in(20_900)
+
+
+def second_group() -> str:
+    """Return a group that is not our own."""
+    return next(each.gr_name for each in grp.getgrall() if each.gr_gid not in {0, os.getegid()})
+
+
+@pytest.mark.root
+def test_two_groups_may_connect_and_nobody_else(path: Path) -> None:
+    second = second_group()
+    gid = grp.getgrnam(second).gr_gid
+    control = ControlSocket(path, OWN_GROUP, second)
+
+    assert path.stat().st_gid == os.getegid()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o660
+    assert acl.granted(path) == [gid]
+    control.close()
+
+
+def test_those_of_the_answer_group_may_answer_and_the_rest_of_them_watch(path: Path) -> None:
+    second = second_group()
+    gid, own = grp.getgrnam(second).gr_gid, os.getegid()
+    control = ControlSocket(path, OWN_GROUP, OWN_GROUP)
+    control.answer_gid = gid
+    may_answer = {Right.WATCH, Right.ANSWER}
+
+    assert control.rights_of(Peer(1, OTHER_UID, gid, frozenset())) == may_answer
+    assert control.rights_of(Peer(1, OTHER_UID, own, frozenset({gid}))) == may_answer
+    assert control.rights_of(Peer(1, OTHER_UID, own, frozenset())) == {Right.WATCH}
+    assert control.rights_of(Peer(1, os.geteuid(), own, frozenset())) == set(Right)
+    assert control.rights_of(Peer(1, OTHER_UID, own + gid + 1, frozenset())) == set()
+    control.close()
+
+
+def test_one_group_that_may_watch_and_answer_needs_no_list(path: Path) -> None:
+    control = ControlSocket(path, OWN_GROUP, OWN_GROUP)
+
+    assert stat.S_IMODE(path.stat().st_mode) == 0o660
+    assert acl.granted(path) == []
+    assert control.rights_of(Peer(1, OTHER_UID, os.getegid(), frozenset())) == {
+        Right.WATCH,
+        Right.ANSWER,
+    }
+    control.close()
+
+
+def test_an_answer_group_that_is_not_there_is_refused_by_its_name(path: Path) -> None:
+    with pytest.raises(ControlSocketError, match="--answer-group: there is no group 'no-such'"):
+        ControlSocket(path, OWN_GROUP, "no-such")
+    assert not path.exists()
+
+
+def test_a_list_that_cannot_be_read_names_nobody(tmp_path: Path) -> None:
+    assert acl.granted(tmp_path / "missing") == []

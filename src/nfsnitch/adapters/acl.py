@@ -19,6 +19,16 @@ _READ_WRITE = 0o6
 _NOBODY = 0xFFFFFFFF
 
 
+def granted(path: Path) -> list[int]:
+    """Return the groups that a list names beside the file's own; none if it has no list."""
+    try:
+        packed = os.getxattr(path, _ATTRIBUTE, follow_symlinks=False)
+        entries = _ENTRY.iter_unpack(packed[_VERSION.size :])
+        return [gid for tag, _, gid in entries if tag == _GROUP]
+    except (OSError, struct.error):
+        return []
+
+
 def grant(path: Path, gid: int) -> None:
     """Let members of group *gid* read and write a file, beside those who may already.
 
