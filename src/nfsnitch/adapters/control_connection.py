@@ -95,6 +95,8 @@ class Connection:
         self._over = False
         """Nothing more is read: the client has said all, or is to go once it has been told."""
         self._closed = False
+        self._reads, self._writes = False, False
+        """What the loop wakes it for."""
         self._timer = loop.call_later(office.limits.silent_s, self._guarded, self._time_over)
         self._update()
 
@@ -280,15 +282,17 @@ class Connection:
 
     def _update(self) -> None:
         """Be woken for what can be done now, and for nothing else."""
-        owes = self._outbox.size or self._lines or self._in_work or self._slowed or self._over
-        if owes:
+        unread = bool(self._outbox.size)
+        owes = unread or self._lines or self._in_work or self._slowed or self._over
+        if owes and self._reads:
             self._loop.remove_reader(self._client)
-        else:
+        elif not owes and not self._reads:
             self._loop.add_reader(self._client, self._guarded, self._read)
-        if self._outbox.size:
+        if unread and not self._writes:
             self._loop.add_writer(self._client, self._guarded, self._proceed)
-        else:
+        elif self._writes and not unread:
             self._loop.remove_writer(self._client)
+        self._reads, self._writes = not owes, unread
 
     def _be_patient(self, seconds: float) -> None:
         self._timer.cancel()

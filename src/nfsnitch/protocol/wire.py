@@ -12,6 +12,7 @@ from nfsnitch.protocol.requests import REQUESTS, Request
 from nfsnitch.protocol.words import MOST_ANSWERED, VERSION, Why
 
 _MAX_NUMBER = 1 << 64
+_JSON = json.JSONEncoder(separators=(",", ":"))
 _Reader = Callable[[object], Any]
 
 
@@ -28,9 +29,9 @@ _Message = TypeVar("_Message", Request, Reply)
 
 def encode(message: Request | Reply) -> bytes:
     """Return the message as a line."""
-    fields = {field.name: getattr(message, field.name) for field in dataclasses.fields(message)}
+    fields = {name: getattr(message, name) for name in _FIELDS[type(message).__name__]}
     content = {"v": VERSION, "type": message.type, **fields}
-    return json.dumps(content, separators=(",", ":")).encode("ascii") + b"\n"
+    return _JSON.encode(content).encode("ascii") + b"\n"
 
 
 def encode_record(record: str) -> bytes:
