@@ -20,7 +20,7 @@ def excerpts(rules: Sequence[Rule], following: Rule | None) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     lines_of: dict[str, list[str]] = {}
-    for rule, after in zip(rules, [*rules[1:], following], strict=True):
+    for rule, after in zip(rules, [*rules[1:], following], strict=False):  # there may be none
         name, line = _place(rule)
         if name not in lines_of:
             lines_of[name] = _lines(name)
