@@ -19,6 +19,8 @@ from nfsnitch.protocol import UNASKED
 
 FIRST_UID = 100_000
 _MOST_IN_BATCH = 64
+_MOST_OF_USER = 24
+"""So many are answered at once, by the rate that a user is held to."""
 _UNASKED = tuple(f'{{"v":1,"type":"{kind.type}"'.encode() for kind in UNASKED)
 
 
@@ -33,7 +35,7 @@ def main() -> None:
     while tally.total() < int(count):
         connection = connected(path, next(uids) if gid else None)
         with connection:
-            talk(connection, messages.batch(_MOST_IN_BATCH), tally)
+            talk(connection, messages.batch(_MOST_OF_USER if gid else _MOST_IN_BATCH), tally)
     json.dump(tally, sys.stdout)
 
 

@@ -159,9 +159,9 @@ class Messages:
             return self._hopeless_answer()
         fields: Fields = word(
             (
-                *({"type": "mode", "mode": "quiet, please", "for_s": 5.0},) * 6,
+                *({"type": "mode", "mode": "quiet, please", "for_s": 5.0},) * 9,
                 *({"type": "revoke", "name": "no such rule"},) * 3,
-                {"type": "add-rule", "rule": word(_BAD_RULES), "duration": "for some time"},
+                *({"type": "add-rule", "rule": word(_BAD_RULES), "duration": "for some time"},) * 3,
                 {"type": "change-rule", "name": "no such rule", "rule": word(_BAD_RULES)},
                 {"type": "move-rule", "name": "no such rule", "to": self._number()},
             )

@@ -62,7 +62,7 @@ NO_RATES = ControlLimits(
 )
 HOUR_NS = 3_600_000_000_000
 PLAIN_PORT = 53
-TRAFFIC_S = 0.005
+TRAFFIC_S = 0.02
 KEPT = f"version: 1\nrules:\n- name: {KEPT_RULE}\n  action: deny\n  dport: 9\n"
 
 
