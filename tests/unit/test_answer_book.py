@@ -10,7 +10,7 @@ import pytest
 from book_play import add, allows, lasting, opened, save
 from builders import WALL_NS, instant, process
 from nfsnitch.adapters.rulefile.problems import Refused
-from nfsnitch.asking.book import MOST_LASTING, MOST_TEMPORARY
+from nfsnitch.asking.book import MOST_CHARACTERS, MOST_LASTING, MOST_TEMPORARY
 from nfsnitch.asking.duration import parse_duration
 
 HOUR_NS = 3_600_000_000_000
@@ -102,6 +102,15 @@ def test_answers_that_last_are_as_many_as_there_may_be_and_no_more(path: Path) -
     book.check_room(MOST_LASTING - 1, forever)
     with pytest.raises(Refused, match="revoke some"):
         book.check_room(MOST_LASTING, forever)
+
+
+def test_a_rule_that_is_longer_than_anybody_reads_is_refused(path: Path) -> None:
+    book = opened(path)
+    head = "name: a\naction: deny\nnote: "
+
+    assert book.block(f"{head}{'x' * 900}\n").rule.name == "a"
+    with pytest.raises(Refused, match="characters at most"):
+        book.block(f"{head}{'x' * MOST_CHARACTERS}\n")
 
 
 def test_a_rule_is_gone_when_it_is_revoked_here_and_in_the_file(path: Path) -> None:

@@ -25,8 +25,12 @@ from nfsnitch.core.rule import Rule
 from nfsnitch.core.text import shown
 from nfsnitch.core.timed import DeadlineCondition
 
-MOST_LASTING = 10_000
+MOST_LASTING = 4_000
 MOST_TEMPORARY = 1_000
+MOST_CHARACTERS = 4_000
+"""Of one rule: so many rules of them are as much as a file may have."""
+_MOST_UNWRITTEN = 10_000
+"""Changes that wait for a disk that takes none."""
 
 _log = logging.getLogger(__name__)
 
@@ -138,8 +142,11 @@ class AnswerBook:
 
         Raises:
             RuleFileError: something is wrong with it.
+            Refused: it is too long.
 
         """
+        if len(text) > MOST_CHARACTERS:
+            raise Refused(f"a rule has {MOST_CHARACTERS} characters at most", "write a shorter one")
         return self._text.block_of(text, self._names)
 
     def add(self, block: Block, duration: Duration, now: Instant, process: Process | None) -> None:
@@ -278,7 +285,7 @@ class AnswerBook:
         for deed in deeds:
             try:
                 block = None if deed.block is None else self.block(deed.block.text)
-            except RuleFileError as error:  # a group that it names is gone
+            except (RuleFileError, Refused) as error:  # a group that it names is gone
                 _log.error("an answer is lost: %s", error)
                 continue
             self._do(deed._replace(block=block))
@@ -301,6 +308,9 @@ class AnswerBook:
         if self.problem is not None:
             why = f"the file of answers cannot be used ({_first_line(self.problem)})"
             raise Refused(why, "mend it, and reload")
+        if len(self._deeds) >= _MOST_UNWRITTEN:
+            why = f"{_MOST_UNWRITTEN} changes have not been written yet"
+            raise Refused(why, "see why the file of answers cannot be written")
 
     def _temporary_index(self, name: str) -> int | None:
         names = (each.block.rule.name for each in self.temporary)
