@@ -10,6 +10,7 @@ import pytest
 from builders import WALL_NS, arrival, flow, instant, process
 from engine_play import RULES, new_engine
 from nfsnitch.asking import rows
+from nfsnitch.asking.excerpts import excerpts
 from nfsnitch.core.commands import ShowQuestion
 from nfsnitch.core.decision import Action, Decision, Reason, Verdict
 from nfsnitch.core.events import LiveFlow
@@ -95,6 +96,10 @@ def test_a_row_that_is_too_long_for_a_page_is_one_of_its_own() -> None:
     assert rows.page([long, short]) == (long,)
     assert rows.page([short, long]) == (short,)
     assert rows.page([]) == ()
+
+
+def test_beyond_the_last_rule_there_are_no_lines_to_be_cut_out() -> None:
+    assert excerpts([], None) == {}
 
 
 def test_a_connection_is_a_short_row_whatever_the_program_is_called() -> None:

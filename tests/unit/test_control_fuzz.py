@@ -232,7 +232,7 @@ def fixture_daemon(tmp_path: Path) -> Iterator[Daemon]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1_200)
 def test_a_million_messages_change_nothing_and_cost_nothing_that_lasts(daemon: Daemon) -> None:
     daemon.hold()
     held = [(each.number, each.flows, each.flow) for each in daemon.engine.questions]
