@@ -200,7 +200,8 @@ class AnswerDesk:
         """Return the rule of each question; nothing is done yet."""
         made: dict[int, _Made] = {}
         by_text: dict[str, _Made] = {}
-        taken = self._book.taken_names()
+        before = self._book.taken_names()
+        taken = set(before)
         for number, question in asked.items():
             process = process_of(question) if duration.word == PROCESS else None
             if request.rule is not None:
@@ -208,7 +209,7 @@ class AnswerDesk:
                 continue
             scope = scope_of(question, request.who, request.where)
             # Without regard to those before: what is the same has the same name.
-            plain = composed(question, scope, action, duration, self._book.taken_names())
+            plain = composed(question, scope, action, duration, before)
             if plain not in by_text:
                 text = composed(question, scope, action, duration, taken)
                 by_text[plain] = _Made(self._book.block(text), process)

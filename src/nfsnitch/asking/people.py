@@ -238,7 +238,7 @@ class People:
         mode, left_s = self.mode
         return ModeSet(mode.value, left_s)
 
-    async def _rules(self, request: RulesRequest, _peer: Peer) -> Rules:
+    async def _rules(self, request: RulesRequest, peer: Peer) -> Rules:
         first, now, generation = request.first, self._now(), self._engine.generation
         end = first + MOST_ROWS
         if request.kind == RuleKind.LASTING:
@@ -254,7 +254,8 @@ class People:
             raise RefusalError(Why.BAD_ANSWER, text)
         rules = self._engine.ruleset.rules
         listed_now, following = rules[first:end], rules[end : end + 1]
-        texts = await in_thread(lambda: excerpts(listed_now, following[0] if following else None))
+        after = following[0] if following else None
+        texts = await in_thread(lambda: excerpts(listed_now, after, for_root=peer.uid == 0))
         some = rows.file_rows(listed_now, texts, now)
         return Rules(generation, len(rules), rows.page(some))
 

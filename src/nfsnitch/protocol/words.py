@@ -51,8 +51,6 @@ class Why(StrEnum):
     """Such an answer makes no sense, or not to this question."""
     NO_SUCH_RULE = "no-such-rule"
     """No answer has made a rule of that name, or it is gone."""
-    NOT_KEPT = "not-kept"
-    """It could not be written to the file of rules."""
 
 
 class Say(StrEnum):
