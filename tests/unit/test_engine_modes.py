@@ -381,3 +381,13 @@ def test_who_was_let_out_in_silence_is_asked_about_when_people_are_asked_again()
     assert trusted == []
     assert [type(each) for each in judged] == [JudgeFlow]
     assert asked(engine.receive(arrival(99, of_flow=DNS, seconds=1)))
+
+
+def test_a_packet_sent_again_would_have_been_asked_about_once() -> None:
+    engine = new_engine()
+    set_mode(engine, Mode.DENY_SILENTLY)
+
+    sent = [engine.receive(arrival(each, of_flow=SSH, seconds=each)) for each in range(3)]
+
+    assert [question.times for question in engine.silenced] == [1]
+    assert [counts(commands).get(Counter.SILENCED, 0) for commands in sent] == [1, 0, 0]

@@ -207,3 +207,11 @@ def test_a_decision_says_what_became_of_it(
 def test_no_bypass_has_the_number_of_a_protocol() -> None:
     assert min(Bypass) > 255
     assert bypasses_of(()) == frozenset()
+
+
+def test_answers_say_nothing_of_sockets_past_netfilter() -> None:
+    anything = Rule("anything", Action.ALLOW, (), "answers.yaml:1")
+
+    asked = about_openings(Ruleset(unattributed=Action.DENY).with_answers((anything,)))
+
+    assert asked.answers == ()

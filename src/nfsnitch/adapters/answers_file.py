@@ -52,12 +52,22 @@ class AnswersFile:
             OSError: that did not work; the file is as it was.
 
         """
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        new = self.path.with_name(f"{self.path.name}.new")
+        place = self.path.resolve()  # where a symbolic link leads, it goes on leading
+        place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        new = place.with_name(f"{place.name}.new")
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
         with os.fdopen(os.open(new, flags, _MODE), "wb") as file:
+            os.fchmod(file.fileno(), _mode(place))
             file.write(text.encode("utf-8"))
             file.flush()
             os.fsync(file.fileno())
-        new.replace(self.path)
+        new.replace(place)
         self.state = state_of([self.path])
+
+
+def _mode(path: Path) -> int:
+    """Return who may read the file at *path*, as whoever made it has said."""
+    try:
+        return stat.S_IMODE(path.stat().st_mode)
+    except OSError:
+        return _MODE

@@ -176,10 +176,10 @@ class Engine:
             counts.append(Count(Counter.UNATTRIBUTED))
         if ruling.action is Action.ASK:
             return counts + self._hold(arrival, ruling)
-        if ruling.reason is Reason.SILENT:
+        decided = self._decided(_decision(ruling), arrival, (arrival.packet_id,), arrival.now)
+        if ruling.reason is Reason.SILENT and Count(Counter.REPEATED) not in decided:
             counts += self._silence(arrival, ruling)
-        decision = _decision(ruling)
-        return self._decided(decision, arrival, (arrival.packet_id,), arrival.now) + counts
+        return decided + counts
 
     def _ruling_on_arrival(self, arrival: FlowArrived, now: Instant) -> Ruling:
         return self._judge.ruling(arrival.flow, arrival.found, arrival.iface, now)
@@ -311,7 +311,9 @@ class Engine:
             commands += self._rule_again(held, event.now)
         return commands
 
-    def _rule_again(self, held: Held, now: Instant) -> list[Command]:
+    def _rule_again(
+        self, held: Held, now: Instant, *, is_known_better: bool = False
+    ) -> list[Command]:
         before, held.ruling = held.ruling, self._ruling_on_arrival(held.arrival, now)
         if held.ruling.action is not Action.ASK:
             ended = self._let_go(held, Outcome.RULES)
@@ -319,6 +321,8 @@ class Engine:
                 ended += self._silence(held.arrival, held.ruling)
             decision = _decision(held.ruling)
             return ended + self._decided(decision, held.arrival, held.packet_ids, now)
+        if held.ruling == before and not is_known_better:
+            return []
         if held.ruling.reason is before.reason or before.reason is not Reason.UNIDENTIFIED:
             question = self._questions.changed(held)
             return [ShowQuestion(question)] if question else []
@@ -334,7 +338,7 @@ class Engine:
             if held is not None:
                 found = identified(held.arrival.found, event.ticket, event.identity)
                 held.arrival = held.arrival._replace(found=found)
-                commands += self._rule_again(held, event.now)
+                commands += self._rule_again(held, event.now, is_known_better=True)
         return commands + self._reviews.identified(event)
 
     def _refused(

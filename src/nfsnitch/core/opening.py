@@ -88,7 +88,10 @@ def about_openings(ruleset: Ruleset) -> Ruleset:
     unattributed = ruleset.unattributed if rules else Action.ALLOW
     if unattributed is Action.ASK:  # nobody can be
         unattributed = ruleset.unanswered
-    return replace(ruleset, rules=rules, default=Action.ALLOW, unattributed=unattributed)
+    # Answers are about flows: nobody is asked when a socket is opened.
+    return replace(
+        ruleset, rules=rules, default=Action.ALLOW, unattributed=unattributed, answers=()
+    )
 
 
 def opening_rules(ruleset: Ruleset, now: Instant) -> tuple[OpeningRule, ...]:

@@ -160,14 +160,18 @@ class Ruleset:
     settings: Settings = field(default_factory=Settings)
     answers: tuple[Rule, ...] = ()
     """Rules that people's answers have made: they decide where all the rest says `Action.ASK`."""
-    _of_rules: _Traits | None = field(default=None, repr=False, compare=False)
+    _of_rules: tuple[tuple[Rule, ...], _Traits] | None = field(
+        default=None, repr=False, compare=False
+    )
     """Of `rules` alone; None: not looked at yet."""
     _of_all: _Traits = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Look once through the rules for what has to be known of them all."""
-        of_rules = self._of_rules or _traits(self.rules)
-        object.__setattr__(self, "_of_rules", of_rules)
+        known = self._of_rules
+        # `replace` hands on what was known of other rules, too.
+        of_rules = known[1] if known and known[0] is self.rules else _traits(self.rules)
+        object.__setattr__(self, "_of_rules", (self.rules, of_rules))
         object.__setattr__(self, "_of_all", of_rules + _traits(self.answers))
 
     def with_answers(self, answers: tuple[Rule, ...]) -> Ruleset:
