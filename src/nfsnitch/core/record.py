@@ -65,7 +65,7 @@ class Record(NamedTuple):
     rivals: tuple[Owner, ...] = ()
     """Others who may have sent it instead; the decision is one that holds for them, too."""
     generation: int = 1
-    """Of the rules that decided: 1 at the start, one more with each reload."""
+    """Of the rules that decided: 1 at the start, one more with each change."""
     iface_in: str | Unknown = NOT_FORWARDED
     """The interface by which it came, if it is forwarded."""
 

@@ -31,7 +31,7 @@ class Status:
     """Paths as they were given."""
     rules: int
     generation: int
-    """Which rules these are: 1 at the start, one more with each reload."""
+    """Which rules these are: 1 at the start, one more with each change."""
     default: str
     unattributed: str
     unanswered: str
