@@ -69,18 +69,18 @@ _PYTHON = examples.owner(
 )
 _DNS = examples.owner("/usr/lib/systemd/systemd-resolved", uid=102, user="systemd-resolve")
 _MAIL = examples.owner("/usr/bin/thunderbird", desktop={"name": "Thunderbird", "icon": None})
-_RULE = """name: firefox-esr to 192.0.2.80 tcp 443
+_RULE = """name: firefox-esr to 192.0.2.80 443/tcp
 action: allow
 exe: /usr/lib/firefox-esr/firefox-esr
-proto: tcp
 daddr: 192.0.2.80
+proto: tcp
 dport: 443
 """
-_BACKUP_RULE = """name: backup-agent to 2001:db8::20:5 tcp 9418
+_BACKUP_RULE = """name: backup-agent to 2001:db8::20:5 9418/tcp
 action: allow
 exe: /opt/backup/bin/backup-agent
-proto: tcp
 daddr: 2001:db8::20:5
+proto: tcp
 dport: 9418
 """
 
@@ -111,21 +111,22 @@ def records() -> list[examples.Json]:
         ("2001:db8::20:5", 9_418, "tcp"),
         ("192.0.2.7", 22, "tcp"),
     ]
-    verdicts = ["accept", "accept", "drop", "accept", "reject", "accept", "accept", "accept"]
+    verdicts = ["accept", "accept", "drop", "accept", "reject", "accept"]
     rules = ["the web", "names", None, "mail", "no backups abroad", "ssh"]
     for place in range(40):
-        which, verdict = place % 6, verdicts[place % 8]
+        which = place % 6
         when = now.addSecs(-17 * (40 - place)).toString("yyyy-MM-ddTHH:mm:ss")
         flow = examples.flow(*places[which])
-        row = examples.record(place, verdict, **senders[which], **flow)
-        made.append({**row, "time": f"{when}.000000Z", "rule": rules[which]})
+        row = examples.record(place, verdicts[which], **senders[which], **flow)
+        why = "default" if rules[which] is None else "rule"
+        made.append({**row, "time": f"{when}.000000Z", "rule": rules[which], "reason": why})
     return made
 
 
 def rules() -> list[examples.Json]:
     """Return some rules."""
     return [
-        examples.rule("firefox-esr to the web", rule=_RULE),
+        examples.rule("firefox-esr to 192.0.2.80 443/tcp", rule=_RULE),
         examples.rule(
             "thunderbird to 192.0.2.25",
             rule="name: thunderbird to 192.0.2.25\naction: allow\n"
@@ -144,7 +145,7 @@ def rules() -> list[examples.Json]:
             rule="name: python3.11, port 443\naction: reject\nenabled: false\n"
             "exe: /usr/bin/python3.11\ndport: 443\n",
         ),
-        examples.rule("ssh to the office", left_s=86_000.0, until="2030-06-30T18:00:00Z"),
+        examples.rule("curl to 443/tcp anywhere", left_s=86_000.0, until="2030-06-30T18:00:00Z"),
     ]
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from nfsnitch.core.decision import Reason
 from nfsnitch.core.flow import Flow
 from nfsnitch.core.owner import Finding
 from nfsnitch.core.rule import Ruling
@@ -57,7 +56,3 @@ class Settled:
         flows.discard(flow)
         if not flows:
             del self._of_socket[cookie]
-
-
-SETTLED_REASONS = frozenset({Reason.ANSWERED, Reason.DISMISSED})
-"""Of rulings that are no rule's, but an answer's."""
