@@ -391,3 +391,14 @@ def test_a_packet_sent_again_would_have_been_asked_about_once() -> None:
 
     assert [question.times for question in engine.silenced] == [1]
     assert [counts(commands).get(Counter.SILENCED, 0) for commands in sent] == [1, 0, 0]
+
+
+def test_the_list_says_when_it_would_have_been_asked_last() -> None:
+    engine = new_engine()
+    set_mode(engine, Mode.DENY_SILENTLY)
+
+    for number in (1, 2):
+        engine.receive(arrival(number, of_flow=SSH, sock_cookie=number, seconds=number))
+
+    (question,) = engine.silenced
+    assert (question.times, question.asked) == (2, instant(2))

@@ -69,6 +69,7 @@ class Question:
     number: int
     """Never given twice by one daemon."""
     asked: Instant
+    """First; of one that nobody is asked, when it would have been asked last."""
     deadline_ns: int
     """When its time is over (monotonic)."""
     ruling: Ruling

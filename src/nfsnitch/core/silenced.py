@@ -34,7 +34,7 @@ class SilencedList:
         entry = self._by_topic.get(topic)
         if entry is not None:
             entry.times += 1
-            entry.question = replace(entry.question, ruling=ruling)
+            entry.question = replace(entry.question, asked=arrival.now, ruling=ruling)
             self._by_topic.move_to_end(topic)
             return True
         what = (ruling, arrival.flow, arrival.found, arrival.iface)

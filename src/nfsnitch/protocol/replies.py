@@ -110,7 +110,8 @@ class Asked:
     number: int
     """Never given twice by one daemon."""
     since: str
-    """When it was asked first, as records have it: ``2026-11-22T00:17:38.000000Z``."""
+    """When it was asked first, as records have it: ``2026-11-22T00:17:38.000000Z``. Of a silenced
+    one, when it would have been asked last."""
     left_s: float
     """Until its time is over."""
     flows: int
