@@ -86,15 +86,19 @@ struct bpf_wq {};
 #undef bpf_probe_read_kernel
 #undef bpf_probe_read_kernel_str
 #undef bpf_probe_read_user
+#undef bpf_probe_read_user_str
 #define bpf_get_socket_cookie nfsnitch_socket_cookie
 #define bpf_probe_read_kernel nfsnitch_probe_read_kernel
 #define bpf_probe_read_kernel_str nfsnitch_probe_read_kernel_str
 #define bpf_probe_read_user nfsnitch_probe_read_user
+#define bpf_probe_read_user_str nfsnitch_probe_read_user_str
 static __u64 (*bpf_get_socket_cookie)(void *) = (void *)BPF_FUNC_get_socket_cookie;
 static long (*bpf_probe_read_kernel)(void *, __u32, const void *) = (void *)BPF_FUNC_probe_read_kernel;
 static long (*bpf_probe_read_kernel_str)(void *, __u32, const void *) =
 	(void *)BPF_FUNC_probe_read_kernel_str;
 static long (*bpf_probe_read_user)(void *, __u32, const void *) = (void *)BPF_FUNC_probe_read_user;
+static long (*bpf_probe_read_user_str)(void *, __u32, const void *) =
+	(void *)BPF_FUNC_probe_read_user_str;
 
 /*
  * bcc's compiler is set to the first version of the instructions, which has an atomic addition to 32

@@ -12,7 +12,7 @@
 
 /* Raised with every change to what a key or a value below means: pinned maps outlive the daemon, and
  * one that knows another version replaces them. */
-enum { LAYOUT_VERSION = 1 };
+enum { LAYOUT_VERSION = 2 };
 
 enum {
 	EXE_BYTES = 1024,    /* longest executable path kept; a power of two */
@@ -25,14 +25,19 @@ enum {
 	MAX_FLOWS = 65536,
 	MAX_PORTS = 65536,
 	MAX_RAW_PROTOCOLS = 4096,
-	RELEASES_BYTES = 1 << 20, /* 65,536 closed sockets that user space has yet to hear of */
+	RELEASES_BYTES = 1 << 18, /* 16,384 closed sockets that user space has yet to hear of */
 	MAX_ANCESTORS = 16,
 	MAX_PREVIOUS = 4,    /* how many earlier users of a tuple are kept */
 	MAX_OPENING_RULES = 64,      /* in force at once; there is room for as many that come after them */
 	MAX_OPENING_VALUES = 131072, /* users, groups and paths that all of these name */
 	OPENING_TEXT_BYTES = 172,    /* longest such path and the NUL behind it; it lies on the stack */
-	OPENINGS_BYTES = 1 << 18,
+	OPENINGS_BYTES = 1 << 17,
 	MAX_CROSSINGS = 32768,       /* tuples that came here from other network namespaces */
+	NAMES_BYTES = 1 << 18,       /* questions and answers that user space has yet to read */
+	MAX_QUESTIONS = 16384,       /* asked lately, of which the answers are copied */
+	MAX_LIBC_CALLS = 2048,       /* threads that wait for the C library to find a name */
+	LIBC_NAME_BYTES = 256,       /* longest such name, and the NUL behind it */
+	LIBC_ADDRESSES = 16,         /* how many addresses of a result are kept; a power of two */
 };
 
 /*
@@ -239,11 +244,88 @@ struct opening {
 	__u32 generation; /* of the rules that judged; 0 where there were none */
 };
 
+/* What begins each sample in the ring buffer `names`. */
+enum name_sample_kind {
+	NAME_DNS = 1,
+	NAME_LIBC = 2,
+};
+
+enum dns_flag {
+	DNS_RECEIVED = 1 << 0, /* by this socket; else it was sent */
+	DNS_CUT = 1 << 1,      /* longer than the sample has room for */
+};
+
+/*
+ * A packet from or to port 53, by the addresses that the socket itself knows where it is connected: on its
+ * way a packet may get others (NAT). The payload is behind it; the sample's size may be larger than that.
+ */
+struct dns_sample {
+	__u32 kind;          /* NAME_DNS */
+	__u32 flags;         /* enum dns_flag */
+	__u64 seen_ns;       /* monotonic */
+	__u64 cookie;
+	__u64 netns_cookie;
+	__u8 local_be[16];   /* IPv4 addresses fill the first four bytes */
+	__u8 remote_be[16];
+	__u32 seq;           /* of TCP, else 0 */
+	__u32 ack;
+	__u16 local_port;
+	__u16 payload_bytes; /* how many are here */
+	__u8 family;         /* 4 or 6 */
+	__u8 proto;          /* TCP or UDP */
+	__u8 tcp_flags;
+	__u8 padding;
+};
+
+/* What the C library has given to a program that asked it for addresses. */
+struct libc_sample {
+	__u32 kind;        /* NAME_LIBC */
+	__u32 addresses;   /* how many there are */
+	__u64 seen_ns;     /* monotonic */
+	struct owner asker;
+	char name[LIBC_NAME_BYTES]; /* ended by a NUL */
+	__u8 family[LIBC_ADDRESSES]; /* 4 or 6, of each address */
+	__u8 address_be[LIBC_ADDRESSES][16];
+};
+
+/* A question that a socket has sent. */
+struct question_key {
+	__u64 cookie;
+	__u32 id;        /* of the DNS message; ANY_QUESTION: all that a TCP connection carries */
+	__u32 padding;
+};
+
+#define ANY_QUESTION (~0U)
+
+struct question {
+	__u64 since_ns; /* monotonic; the time from which `left` counts */
+	__s64 left;     /* how many packets are still to be copied */
+};
+
+/* A thread that has asked the C library and waits for the answer. */
+enum libc_kind {
+	LIBC_LIST, /* it will be a list of struct addrinfo */
+	LIBC_HOST, /* it will be a struct hostent */
+};
+
+struct libc_call_key {
+	__u64 thread; /* process and thread, as bpf_get_current_pid_tgid() has them */
+	__u32 kind;   /* enum libc_kind: for a list of IPv4 alone, the library asks itself for a host */
+	__u32 padding;
+};
+
+struct libc_call {
+	__u64 result; /* where the program will find the pointer to it */
+	char name[LIBC_NAME_BYTES];
+};
+
 enum counter {
 	COUNT_OWNERS_FULL,
 	COUNT_IMAGES_FULL,
 	COUNT_RELEASES_LOST,
 	COUNT_OPENINGS_LOST,
+	COUNT_NAMES_LOST,
+	COUNT_NAMES_UNASKED,
 	COUNTERS,
 };
 
@@ -263,5 +345,7 @@ _Static_assert(sizeof(struct opening_rule) == 20, "layout.py: OPENING_RULE");
 _Static_assert(sizeof(struct opening_number) == 16, "layout.py: OPENING_NUMBER");
 _Static_assert(sizeof(struct opening_text) == 180, "layout.py: OPENING_TEXT");
 _Static_assert(sizeof(struct opening) == 144, "layout.py: OPENING");
+_Static_assert(sizeof(struct dns_sample) == 80, "layout.py: DNS_SAMPLE");
+_Static_assert(sizeof(struct libc_sample) == 664, "layout.py: LIBC_SAMPLE");
 
 #endif

@@ -115,6 +115,30 @@ struct {
 	__uint(max_entries, OPENINGS_BYTES);
 } openings SEC(".maps");
 
+/* Questions that were asked, so that only their answers are copied. The least recently used make room:
+ * the answer to such a one is then unasked. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, MAX_QUESTIONS);
+	__type(key, struct question_key);
+	__type(value, struct question);
+} questions SEC(".maps");
+
+/* Names asked for and answered, for user space to read before it decides: struct dns_sample and struct
+ * libc_sample. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, NAMES_BYTES);
+} names SEC(".maps");
+
+/* Threads in a function of the C library that finds names. Those that never return from it make room. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, MAX_LIBC_CALLS);
+	__type(key, struct libc_call_key);
+	__type(value, struct libc_call);
+} libc_calls SEC(".maps");
+
 /* enum counter -> how often. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

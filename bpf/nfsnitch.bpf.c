@@ -51,6 +51,8 @@
 #include "probes.h"
 #include "opening.h"
 #include "crossing.h"
+#include "names.h"
+#include "libc.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
@@ -107,6 +109,20 @@ int nfsnitch_egress(struct __sk_buff *ctx)
 {
 	bpf_get_socket_cookie(ctx); /* who has none yet gets one */
 	return packet_leaves(plain_address(ctx));
+}
+
+/* Any mode: DNS on its way out and in. */
+
+SEC("cgroup_skb/egress")
+int nfsnitch_names_out(struct __sk_buff *ctx)
+{
+	return names_pass(ctx, false);
+}
+
+SEC("cgroup_skb/ingress")
+int nfsnitch_names_in(struct __sk_buff *ctx)
+{
+	return names_pass(ctx, true);
 }
 
 /* lsm mode. Where fentry programs are refused, the two kprobes of the same name stand in for them. */
@@ -185,4 +201,37 @@ SEC("kprobe/nf_queue")
 int BPF_KPROBE(nfsnitch_kprobe_queue, struct sk_buff *skb, struct nf_hook_state *state)
 {
 	return packet_queued(skb, state);
+}
+
+/* Any mode: functions of the C library that find names. The other ones of their kind call these. */
+
+SEC("uprobe")
+int BPF_KPROBE(nfsnitch_getaddrinfo, const char *name, void *service, void *hints, void *result)
+{
+	return libc_asked(LIBC_LIST, name, result);
+}
+
+SEC("uretprobe")
+int nfsnitch_getaddrinfo_done(struct pt_regs *ctx)
+{
+	return libc_answers(LIBC_LIST, PT_REGS_RC(ctx));
+}
+
+SEC("uprobe")
+int BPF_KPROBE(nfsnitch_gethostbyname, const char *name, void *host, void *bytes, unsigned long size,
+	       void *result)
+{
+	return libc_asked(LIBC_HOST, name, result);
+}
+
+SEC("uprobe")
+int BPF_KPROBE(nfsnitch_gethostbyname2, const char *name)
+{
+	return libc_asked(LIBC_HOST, name, (void *)SIXTH_ARGUMENT(ctx));
+}
+
+SEC("uretprobe")
+int nfsnitch_gethostbyname_done(struct pt_regs *ctx)
+{
+	return libc_answers(LIBC_HOST, PT_REGS_RC(ctx));
 }

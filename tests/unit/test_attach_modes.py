@@ -10,10 +10,11 @@ from typing import cast
 import pytest
 
 from fakes import FakeMap, FakePrograms
-from nfsnitch.adapters.bpf import modes
+from nfsnitch.adapters.bpf import modes, sights
 from nfsnitch.adapters.bpf.core_loader import Attachment, LoadedPrograms
 from nfsnitch.adapters.bpf.layout import COOKIE, OWNER
 from nfsnitch.adapters.bpf.libbpf import BpfError, Libbpf
+from nfsnitch.adapters.bpf.libc_places import LibcError
 from nfsnitch.adapters.bpf.map import BpfMap
 from nfsnitch.adapters.bpf.modes import attached, available_modes
 from nfsnitch.core.attach import BEST_FIRST, AttachMode
@@ -58,6 +59,7 @@ class Kernel:
             library=cast("Libbpf", None),
             releases_fd=-1,
             openings_fd=-1,
+            names_fd=-1,
             mode=mode,
             why="",
         )
@@ -89,6 +91,7 @@ def fixture_kernel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Kernel:
     security_modules = tmp_path / "lsm"
     security_modules.write_text("capability,bpf", "ascii")
     monkeypatch.setattr(modes, "loaded", kernel.load)
+    monkeypatch.setattr(sights, "places", dict.fromkeys)
     monkeypatch.setattr(modes, "_LSM_LIST", security_modules)
     monkeypatch.setattr(modes, "_PMUS", tmp_path)
     monkeypatch.setattr(modes, "_KPROBE_EVENTS", ())
@@ -221,7 +224,52 @@ def test_every_mode_is_tried_best_first(kernel: Kernel) -> None:
     assert kernel.open == 0
 
 
+DNS = {each.program for each in sights.DNS}
+LIBC = {each.program for each in sights.LIBC}
+
+
+def test_names_are_seen_in_every_mode(kernel: Kernel) -> None:
+    for mode in BEST_FIRST:
+        with attached(OBJECT, None, mode) as programs:
+            assert (programs.dns_problem, programs.libc_problem) == (None, None)
+        assert kernel.loaded[-1] >= DNS | LIBC
+
+
+def test_a_mode_does_without_names_where_these_are_refused(kernel: Kernel) -> None:
+    kernel.refuses = {"nfsnitch_getaddrinfo"}
+    with attached(OBJECT) as programs:
+        assert (programs.mode, programs.dns_problem) == (AttachMode.LSM, None)
+        assert programs.libc_problem == "loading the eBPF programs: no"
+        assert kernel.loaded[-1] >= DNS
+    kernel.refuses = {"nfsnitch_names_in"}
+    with attached(OBJECT) as programs:
+        assert programs.mode is AttachMode.LSM
+        assert {programs.dns_problem, programs.libc_problem} == {"loading the eBPF programs: no"}
+        assert not kernel.loaded[-1] & (DNS | LIBC)
+
+
+def test_where_there_is_no_library_to_be_watched_that_is_not_tried(
+    kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nowhere(_functions: object) -> None:
+        raise LibcError("the kernel has no uprobes")
+
+    monkeypatch.setattr(sights, "places", nowhere)
+    with attached(OBJECT) as programs:
+        assert (programs.dns_problem, programs.libc_problem) == (None, "the kernel has no uprobes")
+    assert [names & LIBC for names in kernel.loaded] == [set()]
+
+
+def test_what_pinned_programs_do_not_see_is_told_by_the_links_that_they_lack() -> None:
+    dns, libc = (sights.Sight(each, sights.Problems()).links for each in (sights.DNS, sights.LIBC))
+
+    assert sights.problems_of({*dns, *libc, "others"}) == (None, None)
+    for links, lacking in ((dns, (False, True)), (libc, (True, False)), (set(), (True, True))):
+        assert tuple(each is not None for each in sights.problems_of(set(links))) == lacking
+
+
 def test_the_fake_programs_have_the_real_ones_fields() -> None:
-    others = {"library", "releases_fd", "openings_fd", "links", "why"}
+    others = {"library", "releases_fd", "openings_fd", "names_fd", "links", "why"}
+    others |= {"dns_problem", "libc_problem"}
     fields = set(LoadedPrograms.__dataclass_fields__) - others
     assert fields <= set(vars(FakePrograms()))

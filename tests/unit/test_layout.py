@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from builders import COMPLETE, KernelImage, KernelOwner, flow, image_key
 from nfsnitch.adapters.bpf import layout
 from nfsnitch.adapters.bpf.layout import (
+    DnsFlag,
     FlowClaim,
     Image,
     ImageFlag,
@@ -51,6 +52,8 @@ def unpacked(image: KernelImage) -> Image:
         ("port_value", layout.PORT_VALUE),
         ("raw_key", layout.RAW_KEY),
         ("raw_value", layout.RAW_VALUE),
+        ("dns_sample", layout.DNS_SAMPLE),
+        ("libc_sample", layout.LIBC_SAMPLE),
     ],
 )
 def test_each_struct_has_the_size_that_the_compiler_asserts(struct: str, ours: Struct) -> None:
@@ -60,7 +63,13 @@ def test_each_struct_has_the_size_that_the_compiler_asserts(struct: str, ours: S
     assert ours.size == int(asserted[1])
 
 
-@pytest.mark.parametrize("name", ["EXE_BYTES", "CGROUP_BYTES", "ARGS_BYTES", "NAME_BYTES"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("EXE_BYTES", "CGROUP_BYTES", "ARGS_BYTES", "NAME_BYTES"),
+        *("LIBC_NAME_BYTES", "LIBC_ADDRESSES"),
+    ],
+)
 def test_each_length_is_the_headers(name: str) -> None:
     defined = re.search(rf"\b{name} = (\d+),", HEADER)
 
@@ -75,7 +84,9 @@ def test_the_version_is_the_headers() -> None:
     assert int(defined[1]) == layout.LAYOUT_VERSION
 
 
-@pytest.mark.parametrize(("prefix", "ours"), [("IMAGE", ImageFlag), ("OWNER", OwnerFlag)])
+@pytest.mark.parametrize(
+    ("prefix", "ours"), [("IMAGE", ImageFlag), ("OWNER", OwnerFlag), ("DNS", DnsFlag)]
+)
 def test_the_flags_are_the_headers(prefix: str, ours: type[IntFlag]) -> None:
     defined = re.findall(rf"\b{prefix}_(\w+) = 1 << (\d+),", HEADER)
 
@@ -90,7 +101,7 @@ def test_the_counters_are_the_headers_in_its_order_and_have_names_in_the_core() 
     assert [name.lower().replace("_", "-") for name in defined] == list(layout.COUNTERS)
     assert {Counter(name) for name in layout.COUNTERS} == {
         *(Counter.OWNERS_FULL, Counter.IMAGES_FULL, Counter.RELEASES_LOST),
-        Counter.OPENINGS_LOST,
+        *(Counter.OPENINGS_LOST, Counter.NAMES_LOST, Counter.NAMES_UNASKED),
     }
 
 

@@ -216,6 +216,9 @@ def _attached(
     attachment: Attachment,
     cgroup: Path | None,
 ) -> Iterator[hook.Hooked]:
+    if attachment.of_libc:
+        yield from hook.on_libc(library, spec, fd, attachment.of_libc)
+        return
     if not attachment.to_cgroup:
         yield from hook.on_kernel(library, spec, fd, attachment.functions)
         return

@@ -11,9 +11,15 @@ from typing import Any, NamedTuple, Protocol
 
 from nfsnitch.adapters.bpf.layout import RING_BUFFERS, SIZES
 from nfsnitch.adapters.bpf.libbpf import BpfError, Libbpf, RingBuffer, SampleCallback
+from nfsnitch.adapters.bpf.libc_places import places
 from nfsnitch.adapters.bpf.map import BpfMap
 from nfsnitch.adapters.bpf.perf_rights import probes_are_for
 from nfsnitch.core.attach import AttachMode
+
+UPROBE_AT_RETURN = b"uretprobe"
+"""The section of programs that are run when a function of the C library returns."""
+EVERY_PROCESS = -1
+"""In place of a process id: perf_event_open(2)."""
 
 
 class Attachment(NamedTuple):
@@ -23,13 +29,16 @@ class Attachment(NamedTuple):
     to_cgroup: bool = False
     functions: tuple[str, ...] = ()
     """The kernel functions to put a kprobe on; none: the program's section says what it is for."""
+    of_libc: tuple[str, ...] = ()
+    """The functions of the C library to put a uprobe on, or a uretprobe, as the section says."""
 
     @property
     def links(self) -> tuple[str, ...]:
         """Return the names of its links."""
-        if not self.functions:
+        functions = self.functions or self.of_libc
+        if not functions:
             return (self.program,)
-        return tuple(f"{self.program}-{function}" for function in self.functions)
+        return tuple(f"{self.program}-{function}" for function in functions)
 
 
 class HeldLink(Protocol):
@@ -90,12 +99,17 @@ class LoadedPrograms:
     library: Libbpf
     releases_fd: int
     openings_fd: int
+    names_fd: int
     mode: AttachMode
     """Never `AttachMode.AUTO`."""
     why: str
     """Why this mode and none of the better ones, for people."""
     links: tuple[HeldLink, ...] = ()
     """In the order in which they were attached."""
+    dns_problem: str | None = None
+    """Why no questions and answers of DNS are seen; None: they are."""
+    libc_problem: str | None = None
+    """Why nothing is seen of what the C library is asked; None: it is."""
 
     def releases(self, on_sample: SampleCallback) -> RingBuffer:
         """Open the ring buffer of closed sockets."""
@@ -104,6 +118,10 @@ class LoadedPrograms:
     def openings(self, on_sample: SampleCallback) -> RingBuffer:
         """Open the ring buffer of sockets past netfilter."""
         return RingBuffer(self.library, self.openings_fd, on_sample)
+
+    def names(self, on_sample: SampleCallback) -> RingBuffer:
+        """Open the ring buffer of names asked for and answered."""
+        return RingBuffer(self.library, self.names_fd, on_sample)
 
 
 @contextmanager
@@ -159,6 +177,9 @@ def _attach(
     if attachment.to_cgroup:
         yield name, _attach_to_cgroup(library, program, name, cgroup)
         return
+    if attachment.of_libc:
+        yield from _attach_to_libc(library, program, attachment)
+        return
     if not attachment.functions:
         yield (
             name,
@@ -176,6 +197,25 @@ def _attach(
             False,  # noqa: FBT003  on entry to the function, not on return from it
             function.encode(),
             doing=f"attaching {name} to {function}",
+            forbidden=probes_are_for(),
+        )
+        yield link_name, link
+
+
+def _attach_to_libc(
+    library: Libbpf, program: int, attachment: Attachment
+) -> Iterator[tuple[str, Any]]:
+    section: bytes = library.function("bpf_program__section_name")(program)
+    found = places(attachment.of_libc)
+    for name, link_name in zip(attachment.of_libc, attachment.links, strict=True):
+        link = library.checked(
+            "bpf_program__attach_uprobe",
+            program,
+            section == UPROBE_AT_RETURN,
+            EVERY_PROCESS,
+            os.fsencode(found[name].path),
+            found[name].offset_bytes,
+            doing=f"attaching {attachment.program} to {name} of {found[name].path}",
             forbidden=probes_are_for(),
         )
         yield link_name, link

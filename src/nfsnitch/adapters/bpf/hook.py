@@ -10,11 +10,16 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from nfsnitch.adapters.bpf.core_loader import EVERY_PROCESS, UPROBE_AT_RETURN
 from nfsnitch.adapters.bpf.libbpf import BpfError, Libbpf
+from nfsnitch.adapters.bpf.libc_places import places
 from nfsnitch.adapters.bpf.object_file import ProgramSpec
 from nfsnitch.adapters.bpf.perf_rights import probes_are_for
 
 _KPROBE_PMU = Path("/sys/bus/event_source/devices/kprobe/type")
+_UPROBE_PMU = Path("/sys/bus/event_source/devices/uprobe/type")
+_AT_RETURN = 1
+"""Bit of a uprobe event's configuration (/sys/bus/event_source/devices/uprobe/format/retprobe)."""
 _SYS_PERF_EVENT_OPEN = {"x86_64": 298, "aarch64": 241, "riscv64": 241, "loongarch64": 241}
 _BPF_PERF_EVENT = 41
 """``enum bpf_attach_type``"""
@@ -33,7 +38,7 @@ class _PerfEvent(ctypes.Structure):
         ("period", ctypes.c_uint64 * 3),
         ("flags", ctypes.c_uint64),
         ("wakeup", ctypes.c_uint32 * 2),
-        ("function", ctypes.c_char_p),
+        ("where", ctypes.c_char_p),
         ("offset", ctypes.c_uint64),
         ("others", ctypes.c_uint64 * 6),
     )
@@ -99,9 +104,42 @@ def on_kernel(
         yield Hooked(_kprobe(library, spec.name, program_fd, function), name)
 
 
+def on_libc(
+    library: Libbpf, spec: ProgramSpec, program_fd: int, functions: tuple[str, ...]
+) -> Iterator[Hooked]:
+    """Put a program on functions of the C library, in every process.
+
+    Raises:
+        BpfError: the kernel refused, or the library is not to be found (`LibcError`).
+
+    """
+    at_return = spec.section.encode() == UPROBE_AT_RETURN
+    found = places(functions)
+    for function in functions:
+        doing = f"attaching {spec.name} to {function} of {found[function].path}"
+        event = _PerfEvent(
+            kind=_kind(_UPROBE_PMU, "uprobes", doing),
+            size=ctypes.sizeof(_PerfEvent),
+            config=_AT_RETURN if at_return else 0,
+            where=os.fsencode(found[function].path),
+            offset=found[function].offset_bytes,
+        )
+        link = _linked(library, program_fd, _opened(event, doing), doing)
+        yield Hooked(link, f"{spec.name}-{function}")
+
+
 def _kprobe(library: Libbpf, name: str, program_fd: int, function: str) -> int:
     doing = f"attaching {name} to {function}"
-    event = _perf_event(function, doing)
+    event = _PerfEvent(
+        kind=_kind(_KPROBE_PMU, "kprobes", doing),
+        size=ctypes.sizeof(_PerfEvent),
+        where=function.encode(),
+    )
+    return _linked(library, program_fd, _opened(event, doing), doing)
+
+
+def _linked(library: Libbpf, program_fd: int, event: int, doing: str) -> int:
+    """Return what holds a program on a perf event, which is taken over."""
     link: int = library.function("bpf_link_create")(program_fd, event, _BPF_PERF_EVENT, None)
     if link >= 0:
         os.close(event)
@@ -118,21 +156,23 @@ def _kprobe(library: Libbpf, name: str, program_fd: int, function: str) -> int:
     return event
 
 
-def _perf_event(function: str, doing: str) -> int:
+def _kind(pmu: Path, what: str, doing: str) -> int:
     try:
-        kind = int(_KPROBE_PMU.read_text("ascii"))
+        return int(pmu.read_text("ascii"))
     except (OSError, ValueError) as problem:
-        raise BpfError(f"{doing}: the kernel has no kprobes ({_KPROBE_PMU})") from problem
+        raise BpfError(f"{doing}: the kernel has no {what} ({pmu})") from problem
+
+
+def _opened(event: _PerfEvent, doing: str) -> int:
     with suppress(KeyError):
         number = _SYS_PERF_EVENT_OPEN[os.uname().machine]
         libc = ctypes.CDLL(None, use_errno=True)
         libc.syscall.restype = ctypes.c_long
-        event = _PerfEvent(kind=kind, size=ctypes.sizeof(_PerfEvent), function=function.encode())
-        numbers = [ctypes.c_long(each) for each in (-1, 0, -1, _PERF_FLAG_FD_CLOEXEC)]
+        numbers = [ctypes.c_long(each) for each in (EVERY_PROCESS, 0, -1, _PERF_FLAG_FD_CLOEXEC)]
         fd: int = libc.syscall(ctypes.c_long(number), ctypes.byref(event), *numbers)
         if fd < 0:
             number = ctypes.get_errno()
             why = probes_are_for() if number == errno.EACCES else ""
             raise BpfError(f"{doing}: {os.strerror(number)}{why}")
         return fd
-    raise BpfError(f"{doing}: kprobes by number are not known for {os.uname().machine}")
+    raise BpfError(f"{doing}: probes by number are not known for {os.uname().machine}")

@@ -12,11 +12,11 @@ import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, product
 from pathlib import Path
 from typing import NamedTuple
 
-from nfsnitch.adapters.bpf import bpffs
+from nfsnitch.adapters.bpf import bpffs, libc_places
 from nfsnitch.adapters.bpf.core_loader import LoadedPrograms
 from nfsnitch.adapters.bpf.layout import LAYOUT_VERSION
 from nfsnitch.adapters.bpf.libbpf import BpfError, Libbpf
@@ -24,6 +24,7 @@ from nfsnitch.adapters.bpf.migration import migrate
 from nfsnitch.adapters.bpf.modes import FORWARDED, PROGRAMS, attached, root_cgroup, see_hooks_run
 from nfsnitch.adapters.bpf.pins import About, PinFolder
 from nfsnitch.adapters.bpf.readers import LISTED, reader_file
+from nfsnitch.adapters.bpf.sights import all_sights, problems_of
 from nfsnitch.adapters.sha256 import sha256
 from nfsnitch.core.attach import AttachMode
 from nfsnitch.core.loader import Loader
@@ -57,15 +58,15 @@ class Wish(NamedTuple):
 
     def build(self) -> bytes:
         """Return 32 bytes that tell what makes these programs from what makes others."""
-        kind = f"{self.loader} {self.forwarded} "
+        kind = f"{self.loader} {self.forwarded} {libc_places.identity()} "
         digest: bytes = sha256(kind.encode("ascii") + self.object_file.read_bytes()).digest()
         return digest
 
     def link_names(self, mode: AttachMode) -> Iterator[set[str]]:
         """Yield the names of the links of each set of programs that may make a mode."""
         also = FORWARDED if self.forwarded else ()
-        for programs in PROGRAMS[mode]:
-            yield {*chain.from_iterable(each.links for each in (*programs, *also))}
+        for programs, sight in product(PROGRAMS[mode], all_sights()):
+            yield {*chain.from_iterable(each.links for each in (*programs, *also)), *sight.links}
 
 
 class Kept:
@@ -188,8 +189,10 @@ def _taken_over(wish: Wish, folder: PinFolder, about: About, stack: ExitStack) -
         if mode is not AttachMode.CGROUP:
             see_hooks_run(programs)
         stack.push(trying.pop_all())
+    dns, libc = problems_of(folder.link_names())
     why = "as the daemon before had it"
-    held = Kept(replace(programs, why=why), folder, "taken over with all that they have recorded")
+    programs = replace(programs, why=why, dns_problem=dns, libc_problem=libc)
+    held = Kept(programs, folder, "taken over with all that they have recorded")
     held.taken_over = held.stay = True
     return held
 

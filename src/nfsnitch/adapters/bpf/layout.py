@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from enum import IntFlag
+from enum import IntEnum, IntFlag
 from struct import Struct
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ from nfsnitch.core.flow import Flow
 from nfsnitch.core.text import decoded
 from nfsnitch.core.unknown import Unknown
 
-LAYOUT_VERSION = 1
+LAYOUT_VERSION = 2
 """Raised with every change to what a map's keys and values mean: maps outlive the daemon."""
 
 EXE_BYTES, CGROUP_BYTES, ARGS_BYTES, NAME_BYTES = 1024, 512, 1024, 256
@@ -38,6 +38,11 @@ OPENING_NUMBER = Struct("=IIQ")
 OPENING_TEXT = Struct("=II172s")
 OPENING = Struct(f"={OWNER.size}sIIIIII")
 OPENING_SLOT = Struct("=I")
+DNS_SAMPLE = Struct("=IIQQQ16s16sIIHHBBBx")
+LIBC_NAME_BYTES, LIBC_ADDRESSES = 256, 16
+LIBC_SAMPLE = Struct(f"=IIQ{OWNER.size}s{LIBC_NAME_BYTES}s{LIBC_ADDRESSES}s{16 * LIBC_ADDRESSES}s")
+SAMPLE_KIND = Struct("=I")
+"""What both of these begin with."""
 ROW_HEAD = Struct("=II")
 """Layout version and bytes of the whole row: before each that readers.bpf.c writes."""
 COUNTER_KEY = Struct("=I")
@@ -58,10 +63,13 @@ SIZES: dict[str, tuple[int, int]] = {
 }
 """Map → bytes of a key and of a value."""
 
-RING_BUFFERS = {"releases_fd": "releases", "openings_fd": "openings"}
+RING_BUFFERS = {"releases_fd": "releases", "openings_fd": "openings", "names_fd": "names"}
 """Field of `LoadedPrograms` → the ring buffer whose descriptor it has."""
 
-COUNTERS = ("owners-full", "images-full", "releases-lost", "openings-lost")
+COUNTERS = (
+    *("owners-full", "images-full", "releases-lost", "openings-lost"),
+    *("names-lost", "names-unasked"),
+)
 """``enum counter``, by the names of `nfsnitch.core.counters.Counter`."""
 
 COOKIE_KERNEL = 2**64 - 1
@@ -100,6 +108,20 @@ class OwnerFlag(IntFlag):
     USED = 1 << 0
     SHARES_PORT = 1 << 1
     OPENED = 1 << 2
+
+
+class SampleKind(IntEnum):
+    """``enum name_sample_kind``."""
+
+    DNS = 1
+    LIBC = 2
+
+
+class DnsFlag(IntFlag):
+    """``enum dns_flag``."""
+
+    RECEIVED = 1 << 0
+    CUT = 1 << 1
 
 
 class ImageKey(NamedTuple):

@@ -63,6 +63,10 @@ _PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     "bpf_program__attach": (_POINTER, [_POINTER]),
     "bpf_program__attach_iter": (_POINTER, [_POINTER, _POINTER]),
     "bpf_program__attach_kprobe": (_POINTER, [_POINTER, ctypes.c_bool, ctypes.c_char_p]),
+    "bpf_program__attach_uprobe": (
+        _POINTER,
+        [_POINTER, ctypes.c_bool, ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t],
+    ),
     "bpf_program__attach_cgroup": (_POINTER, [_POINTER, ctypes.c_int]),
     "bpf_program__fd": (ctypes.c_int, [_POINTER]),
     "bpf_link__destroy": (ctypes.c_int, [_POINTER]),

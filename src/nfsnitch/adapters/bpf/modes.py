@@ -19,6 +19,7 @@ from pathlib import Path
 from nfsnitch.adapters import cgroups
 from nfsnitch.adapters.bpf.core_loader import Attachment, LoadedPrograms, loaded
 from nfsnitch.adapters.bpf.libbpf import BpfError
+from nfsnitch.adapters.bpf.sights import sights
 from nfsnitch.core.attach import BEST_FIRST, AttachMode
 from nfsnitch.core.loader import Loader
 from nfsnitch.resources import bpf_sources
@@ -119,8 +120,9 @@ def attached_by(
     load: Load, cgroup: Path | None, wanted: AttachMode, *, forwarded: bool = False
 ) -> Iterator[LoadedPrograms]:
     """Do the same with what `loading` has yielded, which is not needed any more then."""
+    also = FORWARDED if forwarded else ()
     with ExitStack() as stack:
-        yield _best(load, cgroup, wanted, stack, FORWARDED if forwarded else ())
+        yield _best_with_names(load, cgroup, wanted, stack, also)
 
 
 def available_modes(
@@ -180,6 +182,27 @@ def _refusal(load: Load, cgroup: Path | None, mode: AttachMode) -> str | None:
     return None
 
 
+def _best_with_names(
+    load: Load,
+    cgroup: Path | None,
+    wanted: AttachMode,
+    stack: ExitStack,
+    also: tuple[Attachment, ...],
+) -> LoadedPrograms:
+    """Take the best mode, with as much of what sees names as can be had besides."""
+    refusal: BpfError | None = None
+    for sight in sights():
+        try:
+            programs = _best(load, cgroup, wanted, stack, (*also, *sight.attachments))
+        except BpfError as problem:
+            refusal = problem
+        else:
+            why = _first_line(refusal.__cause__ or refusal) if refusal else None
+            problems = sight.problems(why)
+            return replace(programs, dns_problem=problems.dns, libc_problem=problems.libc)
+    raise refusal or AssertionError("the last of the sights is none at all")
+
+
 def _best(
     load: Load,
     cgroup: Path | None,
@@ -205,7 +228,8 @@ def _best(
         else:
             return replace(programs, why=_why(refused))
     reasons = "".join(f"\n{mode}: {problem}" for mode, problem in refused.items())
-    raise BpfError(f"this kernel allows no way to attach eBPF programs{reasons}")
+    last = next(reversed(refused.values()))
+    raise BpfError(f"this kernel allows no way to attach eBPF programs{reasons}") from last
 
 
 def _why(refused: dict[AttachMode, BpfError]) -> str:
@@ -215,7 +239,7 @@ def _why(refused: dict[AttachMode, BpfError]) -> str:
     return "; ".join(reasons)
 
 
-def _first_line(problem: BpfError) -> str:
+def _first_line(problem: BaseException) -> str:
     """Return the message without libbpf's log."""
     return str(problem).partition("\n")[0]
 
