@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from nfsnitch.adapters.rulefile import Names, Problem, RuleFileError, document, load
 from nfsnitch.adapters.rulefile.fields import RULE_FIELDS
-from nfsnitch.adapters.rulefile.rules import HEAD
+from nfsnitch.adapters.rulefile.head import HEAD
 
 NAMES = Names({"alice": 1000}.get, lambda service: frozenset({80} if service == "http" else ()))
 LOADERS = [yaml.SafeLoader, getattr(yaml, "CSafeLoader", yaml.SafeLoader)]
@@ -148,6 +148,7 @@ _pieces = st.lists(
                 *("mon", "fri", "-", ",", " ", "08:00", "24:00", "22:00-06:00", "2030-12-31", "T"),
                 *("snap:", "container:", "flatpak:", "0123456789ab", "/", "*", "[", "\\", "\\x2d"),
                 *(".service", "user@1.service", ".slice", "eth0", "own", "80", "lan", "people"),
+                *("ads", "*.", ".org", "example", "xn--", "skip", "refuse"),
             ]
         ),
         st.text(max_size=3),
@@ -174,7 +175,8 @@ def test_any_values_of_real_fields_are_loaded_or_refused_at_a_place_that_exists(
     fast_file: Path, rule: dict[str, object]
 ) -> None:
     groups = {"lan": "10.0.0.0/8", "people": {"users": ["alice", "7"]}}
-    tree = {"groups": groups, "rules": [{"name": "r", "action": "deny"} | rule]}
+    lists = {"ads": {"file": "/x"}}
+    tree = {"groups": groups, "lists": lists, "rules": [{"name": "r", "action": "deny"} | rule]}
     check(fast_file, yaml.safe_dump(tree, allow_unicode=True, sort_keys=False).encode())
 
 

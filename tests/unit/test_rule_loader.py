@@ -14,7 +14,7 @@ from nfsnitch.core.decision import Action, Reason
 from nfsnitch.core.flow import NO_PORTS, Family, Flow, packed_address
 from nfsnitch.core.instant import Instant
 from nfsnitch.core.owner import Executable, Kernel, Owner, Process
-from nfsnitch.core.rule import Ruleset
+from nfsnitch.core.ruleset import Ruleset
 from nfsnitch.core.settings import FailMode, Limits, Loopback, Settings
 from nfsnitch.core.unknown import Unknown
 

@@ -11,10 +11,10 @@ import pytest
 from nfsnitch import cli
 from nfsnitch.adapters.rulefile import Names, RuleFileError, load
 from nfsnitch.adapters.rulefile.fields import RULE_FIELDS
-from nfsnitch.adapters.rulefile.rules import HEAD
+from nfsnitch.adapters.rulefile.head import HEAD
 from nfsnitch.adapters.rulefile.settings import LIMITS, SETTINGS, TIMEOUTS
 from nfsnitch.commands import explain_options
-from nfsnitch.core.rule import Ruleset
+from nfsnitch.core.ruleset import Ruleset
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "rules.md"
 OWN_NETNS = 4_026_531_840

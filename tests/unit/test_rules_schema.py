@@ -14,9 +14,11 @@ from jsonschema import Draft202012Validator
 from nfsnitch import cli
 from nfsnitch.adapters.rulefile import Names, RuleFileError, descriptions, load
 from nfsnitch.adapters.rulefile.fields import RULE_FIELDS
-from nfsnitch.adapters.rulefile.rules import HEAD, MAX_NAME_CHARACTERS
+from nfsnitch.adapters.rulefile.head import HEAD, MAX_NAME_CHARACTERS
+from nfsnitch.adapters.rulefile.lists import KEYS as LISTS
 from nfsnitch.adapters.rulefile.schema import VERSION, rule_file_schema
 from nfsnitch.adapters.rulefile.settings import LIMITS, SETTINGS, TIMEOUTS
+from nfsnitch.adapters.rulefile.settings import NAMES as SETTINGS_OF_NAMES
 from nfsnitch.adapters.rulefile.values import GroupKind
 from nfsnitch.resources import rules_schema
 from rule_trees import rule_files
@@ -198,10 +200,11 @@ def test_nothing_is_described_that_is_not_there() -> None:
     assert set(descriptions.FIELDS) == set(RULE_FIELDS)
     assert set(descriptions.HEAD) == set(HEAD)
     assert set(descriptions.GROUPS) == set(GroupKind)
-    assert set(descriptions.SETTINGS) == {*SETTINGS, *TIMEOUTS, *LIMITS}
+    assert set(descriptions.SETTINGS) == {*SETTINGS, *TIMEOUTS, *LIMITS, *SETTINGS_OF_NAMES}
+    assert set(descriptions.LISTS) == set(LISTS)
 
 
-@pytest.mark.parametrize("setting", [*SETTINGS, *TIMEOUTS, *LIMITS])
+@pytest.mark.parametrize("setting", [*SETTINGS, *TIMEOUTS, *LIMITS, *SETTINGS_OF_NAMES])
 def test_every_setting_is_described(setting: str) -> None:
     assert descriptions.SETTINGS[setting].endswith(".")
 

@@ -100,11 +100,7 @@ class OneProcessCondition:
     def matches(self, case: Case) -> bool:
         """Whether this very process sends."""
         owner = case.owner
-        if not isinstance(owner, Process):
-            return False
-        # What comes from /proc is cut to clock ticks.
-        apart_ns = abs(owner.start_time_ns - self.start_time_ns)
-        return owner.pid == self.pid and apart_ns < _TICK_NS
+        return isinstance(owner, Process) and is_process(owner, self.pid, self.start_time_ns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +143,12 @@ class OwnerCondition:
         if not self.negated:
             return kind in self.wanted
         return kind is not OwnerKind.UNKNOWN and kind not in self.wanted
+
+
+def is_process(owner: Process, pid: int, start_time_ns: int) -> bool:
+    """Whether an owner is the process of this number that was started then (since boot)."""
+    # What comes from /proc is cut to clock ticks.
+    return owner.pid == pid and abs(owner.start_time_ns - start_time_ns) < _TICK_NS
 
 
 def owner_kind(owner: Owner) -> OwnerKind:

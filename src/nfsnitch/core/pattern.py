@@ -145,6 +145,16 @@ def paths(globs: Iterable[str]) -> Paths:
     return Paths(frozenset(exact), tuple(wild), _united(tuple(wild.values())))
 
 
+def glob_regex(glob: str) -> str:
+    """Return the regular expression that matches wholly what *glob* does; ``.`` is any character.
+
+    Raises:
+        PatternError: it is malformed.
+
+    """
+    return "".join(token.regex for token in _tokens(glob))
+
+
 @dataclass(frozen=True, slots=True)
 class _Literal:
     """A stretch of characters that stand for themselves."""

@@ -1,4 +1,4 @@
-"""Rule files: YAML in, `nfsnitch.core.rule.Ruleset` out, or everything that is wrong with them."""
+"""Rule files: YAML in, `core.ruleset.Ruleset` out, or everything that is wrong with them."""
 
 from nfsnitch.adapters.rulefile.loader import load, load_answers_file
 from nfsnitch.adapters.rulefile.names import Names, system_names

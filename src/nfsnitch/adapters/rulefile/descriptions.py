@@ -10,6 +10,8 @@ TOP_LEVEL = {
     "version": "The version of the rule language. There is only 1.",
     "timeouts": "How long things may take.",
     "limits": "How much may be kept in memory.",
+    "names": "How names of hosts are come by.",
+    "lists": "Lists of domains and networks, in files or at URLs, under names of their own.",
     "groups": "Names for what rules name often; a group may contain other groups.",
     "rules": "The rules in order. The first one that matches decides; all fields of a rule must "
     "match.",
@@ -34,6 +36,16 @@ SETTINGS = {
     "packets_of_held_flow": "How many packets of one such flow wait with it.",
     "decided_flows": "How many last decisions are remembered.",
     "trusted_flows": "How many flows pass in the kernel at once.",
+    "names": "How many names of addresses are known at once.",
+    "names_of_process": "How many of these may be names that one process has asked for.",
+    "on_unknown_name": "What becomes of a connection where it cannot be told whether a rule's host "
+    "or list matches, and all its other fields do, if the rule does not say so itself: skip passes "
+    "the rule by.",
+    "first_data": "Whether the server's name is read from a connection's first data (TLS, QUIC, "
+    "HTTP) where a rule needs it and no answer of DNS gave it.",
+    "libc": "Whether it is heard what the C library answers programs that ask it for addresses.",
+    "keep": "How long a name counts after the time for which its answer said it would hold: up to "
+    "24h.",
 }
 HEAD = {
     "name": "What the rule is called. Unique over all files: records name the rule that decided.",
@@ -43,6 +55,18 @@ HEAD = {
     "note": "Why there is this rule; for people.",
     "expires": "When the rule ceases to hold: a day or a moment, with its offset from UTC or in "
     "local time.",
+    "on_unknown_name": "What becomes of a connection where it cannot be told whether host or list "
+    "matches, since no name is known or several are, and all other fields do: skip passes the rule "
+    "by.",
+    "dns": "What becomes of the question for a name that this rule refuses: refuse answers that "
+    "there is no such name, drop never answers.",
+}
+LISTS = {
+    "file": "The whole path of a file.",
+    "url": "Where it is fetched from: a URL of http or https.",
+    "format": "How its lines are to be read; auto goes by how they look.",
+    "refresh": "How often to look for a newer one: from 10m to 90d.",
+    "sha256": "The SHA-256 of the only text that is taken.",
 }
 GROUPS = {
     "addresses": "Addresses, blocks and ranges.",
@@ -50,6 +74,7 @@ GROUPS = {
     "programs": "Paths and globs of programs.",
     "users": "Users, by name or by number.",
     "usergroups": "Groups of users, by name or by number.",
+    "hosts": "Names of hosts, and *. with a name for all below it.",
 }
 FIELDS = {
     "owner": "What kind of owner the connection has: kernel for what the kernel sends itself, "
@@ -93,6 +118,10 @@ FIELDS = {
     "sha256": "The SHA-256 of the program's file. While that is not known, a rule whose other "
     "fields match refuses the connection.",
     "script": "The file that an interpreter runs: an absolute path or a glob.",
+    "host": "The name by which the address was looked for, or *. and a name for all below it. It "
+    "must be known, and if several are, all must match.",
+    "list": "A list that has the name, a name above it, a name that it is an alias of, or the "
+    "address.",
     "args": "A regular expression (RE2), searched in the arguments joined by one space, argv[0] "
     "first. A process chooses its arguments.",
 }

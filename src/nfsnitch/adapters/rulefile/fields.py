@@ -7,9 +7,22 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, TypeVar
 
-from nfsnitch.adapters.rulefile import identity_values, place_values, time_values, values
+from nfsnitch.adapters.rulefile import (
+    identity_values,
+    name_values,
+    place_values,
+    time_values,
+    values,
+)
 from nfsnitch.adapters.rulefile.values import Known
 from nfsnitch.core import conditions as core
+from nfsnitch.core.listing import NamedList
+from nfsnitch.core.name_conditions import (
+    HOST_FIELD,
+    LIST_FIELD,
+    HostCondition,
+    ListCondition,
+)
 from nfsnitch.core.pattern import paths, regexes
 from nfsnitch.core.ranges import addresses, ports
 from nfsnitch.core.rule import Condition
@@ -79,6 +92,14 @@ def _any_unit(parsed: Iterable[str], negated: bool) -> Condition:  # noqa: FBT00
 
 def _at_hours(parsed: Iterable[Span], negated: bool) -> Condition:  # noqa: FBT001
     return ScheduleCondition("schedule", weekly(parsed), negated)
+
+
+def _any_host(parsed: Iterable[name_values.HostValue], negated: bool) -> Condition:  # noqa: FBT001
+    return HostCondition(HOST_FIELD, name_values.host_names(parsed), negated)
+
+
+def _any_list(parsed: Iterable[NamedList], negated: bool) -> Condition:  # noqa: FBT001
+    return ListCondition(LIST_FIELD, tuple(dict.fromkeys(parsed)), negated)
 
 
 _PATH_OR_GLOB = "an absolute path, a glob or the name of a group of programs"
@@ -263,6 +284,20 @@ RULE_FIELDS: dict[str, RuleField] = {
             _PATH_OR_GLOB,
             values.parse_path,
             _one_of(core.SCRIPT_FIELD, core.read_script, paths),
+        ),
+        _field(
+            HOST_FIELD,
+            Subject.FLOW,
+            "the name of a host, *. and a name for all below it, or the name of a group",
+            name_values.parse_host,
+            _any_host,
+        ),
+        _field(
+            LIST_FIELD,
+            Subject.FLOW,
+            "the name of a list",
+            name_values.parse_list,
+            _any_list,
         ),
         # These last: only where all else matches is it worth waiting for what is not known yet.
         _field(

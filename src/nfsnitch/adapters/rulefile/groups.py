@@ -1,4 +1,4 @@
-"""Named groups of addresses, ports, programs and users, which may contain others of their kind."""
+"""Named groups of addresses, ports, programs, users or hosts; they may contain others."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from nfsnitch.adapters.rulefile import values
+from nfsnitch.adapters.rulefile import name_values, values
 from nfsnitch.adapters.rulefile.document import Mapping, Node, Scalar, kind
 from nfsnitch.adapters.rulefile.document import Sequence as SequenceNode
 from nfsnitch.adapters.rulefile.names import Names
@@ -40,6 +40,7 @@ _PARSERS: dict[GroupKind, Callable[[str, Known], Iterable[Any]]] = {
     GroupKind.PROGRAMS: values.parse_path,
     GroupKind.USERS: values.parse_user_or_uid,
     GroupKind.USERGROUPS: values.parse_group_or_gid,
+    GroupKind.HOSTS: name_values.parse_host,
 }
 _AN_EXAMPLE = {GroupKind.ADDRESSES: "an address", GroupKind.PROGRAMS: "a program's whole path"}
 _NAMES_ARE_GROUPS = {GroupKind.ADDRESSES, GroupKind.PROGRAMS}

@@ -21,11 +21,16 @@ _PACKAGE = re.compile(r"[A-Za-z0-9*?\[\]!_][A-Za-z0-9+._*?\[\]!-]*", re.ASCII)
 def parse_sha256(text: str, known: Known) -> tuple[str]:
     """Return a SHA-256 in small hexadecimal digits."""
     del known
+    return (parse_sha256_text(text),)
+
+
+def parse_sha256_text(text: str) -> str:
+    """Return a SHA-256 in small hexadecimal digits."""
     if _SHA256.fullmatch(text) is None:
         what = f"it has {len(text)}" if _HEXADECIMAL.fullmatch(text) else "this is none"
         why = f"a SHA-256 has 64 hexadecimal digits, and {what}"
-        raise Refused(why, "write what sha256sum prints of the program")
-    return (text.lower(),)
+        raise Refused(why, "write what sha256sum prints of the file")
+    return text.lower()
 
 
 def parse_changed(text: str, known: Known) -> tuple[bool]:

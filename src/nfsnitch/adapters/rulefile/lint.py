@@ -17,7 +17,7 @@ from nfsnitch.adapters.rulefile.loader import load
 from nfsnitch.adapters.rulefile.names import Names
 from nfsnitch.adapters.rulefile.outline import PlacedRule, outline
 from nfsnitch.adapters.rulefile.problems import RuleWarning
-from nfsnitch.core.rule import Ruleset
+from nfsnitch.core.ruleset import Ruleset
 
 
 class Linted(NamedTuple):

@@ -17,7 +17,7 @@ MAX_COMPARISONS = 1_000_000
 """Of two rules each. Rules that name programs by their paths are compared only where these meet, so
 that it takes thousands of others to reach this."""
 
-_SAY_NOTHING = frozenset({"name", "action", "note", "enabled"})
+_SAY_NOTHING = frozenset({"name", "action", "note", "enabled", "on_unknown_name", "dns"})
 """Keys of a rule that no condition comes of."""
 _EXE = "exe"
 _NS_PER_S = 10**9
@@ -75,6 +75,8 @@ def _shadowed(rules: Sequence[PlacedRule]) -> Iterator[RuleWarning]:
     for each in rules:
         for candidate in earlier.candidates(each):
             left -= 1
+            if _does_more(each):
+                continue
             if all_cover(candidate.rule.conditions, each.rule.conditions):
                 yield _shadow(each, candidate)
                 break
@@ -86,6 +88,11 @@ def _shadowed(rules: Sequence[PlacedRule]) -> Iterator[RuleWarning]:
                 "not-compared", f"{why}; from here on no shadowed rule is found", "use fewer rules"
             )
             return
+
+
+def _does_more(placed: PlacedRule) -> bool:
+    """Whether a rule has a say in what it does not match, or in questions for names."""
+    return placed.rule.on_unknown_name is not None or placed.rule.dns is not None
 
 
 def _shadow(placed: PlacedRule, by: PlacedRule) -> RuleWarning:

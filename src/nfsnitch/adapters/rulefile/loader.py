@@ -8,16 +8,18 @@ from pathlib import Path
 from nfsnitch.adapters.rulefile.document import Mapping, Node, Scalar, kind, parse
 from nfsnitch.adapters.rulefile.files import Source, read_sources
 from nfsnitch.adapters.rulefile.groups import Groups
+from nfsnitch.adapters.rulefile.lists import Lists
 from nfsnitch.adapters.rulefile.names import Names
 from nfsnitch.adapters.rulefile.problems import Problems, RuleWarning, closest, quoted
 from nfsnitch.adapters.rulefile.rules import Rules
 from nfsnitch.adapters.rulefile.settings import GROUPS, SETTINGS, Settings
 from nfsnitch.adapters.rulefile.values import Known
-from nfsnitch.core.rule import Rule, Ruleset
+from nfsnitch.core.rule import Rule
+from nfsnitch.core.ruleset import Ruleset
 
 VERSION = "1"
 
-_TOP_LEVEL = ("version", *SETTINGS, *GROUPS, "groups", "rules")
+_TOP_LEVEL = ("version", *SETTINGS, *GROUPS, "groups", "lists", "rules")
 _TOP_LEVEL_OF_ANSWERS = ("version", "groups", "rules")
 
 
@@ -35,22 +37,41 @@ def load(
 
     """
     problems = Problems()
-    roots = [parse(source, problems) for source in read_sources(paths, problems)]
+    ruleset = _ruleset(read_sources(paths, problems), names, problems)
+    if warned is not None:
+        for warning in problems.warnings:
+            warned(warning)
+    return ruleset
+
+
+def load_text(source: Source, names: Names) -> Ruleset:
+    """Return the rules in the text of one file.
+
+    Raises:
+        RuleFileError: something is wrong with it.
+
+    """
+    return _ruleset([source], names, Problems())
+
+
+def _ruleset(sources: Sequence[Source], names: Names, problems: Problems) -> Ruleset:
+    roots = [parse(source, problems) for source in sources]
     documents = [_top_level(root, problems) for root in roots if root is not None]
-    groups = Groups(problems, names)
+    groups, lists = Groups(problems, names), Lists(problems)
     for document in documents:
         if "groups" in document:
             groups.read(document["groups"])
-    attributes = _read_settings(documents, problems).attributes()
-    rules = Rules(Known(names, groups.resolved()), problems)
+        if "lists" in document:
+            lists.read(document["lists"])
+    settings = _read_settings(documents, problems)
+    attributes = settings.attributes()
+    known = Known(names, groups.resolved(), lists.lists)
+    rules = Rules(known, problems, settings.on_unknown_name)
     for document in documents:
         if "rules" in document:
             rules.read(document["rules"])
     problems.check()
-    if warned is not None:
-        for warning in problems.warnings:
-            warned(warning)
-    return Ruleset(tuple(rules.rules), **attributes)
+    return Ruleset(tuple(rules.rules), **attributes, lists=tuple(lists.lists.values()))
 
 
 def load_answers_file(path: Path, names: Names) -> tuple[Rule, ...]:

@@ -8,39 +8,34 @@ from nfsnitch.adapters.rulefile.contradictions import contradictions
 from nfsnitch.adapters.rulefile.document import Mapping as MappingNode
 from nfsnitch.adapters.rulefile.document import Node, Scalar, Sequence, kind
 from nfsnitch.adapters.rulefile.fields import RULE_FIELDS, RuleField
+from nfsnitch.adapters.rulefile.head import HEAD, Heads, misplaced
 from nfsnitch.adapters.rulefile.openings import OpeningsSoFar
 from nfsnitch.adapters.rulefile.problems import (
     Absent,
-    Position,
     Problems,
     Refused,
     absent_name,
     closest,
     quoted,
 )
-from nfsnitch.adapters.rulefile.time_values import parse_expires
-from nfsnitch.adapters.rulefile.values import Known, parse_action
-from nfsnitch.core.conditions import DisabledCondition
+from nfsnitch.adapters.rulefile.values import Known
 from nfsnitch.core.decision import Action
 from nfsnitch.core.rule import Condition, Rule
-from nfsnitch.core.timed import ExpiryCondition
 
-MAX_NAME_CHARACTERS = 200
-MAX_NOTE_CHARACTERS = 1_000
 MAX_VALUES = 4_000_000
 """Of all fields of all rules, groups followed, equal fields counted once."""
-
-HEAD = ("name", "action", "enabled", "note", "expires")
-_ENABLED = {"true": True, "false": False}
 
 
 class Rules:
     """Collects the rules of all files in order."""
 
-    def __init__(self, known: Known, problems: Problems) -> None:
+    def __init__(
+        self, known: Known, problems: Problems, on_unknown_name: Action | None = None
+    ) -> None:
+        """*on_unknown_name* is of the rules that ask for names and say nothing of it."""
         self._known = known
         self._problems = problems
-        self._named: dict[str, Position] = {}
+        self._heads = Heads(problems, on_unknown_name)
         self._values = 0
         self._openings = OpeningsSoFar()
         self._conditions: dict[tuple[str, bool, tuple[str, ...]], Condition] = {}
@@ -63,91 +58,21 @@ class Rules:
 
     def _read_rule(self, node: MappingNode) -> None:
         nodes = {key.text: value for key, value in node.pairs}
-        name = self._name(node.position, nodes.get("name"))
-        action = self._action(node.position, nodes.get("action"))
-        note = self._note(nodes.get("note"))
-        limits = [self._enabled(nodes.get("enabled")), self._expiry(nodes.get("expires"))]
+        head = self._heads.read(node.position, nodes)
         conditions = self._read_fields(node)
         positions = {key.text: key.position for key, _ in node.pairs}
         refusals = [
             *contradictions(conditions, positions),
-            *self._openings.refusals(conditions, action),
+            *misplaced(head, positions),
+            *self._openings.refusals(conditions, head.action),
         ]
         for field, refused in refusals:
             self._problems.refuse(positions[field], f"field {field}", refused)
-        if name is not None and action is not None:
+        if head.name is not None and head.action is not None:
             origin = f"{node.position.file}:{node.position.line}"
             ordered = [conditions[field] for field in RULE_FIELDS if field in conditions]
-            first = [limit for limit in limits if limit is not None]
-            self.rules.append(Rule(name, action, (*first, *ordered), origin, note))
-
-    def _name(self, rule: Position, node: Node | None) -> str | None:
-        if (text := self._head("name", "write name: and a text", rule, node)) is None:
-            return None
-        if not text.text.strip() or len(text.text) > MAX_NAME_CHARACTERS:
-            why = f"a name has from 1 to {MAX_NAME_CHARACTERS} characters"
-            instead = "write a few words that tell this rule from others"
-            self._problems.add(text.position, f"name {quoted(text.text)}", why, instead)
-            return None
-        earlier = self._named.setdefault(text.text, text.position)
-        if earlier != text.position:
-            why = f"{earlier} has it already, and records name the rule that decided"
-            instead = "give each rule a name of its own"
-            self._problems.add(text.position, f"name {quoted(text.text)}", why, instead)
-        return text.text
-
-    def _action(self, rule: Position, node: Node | None) -> Action | None:
-        text = self._head("action", "write action: allow, deny, reject or ask", rule, node)
-        if text is None:
-            return None
-        try:
-            return parse_action(text.text)
-        except Refused as refused:
-            self._problems.refuse(text.position, f"action {quoted(text.text)}", refused)
-            return None
-
-    def _note(self, node: Node | None) -> str | None:
-        text = None if node is None else self._single("note", node)
-        if text is None:
-            return None
-        if not text.text.strip() or len(text.text) > MAX_NOTE_CHARACTERS:
-            why = f"a note has from 1 to {MAX_NOTE_CHARACTERS} characters"
-            self._problems.add(text.position, "note", why, "write why there is this rule")
-        return text.text
-
-    def _enabled(self, node: Node | None) -> Condition | None:
-        text = None if node is None else self._single("enabled", node)
-        if text is None:
-            return None
-        if text.text not in _ENABLED:
-            why = "it is one of true, false"
-            what = f"enabled {quoted(text.text)}"
-            self._problems.add(text.position, what, why, "write false to put a rule out of force")
-            return None
-        return None if _ENABLED[text.text] else DisabledCondition("enabled")
-
-    def _expiry(self, node: Node | None) -> Condition | None:
-        text = None if node is None else self._single("expires", node)
-        if text is None:
-            return None
-        try:
-            return ExpiryCondition("expires", parse_expires(text.text))
-        except Refused as refused:
-            self._problems.refuse(text.position, f"expires {quoted(text.text)}", refused)
-            return None
-
-    def _head(self, field: str, instead: str, rule: Position, node: Node | None) -> Scalar | None:
-        if node is None:
-            self._problems.add(rule, f"rule without {field}", "every rule has one", instead)
-            return None
-        return self._single(field, node, instead)
-
-    def _single(self, field: str, node: Node, instead: str = "write one value") -> Scalar | None:
-        if isinstance(node, Scalar):
-            return node
-        why = f"it takes a single value, not {kind(node)}"
-        self._problems.add(node.position, field, why, instead)
-        return None
+            how = ((*head.limits, *ordered), origin, head.note, head.on_unknown_name, head.dns)
+            self.rules.append(Rule(head.name, head.action, *how))
 
     def _read_fields(self, node: MappingNode) -> Mapping[str, Condition]:
         conditions: dict[str, Condition] = {}

@@ -14,9 +14,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from nfsnitch.adapters.rulefile import descriptions, identity_values, values
+from nfsnitch.adapters.rulefile import (
+    descriptions,
+    identity_values,
+    lists,
+    name_values,
+    values,
+)
 from nfsnitch.adapters.rulefile.fields import RULE_FIELDS, RuleField
-from nfsnitch.adapters.rulefile.rules import HEAD, MAX_NAME_CHARACTERS, MAX_NOTE_CHARACTERS
+from nfsnitch.adapters.rulefile.head import HEAD, MAX_NAME_CHARACTERS, MAX_NOTE_CHARACTERS
 from nfsnitch.adapters.rulefile.setting_values import (
     parse_fail_mode,
     parse_hang_timeout_ns,
@@ -27,7 +33,9 @@ from nfsnitch.adapters.rulefile.settings import SETTINGS, Setting
 from nfsnitch.adapters.rulefile.values import GroupKind
 from nfsnitch.core.decision import Action
 from nfsnitch.core.flow import BYPASS_NAMES, PROTOCOL_NAMES, Family
-from nfsnitch.core.rule import Ruleset
+from nfsnitch.core.listing import ListFormat
+from nfsnitch.core.rule import AtQuestion
+from nfsnitch.core.ruleset import Ruleset
 from nfsnitch.core.settings import FailMode, Loopback
 
 Schema = dict[str, Any]
@@ -60,6 +68,7 @@ def _or_group(*schemas: Schema) -> Schema:
     )
 
 
+_SHA256: Schema = {"type": "string", "pattern": "^[0-9a-fA-F]{64}$"}
 _WRITTEN_NUMBER: Schema = {"type": "string", "pattern": _DIGITS}
 _VALUES: Mapping[Callable[..., Any], Schema] = {
     values.parse_action: _words(Action),
@@ -76,10 +85,19 @@ _VALUES: Mapping[Callable[..., Any], Schema] = {
         _number(values.MAX_PROTO),
         _WRITTEN_NUMBER,
     ),
-    identity_values.parse_sha256: {"type": "string", "pattern": "^[0-9a-fA-F]{64}$"},
+    identity_values.parse_sha256: _SHA256,
+    identity_values.parse_sha256_text: _SHA256,
     identity_values.parse_changed: {"enum": [True, False, "true", "false"]},
     values.parse_family: _words(family.name.lower() for family in Family),
     values.parse_owner: _words(values.OWNERS),
+    name_values.parse_on_unknown_name: _words(name_values.ON_UNKNOWN_NAME),
+    name_values.parse_at_question: _words(AtQuestion),
+    name_values.parse_switch: {"enum": [True, False, "true", "false"]},
+    name_values.parse_keep_ns: {"type": "string", "pattern": "^[1-9][0-9]{0,8}(ms|s|m|h)$"},
+    lists.parse_refresh_s: {"type": "string", "pattern": "^[1-9][0-9]{0,4}(m|h|d)$"},
+    lists.parse_format: _words(ListFormat),
+    lists.parse_file: {"type": "string", "pattern": "^/.*[^/]$"},
+    lists.parse_url: {"type": "string", "pattern": "^[hH][tT][tT][pP][sS]?:"},
     values.parse_dport: _or_group(_number(values.MAX_PORT), {"type": "string"}),
     values.parse_daddr: _or_group({"type": "string", "pattern": "^[0-9a-fA-F:]"}),
 }
@@ -110,6 +128,11 @@ def _top_level() -> Schema:
             "type": "object",
             "propertyNames": {"pattern": _GROUP_NAME},
             "additionalProperties": _group(),
+        },
+        "lists": {
+            "type": "object",
+            "propertyNames": {"pattern": _GROUP_NAME},
+            "additionalProperties": _list(),
         },
         "rules": {"type": "array", "items": {"$ref": "#/$defs/rule"}},
     }
@@ -143,6 +166,19 @@ def _group() -> Schema:
     return _either(*_one_or_more(_ANY_TEXT)["anyOf"], of_a_kind)
 
 
+def _list() -> Schema:
+    keys = {
+        name: _value(parse, descriptions.LISTS.get(name, name))
+        for name, (_, parse) in lists.KEYS.items()
+    }
+    return {
+        "type": "object",
+        "properties": keys,
+        "additionalProperties": False,
+        "oneOf": [{"required": ["file"]}, {"required": ["url"]}],
+    }
+
+
 def _settings() -> Schema:
     return {name: _setting(setting) for name, setting in SETTINGS.items()}
 
@@ -161,6 +197,8 @@ def _rule() -> Schema:
         "action": _VALUES[values.parse_action],
         "enabled": {"enum": [True, False, "true", "false"], "default": True},
         "note": {**_ANY_TEXT, "minLength": 1, "maxLength": MAX_NOTE_CHARACTERS},
+        "on_unknown_name": _VALUES[name_values.parse_on_unknown_name],
+        "dns": _VALUES[name_values.parse_at_question],
     }
     described = {
         name: {"description": descriptions.HEAD.get(name, name), **shapes.get(name, _ANY_TEXT)}

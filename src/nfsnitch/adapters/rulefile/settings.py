@@ -9,6 +9,11 @@ from typing import Any, NamedTuple
 
 from nfsnitch.adapters.rulefile.document import Mapping as MappingNode
 from nfsnitch.adapters.rulefile.document import Node, Scalar, kind
+from nfsnitch.adapters.rulefile.name_values import (
+    parse_keep_ns,
+    parse_on_unknown_name,
+    parse_switch,
+)
 from nfsnitch.adapters.rulefile.problems import Position, Problems, Refused, closest, listed, quoted
 from nfsnitch.adapters.rulefile.setting_values import (
     number_between,
@@ -20,6 +25,7 @@ from nfsnitch.adapters.rulefile.setting_values import (
 )
 from nfsnitch.adapters.rulefile.values import parse_action, parse_answer, parse_duration_ns
 from nfsnitch.core import settings as core
+from nfsnitch.core.decision import Action
 from nfsnitch.core.settings import MAX_LABEL, MAX_QUEUE_LENGTH, marks_collide, most_held
 
 _MAX_KEPT = 1_048_576
@@ -31,6 +37,9 @@ class Part(Enum):
     RULESET = auto()
     SETTINGS = auto()
     LIMITS = auto()
+    NAMES = auto()
+    RULES = auto()
+    """It stands for what a rule does not say itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +66,7 @@ SETTINGS = _by_name(
     Setting("reject_mark", "reject_mark", parse_mark, Part.SETTINGS),
     Setting("queue_bit", "queue_bit", parse_bit, Part.SETTINGS),
     Setting("label", "label", number_between(0, MAX_LABEL), Part.SETTINGS),
+    Setting("on_unknown_name", "on_unknown_name", parse_on_unknown_name, Part.RULES),
 )
 TIMEOUTS = _by_name(
     Setting("ask", "ask_timeout_ns", parse_duration_ns),
@@ -71,8 +81,17 @@ LIMITS = _by_name(
             "packets_of_held_flow",
             "decided_flows",
             "trusted_flows",
+            "names",
+            "names_of_process",
         )
     )
+)
+
+
+NAMES = _by_name(
+    Setting("first_data", "first_data", parse_switch, Part.NAMES),
+    Setting("libc", "libc", parse_switch, Part.NAMES),
+    Setting("keep", "keep_ns", parse_keep_ns, Part.NAMES),
 )
 
 
@@ -87,6 +106,7 @@ class Group(NamedTuple):
 GROUPS = {
     "timeouts": Group(TIMEOUTS, "timeout", "timeouts: {ask: 30s}"),
     "limits": Group(LIMITS, "limit", "limits: {held_flows: 16384}"),
+    "names": Group(NAMES, "setting of names", "names: {first_data: false}"),
 }
 
 
@@ -104,7 +124,15 @@ class Settings:
         limits = self._limits()
         values = {name: value for name, (value, _) in self._set[Part.SETTINGS].items()}
         own = {name: value for name, (value, _) in self._set[Part.RULESET].items()}
-        return own | {"settings": core.Settings(**values, limits=limits)}
+        names = {name: value for name, (value, _) in self._set[Part.NAMES].items()}
+        made = core.Settings(**values, limits=limits, names=core.NameSettings(**names))
+        return own | {"settings": made}
+
+    @property
+    def on_unknown_name(self) -> Action | None:
+        """What becomes of a flow whose name cannot be told, by rules that say nothing of it."""
+        value, _ = self._set[Part.RULES].get("on_unknown_name", (None, None))
+        return value
 
     def read(self, setting: Setting, node: Node) -> None:
         """Take one setting, and note what is wrong with it."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Address, IPv6Network
 from itertools import pairwise
@@ -19,6 +19,7 @@ from nfsnitch.adapters.rulefile.problems import Absent, Refused, closest, listed
 from nfsnitch.core.conditions import OwnerKind
 from nfsnitch.core.decision import Action
 from nfsnitch.core.flow import BYPASS_NAMES, PROTOCOL_NAMES, Family, Protocol, packed_address
+from nfsnitch.core.listing import NamedList
 from nfsnitch.core.pattern import PatternError, paths, regexes
 from nfsnitch.core.ranges import ADDRESS_BYTES, AddressRange, PortRange
 
@@ -52,6 +53,7 @@ class GroupKind(StrEnum):
     PROGRAMS = "programs"
     USERS = "users"
     USERGROUPS = "usergroups"
+    HOSTS = "hosts"
 
 
 class Group(NamedTuple):
@@ -68,6 +70,7 @@ class Known:
 
     names: Names
     groups: Mapping[str, Group]
+    lists: Mapping[str, NamedList] = field(default_factory=dict)
 
     def group(self, text: str, kind: GroupKind) -> Sequence[Any] | None:
         """Return what is in the group that *text* names; None if it names none.
@@ -101,14 +104,19 @@ def parse_answer(text: str) -> Action:
 
 
 def parse_duration_ns(text: str) -> int:
-    """Return a duration in nanoseconds."""
-    match = _DURATION.fullmatch(text)
-    if match is None:
-        raise Refused("a duration is a number with its unit", "write 500ms, 30s or 2m")
-    duration_ns = int(match[1]) * _UNIT_NS[match[2]]
+    """Return a duration in nanoseconds, from 100 ms to an hour."""
+    duration_ns = duration_in_ns(text)
     if not MIN_DURATION_NS <= duration_ns <= MAX_DURATION_NS:
         raise Refused("it must be from 100ms to 1h", "write 30s")
     return duration_ns
+
+
+def duration_in_ns(text: str) -> int:
+    """Return a duration in nanoseconds, however long."""
+    match = _DURATION.fullmatch(text)
+    if match is None:
+        raise Refused("a duration is a number with its unit", "write 500ms, 30s or 2m")
+    return int(match[1]) * _UNIT_NS[match[2]]
 
 
 def parse_path(text: str, known: Known) -> Sequence[str]:

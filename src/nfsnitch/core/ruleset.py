@@ -1,0 +1,269 @@
+"""All rules together: the first one whose every condition matches decides."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+from nfsnitch.core.case import Case
+from nfsnitch.core.conditions import SCRIPT_FIELD
+from nfsnitch.core.decision import Action, Reason
+from nfsnitch.core.identity import Pending
+from nfsnitch.core.instant import Instant
+from nfsnitch.core.listing import Entry, NamedList
+from nfsnitch.core.owner import Owner, Process
+from nfsnitch.core.rule import IDENTITY_FIELDS, NAME_FIELDS, Rule
+from nfsnitch.core.settings import Seeing, Settings
+from nfsnitch.core.timed import DeadlineCondition, ExpiryCondition, ScheduleCondition, Timed
+from nfsnitch.core.unknown import Unknown
+
+_TIMED = (ScheduleCondition, ExpiryCondition, DeadlineCondition)
+
+_MAY_LACK = IDENTITY_FIELDS | NAME_FIELDS
+
+FLOW_FIELDS = frozenset(
+    {"family", "proto", "dport", "daddr", "sport", "saddr", "iface", "iface_in"}
+)
+"""Fields that speak of a flow, and so of nothing that is known when a name is asked for."""
+
+
+class Ruling(NamedTuple):
+    """What the rules say of one flow."""
+
+    action: Action
+    reason: Reason
+    rule: str | None
+    entry: Entry | None = None
+    """The line of a list by which that rule matched."""
+
+
+class _Traits(NamedTuple):
+    """What has to be known of all rules together, so that nobody looks through them again."""
+
+    timed: tuple[Timed, ...] = ()
+    """All conditions that look at the clock."""
+    asks_script: bool = False
+    asks_identity: bool = False
+    asks_names: bool = False
+    refuses_questions: bool = False
+
+    def __add__(self, other: object) -> _Traits:
+        """Return those of both together."""
+        if not isinstance(other, _Traits):
+            return NotImplemented
+        return _Traits(
+            self.timed + other.timed,
+            self.asks_script or other.asks_script,
+            self.asks_identity or other.asks_identity,
+            self.asks_names or other.asks_names,
+            self.refuses_questions or other.refuses_questions,
+        )
+
+
+def _traits(rules: tuple[Rule, ...]) -> _Traits:
+    in_force = [rule for rule in rules if rule.enabled]
+    conditions = [each for rule in in_force for each in rule.conditions]
+    return _Traits(
+        tuple(each for each in conditions if isinstance(each, _TIMED)),
+        any(each.field == SCRIPT_FIELD for each in conditions),
+        any(each.field in IDENTITY_FIELDS for each in conditions),
+        any(rule.asks_names for rule in in_force),
+        any(rule.dns is not None for rule in in_force),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Ruleset:
+    """All rules in force, in order, and what holds where none of them matches."""
+
+    rules: tuple[Rule, ...] = ()
+    default: Action = Action.ASK
+    """For flows whose owner is known and which no rule matches."""
+    unattributed: Action = Action.DENY
+    """For flows whose owner is not known and which no rule matches."""
+    unanswered: Action = Action.DENY
+    """What becomes of a held flow that nobody answers; never `Action.ASK`."""
+    ask_timeout_ns: int = 30_000_000_000
+    """How long a flow is held for an answer."""
+    settings: Settings = field(default_factory=Settings)
+    lists: tuple[NamedList, ...] = ()
+    """All that rules may name, in the order of the files."""
+    answers: tuple[Rule, ...] = ()
+    """Rules that people's answers have made: they decide where all the rest says `Action.ASK`."""
+    _of_rules: tuple[tuple[Rule, ...], _Traits] | None = field(
+        default=None, repr=False, compare=False
+    )
+    """Of `rules` alone; None: not looked at yet."""
+    _of_all: _Traits = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Look once through the rules for what has to be known of them all."""
+        known = self._of_rules
+        # `replace` hands on what was known of other rules, too.
+        of_rules = known[1] if known and known[0] is self.rules else _traits(self.rules)
+        object.__setattr__(self, "_of_rules", (self.rules, of_rules))
+        object.__setattr__(self, "_of_all", of_rules + _traits(self.answers))
+
+    def with_answers(self, answers: tuple[Rule, ...]) -> Ruleset:
+        """Return the same rules with these answers; the rules are not looked through again."""
+        return replace(self, answers=answers)
+
+    @property
+    def asks_script(self) -> bool:
+        """Whether a rule wants to know which script an interpreter runs."""
+        return self._of_all.asks_script
+
+    @property
+    def asks_identity(self) -> bool:
+        """Whether a rule wants to know which binary a program is."""
+        return self._of_all.asks_identity
+
+    @property
+    def asks_names(self) -> bool:
+        """Whether a rule wants to know the name of the host."""
+        return self._of_all.asks_names
+
+    @property
+    def reads_first_data(self) -> bool:
+        """Whether a flow's first data is to be read where a rule lacks the name."""
+        return self.asks_names and self.settings.names.first_data
+
+    @property
+    def refuses_questions(self) -> bool:
+        """Whether a rule refuses the questions of DNS for certain names."""
+        return self._of_all.refuses_questions
+
+    @property
+    def seeing(self) -> Seeing:
+        """Which packets must be judged besides the first ones of each flow."""
+        return Seeing(self.reads_first_data, self.refuses_questions)
+
+    def next_change_ns(self, now: Instant) -> int | None:
+        """Return the next moment at which the rules may say something else by themselves.
+
+        That is when an hour of a schedule begins or ends or a rule expires, in ns of the wall clock
+        since 1970 UTC; it lies after *now*. None: never. It is only *may*: the rules need not say
+        anything else then, and after it one has to ask again. If the clock is set, too.
+        """
+        changes = (each.next_change_ns(now) for each in self._of_all.timed)
+        return min((each for each in changes if each is not None), default=None)
+
+    def rule_on(self, case: Case) -> Ruling:
+        """Return what the first matching rule, or else the default, says; of `answers`, too.
+
+        A rule that depends on which binary a program is, while that is not known, decides as well:
+        `Action.ASK` while it is pending (nobody is asked: it is waited for), else `Action.DENY`,
+        both with `Reason.UNIDENTIFIED`. To go on to the next rule might let out what this one
+        was to refuse.
+
+        A rule that depends on a name that cannot be told says itself what then
+        (`Rule.on_unknown_name`). Where the name may come with the flow's first data, and that would
+        make a difference, it is `Action.ASK` with `Reason.NAME_AWAITED`.
+        """
+        awaiting: list[Ruling] = []
+        ruling = self._first(self.rules, case, awaiting) or self.fallback(case.owner)
+        is_asked = ruling.action is Action.ASK and ruling.reason is not Reason.UNIDENTIFIED
+        if is_asked and self.answers:
+            ruling = self._first(self.answers, case, awaiting) or ruling
+        makes_difference = (each for each in awaiting if each.action is not ruling.action)
+        first = next(makes_difference, None)
+        return ruling if first is None else first._replace(action=Action.ASK)
+
+    def rule_on_question(self, case: Case) -> Rule | None:
+        """Return the rule that refuses to have a name asked for; None: it may be asked for.
+
+        *case* is the question's own, with the name in question as its only name. Of what a rule
+        says of the flow that will follow nothing is known: one that might allow that lets the
+        question pass.
+        """
+        for rule in self.rules:
+            conditions = [each for each in rule.conditions if each.field not in FLOW_FIELDS]
+            if not all(each.matches(case) for each in conditions):
+                continue
+            if rule.dns is not None:
+                return rule
+            if rule.action in {Action.ALLOW, Action.ASK} or len(conditions) == len(rule.conditions):
+                return None
+        return None
+
+    def _first(self, rules: tuple[Rule, ...], case: Case, awaiting: list[Ruling]) -> Ruling | None:
+        """Return what the first of *rules* says that decides.
+
+        Those for which the name has to come first, if it may still come, are passed by. What they
+        may say then goes to *awaiting*.
+        """
+        is_program = self.asks_identity and isinstance(case.owner, Process)
+        if is_program or self.asks_names:
+            return _first_by_what_is_known(rules, case, awaiting)
+        for rule in rules:
+            for condition in rule.conditions:
+                if not condition.matches(case):
+                    break
+            else:
+                return Ruling(rule.action, Reason.RULE, rule.name)
+        return None
+
+    def fallback(self, owner: Owner) -> Ruling:
+        """Return what holds for *owner* where no rule matches."""
+        if isinstance(owner, Unknown):
+            return Ruling(self.unattributed, Reason.UNATTRIBUTED, None)
+        return Ruling(self.default, Reason.DEFAULT, None)
+
+    def mismatches(self, case: Case) -> Iterator[tuple[Rule, str | None]]:
+        """Yield each rule with its first mismatching field, up to the one that decides.
+
+        That is one that matches (None), or one that depends on what is not known of the program
+        or of the host's name, and decides all the same. Where it says `Action.ASK`, or none decides
+        and the fallback does, the answers come next.
+        """
+        asks = self.fallback(case.owner).action is Action.ASK
+        for rule, mismatch in _mismatches(self.rules, case):
+            yield rule, mismatch
+            ruling = _ruling(rule, mismatch, case)
+            if ruling is not None:
+                asks = ruling.action is Action.ASK and ruling.reason is not Reason.UNIDENTIFIED
+        if asks:
+            yield from _mismatches(self.answers, case)
+
+
+def _mismatches(rules: tuple[Rule, ...], case: Case) -> Iterator[tuple[Rule, str | None]]:
+    for rule in rules:
+        mismatch = rule.first_mismatch(case)
+        yield rule, mismatch
+        if _ruling(rule, mismatch, case) is not None:
+            return
+
+
+def _first_by_what_is_known(
+    rules: tuple[Rule, ...], case: Case, awaiting: list[Ruling]
+) -> Ruling | None:
+    for rule in rules:
+        mismatch = rule.first_mismatch(case)
+        if mismatch in NAME_FIELDS and case.names.may_come and rule.lacks_name(case):
+            actions = (rule.action, rule.on_unknown_name)
+            awaiting += [_awaited(each, rule) for each in actions if each is not None]
+            continue
+        ruling = _ruling(rule, mismatch, case)
+        if ruling is not None:
+            return ruling
+    return None
+
+
+def _ruling(rule: Rule, mismatch: str | None, case: Case) -> Ruling | None:
+    """Return what *rule* says, whose first mismatch that is; None: the next one is asked."""
+    if mismatch is None:
+        return Ruling(rule.action, Reason.RULE, rule.name, rule.entry(case))
+    lacking = rule.lacks(case) if mismatch in _MAY_LACK else None
+    if lacking is not None:
+        action = Action.ASK if isinstance(lacking, Pending) else Action.DENY
+        return Ruling(action, Reason.UNIDENTIFIED, rule.name)
+    if mismatch not in NAME_FIELDS or rule.on_unknown_name is None:
+        return None  # another field does not match, whatever the name is
+    if rule.lacks_name(case):
+        return Ruling(rule.on_unknown_name, Reason.UNNAMED, rule.name)
+    return None
+
+
+def _awaited(action: Action, rule: Rule) -> Ruling:
+    return Ruling(action, Reason.NAME_AWAITED, rule.name)
