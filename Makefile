@@ -42,7 +42,7 @@ test-bcc: setup-vm ## Go all ways out in the guests once more, with eBPF program
 		-k ways_out_each $(ARGS)
 
 .PHONY: bench
-bench: setup ## Measure how long it takes until somebody sees the question; ARGS="--rounds N"
+bench: setup ## Measure how long it takes until somebody sees the question; ARGS="--rounds N", ARGS=lists
 	@$(PYTHON) -m nfsnitch.lab.bench $(ARGS)
 
 .PHONY: ways-out

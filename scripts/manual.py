@@ -72,8 +72,10 @@ def program_page(program: Command) -> Iterator[str]:
             {
                 "0": "All went well; of run: it was stopped by a signal.",
                 "1": "It did not: a file with a mistake, or something that run needs is missing. "
-                "With check --strict: there are warnings.",
-                "2": "The command line cannot be understood.",
+                "With check --strict: there are warnings. With import and export: something could "
+                "not be said.",
+                "2": "The command line cannot be understood. With import and export: nothing could "
+                "be read.",
             }
         ),
     )

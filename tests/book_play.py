@@ -13,7 +13,7 @@ from nfsnitch.asking.duration import parse_duration
 from nfsnitch.core.decision import Action
 from nfsnitch.core.instant import Instant
 from nfsnitch.core.owner import Process
-from nfsnitch.core.rule import Ruleset
+from nfsnitch.core.ruleset import Ruleset
 
 NAMES = Names(lambda _user: None, lambda _service: frozenset())
 BY_HAND = "# Mine.\nrules:\n# Why not.\n- name: by hand\n  action: allow\n  dport: 80\n"

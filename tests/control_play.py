@@ -70,6 +70,7 @@ STATUS = Status(
     answers_problem=None,
     lasting_answers=3,
     temporary_answers=1,
+    known_names=3,
     memory_bytes=31_200_000,
     watchers=0,
     counters={counter.value: 0 for counter in Counter},

@@ -12,7 +12,8 @@ from nfsnitch.core.decision import Action, Verdict
 from nfsnitch.core.engine import Engine
 from nfsnitch.core.owner import Process
 from nfsnitch.core.record import Record
-from nfsnitch.core.rule import Rule, Ruleset
+from nfsnitch.core.rule import Rule
+from nfsnitch.core.ruleset import Ruleset
 from nfsnitch.core.unknown import Unknown
 
 ASK_S = 10

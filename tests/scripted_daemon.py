@@ -25,12 +25,14 @@ from nfsnitch.protocol import (
     Checked,
     CheckRuleRequest,
     Ended,
+    KnownNames,
     Lines,
     Mode,
     ModeChanged,
     ModeRequest,
     ModeSet,
     MoveRuleRequest,
+    NamesRequest,
     Preview,
     PreviewRequest,
     QuestionsRequest,
@@ -130,6 +132,7 @@ class ScriptedDaemon:
         self.silenced: list[Asked] = []
         self.rules: list[Row] = []
         self.problems: list[Row] = []
+        self.names: list[Row] = []
         """What is wrong with each rule that is looked at, until `problems` is another list."""
         self.heard: queue.Queue[Request] = queue.Queue()
         """Requests that nobody has waited for yet."""
@@ -255,6 +258,8 @@ class ScriptedDaemon:
                 rows = [_fields(each) for each in self.silenced]
                 some = tuple(rows[request.first : request.first + MOST_ROWS])
                 return [Silenced(len(rows), some)]
+            case NamesRequest():
+                return [KnownNames(len(self.names), tuple(self.names[request.first :][:2]))]
             case CheckRuleRequest():
                 return [Checked(tuple(self.problems))]
             case AddRuleRequest() | ChangeRuleRequest():

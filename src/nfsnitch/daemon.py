@@ -1,4 +1,4 @@
-"""The daemon: the only place that wires the core to its adapters.
+"""The daemon: with `wiring`, the only place that wires the core to its adapters.
 
 What it owns lives exactly as long as `run`: the instance lock, the eBPF programs, the queue, the
 ruleset. They are set up in that order, so that the ruleset, which is what makes packets depend on
@@ -11,38 +11,24 @@ import asyncio
 import collections
 import logging
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, suppress
-from functools import partial
-from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 from nfsnitch import protocol, wiring
 from nfsnitch.adapters import netns, privileges
-from nfsnitch.adapters.answers_file import AnswersFile
 from nfsnitch.adapters.bpf.libbpf import BpfError
-from nfsnitch.adapters.bpf.owners import OwnerStore
-from nfsnitch.adapters.clock import Clock
-from nfsnitch.adapters.control import ControlServer, Handlers
-from nfsnitch.adapters.control_socket import ControlSocket, ControlSocketError
-from nfsnitch.adapters.enforcement import Enforcement, EnforcementError
+from nfsnitch.adapters.control_socket import ControlSocketError
+from nfsnitch.adapters.enforcement import EnforcementError
 from nfsnitch.adapters.instance import AlreadyRunningError, InstanceLock
-from nfsnitch.adapters.interfaces import Interfaces
-from nfsnitch.adapters.ledger import Ledger
-from nfsnitch.adapters.links import Links
 from nfsnitch.adapters.losses import Losses
-from nfsnitch.adapters.nfqueue import PacketQueue, QueuedPacket, QueueError
+from nfsnitch.adapters.nfqueue import QueueError
 from nfsnitch.adapters.nft import Queueing
-from nfsnitch.adapters.procfs import is_running
-from nfsnitch.adapters.rate_limit import proc_limit
-from nfsnitch.adapters.record_file import RecordFile
-from nfsnitch.adapters.rulefile import system_names
 from nfsnitch.adapters.sd_notify import notify
 from nfsnitch.adapters.watchdog import Watchdog
-from nfsnitch.asking.book import AnswerBook
+from nfsnitch.asking.names import NameListing
 from nfsnitch.asking.people import Doing, People
 from nfsnitch.core.commands import EndQuestion, ShowQuestion, TellMode
 from nfsnitch.core.counters import Counter
@@ -50,23 +36,23 @@ from nfsnitch.core.engine import Engine
 from nfsnitch.core.events import LiveFlow
 from nfsnitch.core.identity import Identity
 from nfsnitch.core.record import Record
-from nfsnitch.core.rule import Rule, Ruleset
-from nfsnitch.core.settings import Settings
+from nfsnitch.core.rule import Rule
+from nfsnitch.core.ruleset import Ruleset
+from nfsnitch.ground import ground
 from nfsnitch.in_force import InForce
-from nfsnitch.keeping import kept_programs, owner_store
+from nfsnitch.intake import Intake
 from nfsnitch.lean import keep_little_memory
-from nfsnitch.openings import Openings, World
+from nfsnitch.list_keeping import ListKeeping, Where
 from nfsnitch.options import RunOptions
 from nfsnitch.programs import Programs
-from nfsnitch.protocol import Status, socket_path
 from nfsnitch.reload import Loaded, Reloaded, Reloader, RulesRefusedError, load_first, load_whole
 from nfsnitch.review import FlowReview
-from nfsnitch.status import Parts, status
+from nfsnitch.running import Running
+from nfsnitch.serving import Doings, Other, Serving
+from nfsnitch.status import Parts
 from nfsnitch.triggers import ReloadTriggers
-from nfsnitch.upkeep import ClockLook, RecordWriter, Upkeep
+from nfsnitch.upkeep import ClockLook, Upkeep
 from nfsnitch.worker import Worker
-
-_log = logging.getLogger(__name__)
 
 _START_PROBLEMS = (
     AlreadyRunningError,
@@ -116,107 +102,56 @@ class Daemon:
         namespace = netns.inode()
         stack.callback(InstanceLock(namespace).release)
         self._loop = stack.enter_context(closing(asyncio.new_event_loop()))
-        self._failure: BaseException | None = None
-        self._has_ended = False
-        self._count_again_s = 0.0
-        self._keep_owners = False
-        self._listen_to_signals()
-        self._proc_limit = proc_limit()
-        self._forward = options.forward
-        self._kept = stack.enter_context(kept_programs(options, namespace))
-        self._programs = self._kept.programs
-        self._owners = self._recorded_owners(stack)
-        self._record_file = RecordFile(options.records) if options.records else None
-        if self._record_file:
-            stack.callback(self._record_file.close)
-        self._records = RecordWriter(self._loop, self._record_file)
-        self._known = self._programs_known(options, stack)
-        self._interfaces = Interfaces()
-        ledger = stack.enter_context(closing(Ledger(namespace)))
+        self._running = Running(self._loop)
         settings = loaded.ruleset.settings
-        self._queue = self._opened_queue(options, settings, ledger, stack)
-        self._links = stack.enter_context(closing(Links()))
-        self._clock = Clock()
-        book = self._answers(options)
+        how = (options, namespace, settings, self._socket_closed)
+        self._ground = stack.enter_context(ground(*how))
+        self._records = wiring.record_writer(options, self._loop, stack)
+        self._known = self._programs_known(options, stack)
+        self._hearing = wiring.hearing(self._ground, settings, self._counters, stack)
+        book = wiring.answer_book(options)
         loaded = loaded._replace(ruleset=loaded.ruleset.with_answers(book.rules()))
-        self._engine = Engine(loaded.ruleset, namespace)
-        self._people = People(self._engine, book, self._clock.now)
-        self._worker, look = self._wired(stack)
-        enforcement = Enforcement(options.queue_num, settings, forward=options.forward)
-        self._enforcement = stack.enter_context(closing(enforcement))
-        self._openings = stack.enter_context(closing(self._openings_watched(namespace)))
-        putting = (self._enforcement, self._queue, self._openings, self._worker)
+        self._engine = Engine(loaded.ruleset, namespace, wiring.readers())
+        self._people = People(self._engine, book, self._ground.clock.now)
+        self._worker, look = self._wired(options, stack)
+        self._enforcement = wiring.enforcement(options, loaded.ruleset, stack)
+        self._openings = wiring.openings(self._ground, self._record, self._counters, stack)
+        putting = (self._enforcement, self._ground.queue, self._openings, self._worker)
         self._in_force = InForce(self._engine, *putting)
-        self._losses = Losses(self._enforcement, self._queue, ledger)
-        self._clock_look = ClockLook(self._clock.now, self._counters)
+        self._losses = Losses(self._enforcement, self._ground.queue, self._ground.ledger)
+        self._clock_look = ClockLook(self._ground.clock.now, self._counters)
         self._watchdog = Watchdog(settings.hang_timeout_ns)
         stack.callback(self._watchdog.stop)
-        self._parts = Parts(
-            options,
-            namespace,
-            time.monotonic(),
-            self._engine,
-            self._queue,
-            self._enforcement,
-            self._programs,
-            self._counters,
-            self._people,
-        )
+        taking = (self._worker, self._watchdog.alive, self._records.plan)
+        self._intake = Intake(self._loop, self._ground.queue, *taking)
         self._reloader, self._triggers = self._reloading(options, loaded, look, stack)
-        self._control = self._control_server(options, namespace, stack)
+        self._lists = self._lists_used(options, loaded.ruleset, stack)
+        self._serving = self._serving_clients(options, stack)
         self._people.begin(
-            Doing(self._worker, self._amend, self._triggers.review, look, self._control.questions)
+            Doing(
+                *(self._worker, self._amend, self._triggers.review, look),
+                *(self._serving.questions, self._hearing.names_of),
+            )
         )
-        self._upkeep = Upkeep(
-            self._loop,
-            self._owners,
-            self._queue,
-            self._packets,
-            (
-                self._watchdog.alive,
-                self._losses.note,
-                self._clock_look.look,
-                self._interfaces.forget,
-                self._links.forget_routes,
-                self._known.tick,
-                self._triggers.tick,
-                self._openings.tick,
-                self._people.tick,
-            ),
-            lambda: self._engine.held_flows > 0,
-        )
+        self._upkeep = self._kept_up()
 
-    def _listen_to_signals(self) -> None:
-        self._loop.set_exception_handler(self._failed)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self._loop.add_signal_handler(number, self._end)
-        self._loop.add_signal_handler(signal.SIGUSR2, partial(self._end, keep_owners=True))
+    def _programs_known(self, options: RunOptions, stack: ExitStack) -> Programs:
+        told = self._program_identified
+        known = Programs(self._loop, options.state, self._record, told, self._counters)
+        return stack.enter_context(closing(known))
 
-    def _recorded_owners(self, stack: ExitStack) -> OwnerStore:
-        how = (self._socket_closed, self._proc_limit)
-        store = owner_store(self._kept, *how, forward=self._forward)
-        return stack.enter_context(closing(store))
-
-    def _opened_queue(
-        self, options: RunOptions, settings: Settings, ledger: Ledger, stack: ExitStack
-    ) -> PacketQueue:
-        how = (options.queue_num, settings, ledger.note_evaluated)
-        return stack.enter_context(closing(PacketQueue(*how, forward=options.forward)))
-
-    def _wired(self, stack: ExitStack) -> tuple[Worker, Callable[[], Iterator[LiveFlow | None]]]:
+    def _wired(
+        self, options: RunOptions, stack: ExitStack
+    ) -> tuple[Worker, Callable[[], Iterator[LiveFlow | None]]]:
         parts = wiring.Parts(
             self._loop,
+            self._ground,
             self._engine,
-            self._queue,
-            self._owners,
-            self._links,
-            self._interfaces,
             self._known,
-            self._clock,
-            self._proc_limit,
             self._counters,
             self._tell_people,
-            forward=self._forward,
+            self._hearing.names_of,
+            forward=options.forward,
         )
         return wiring.wired(parts, stack)
 
@@ -233,97 +168,116 @@ class Daemon:
             loaded,
             self._put_in_force,
             review.run,
-            self._clock.now,
+            self._ground.clock.now,
             self._counters,
             self._answers_now,
         )
         files = (options.rules, options.answers_file)
-        heard = (self._people.file_changed, self._fail)
+        heard = (self._people.file_changed, self._running.fail)
         triggers = ReloadTriggers(self._loop, reloader, files, *heard)
         stack.callback(triggers.close)
         return reloader, triggers
 
-    def _control_server(
-        self, options: RunOptions, namespace: int, stack: ExitStack
-    ) -> ControlServer:
-        path = options.socket or Path(socket_path(namespace))
-        own = (self._status, self._end, self._reload, self._kept.listings)
-        handlers = Handlers(*own, self._people.source, self._people.others)
-        control = ControlSocket(path, options.group, options.answer_group)
-        server = ControlServer(self._loop, control, handlers, self._counters)
-        stack.callback(server.close)
-        return server
+    def _lists_used(self, options: RunOptions, ruleset: Ruleset, stack: ExitStack) -> ListKeeping:
+        changed = self._triggers.apply_again
+        where = Where(options.state, self._loop, self._counters, changed, self._engine.own)
+        lists = stack.enter_context(closing(ListKeeping(where)))
+        lists.use(ruleset.lists)
+        return lists
 
-    async def _reload(self) -> protocol.Reloaded:
-        done = await self.reload()
-        return protocol.Reloaded(done.generation, done.rules, done.cut_flows, done.problem)
+    def _serving_clients(self, options: RunOptions, stack: ExitStack) -> Serving:
+        parts = Parts(
+            options,
+            self._ground,
+            time.monotonic(),
+            self._engine,
+            self._enforcement,
+            self._counters,
+            self._people,
+            lambda: len(self._hearing.known),
+        )
+        listing = NameListing(self._hearing.known, self._ground.now_ns)
+        others: dict[type[protocol.Request], Other] = {
+            protocol.NamesRequest: listing.reply,
+            **self._lists.others,
+        }
+        doings = Doings(self._running.end, self.reload, self._collect_counters, others)
+        return Serving(self._loop, parts, doings, stack)
 
-    def _status(self) -> Status:
-        began_s = self._loop.time()
-        if began_s >= self._count_again_s:
-            self._collect_counters()
-            # Asking the kernel is dear, and watchers may ask: a tenth of the time at most.
-            now_s = self._loop.time()
-            self._count_again_s = now_s + 9 * (now_s - began_s)
-        return status(self._parts, self._control.watchers)
+    def _kept_up(self) -> Upkeep:
+        each_second = (
+            self._watchdog.alive,
+            self._losses.note,
+            self._clock_look.look,
+            self._ground.interfaces.forget,
+            self._ground.links.forget_routes,
+            self._known.tick,
+            self._hearing.listen,
+            self._triggers.tick,
+            self._openings.tick,
+            self._people.tick,
+        )
+        return Upkeep(
+            self._loop,
+            self._ground.owners,
+            self._ground.queue,
+            self._hearing.before(self._intake.look),
+            each_second,
+            lambda: self._engine.held_flows > 0,
+        )
 
     def _record(self, record: Record) -> None:
         self._records.add(record)
-        self._control.record(record)
-        self._people.record(record)
+        self._serving.record(record)
 
     def _tell_people(self, news: ShowQuestion | EndQuestion | TellMode) -> None:
         self._people.tell(news)
         self._upkeep.look_closely()
-
-    def _answers(self, options: RunOptions) -> AnswerBook:
-        book = AnswerBook(AnswersFile(options.answers_file), system_names(), is_running)
-        book.refresh()
-        return book
 
     def _answers_now(self) -> tuple[Rule, ...]:
         self._people.book.refresh()
         return self._people.book.rules()
 
     def _amend(self) -> None:
-        self._reloader.amend(self._worker.rules_changed)
+        self._reloader.amend(self._in_force.amend)
         self._records.plan()
 
     def _program_identified(self, ticket: int, identity: Identity) -> None:
         self._worker.program_identified(ticket, identity)
         self._records.plan()
 
-    def _openings_watched(self, namespace: int) -> Openings:
-        entry = self._owners.owner_of
-        now, counters = self._clock.now, self._counters
-        world = World(entry, self._record, now, namespace, counters, self._proc_limit)
-        return Openings(self._programs, world)
-
-    def _programs_known(self, options: RunOptions, stack: ExitStack) -> Programs:
-        told = self._program_identified
-        known = Programs(self._loop, options.state, self._record, told, self._counters)
-        return stack.enter_context(closing(known))
-
     def _socket_closed(self, sock_cookie: int) -> None:
         self._worker.socket_closed(sock_cookie)
+
+    def _put_in_force(self, ruleset: Ruleset, generation: int) -> None:
+        self._lists.use(ruleset.lists)
+        try:
+            self._in_force.put(ruleset, generation)
+        finally:
+            self._lists.use(self._engine.ruleset.lists)  # perhaps the rules were refused
+            self._loop.call_soon(self._intake.look)  # setting up the queue may have read some
+        self._hearing.use(ruleset.settings)
+        self._people.rules_in_force()
+        self._records.plan()
 
     def give_up_privileges(self) -> None:
         """Keep only those that are needed from here on; before the ruleset, to fail without it."""
         privileges.reduce(
-            bpf=self._owners.needs_bpf(),
+            bpf=self._ground.owners.needs_bpf(),
             children=self._enforcement.queueing is Queueing.IPTABLES,
         )
 
     def enforce(self) -> None:
         """Put the ruleset in force; from here on new flows wait for our verdict."""
-        self._loop.add_reader(self._queue, self._packets)
-        self._loop.add_reader(self._owners, self._upkeep.sockets_closed)
+        self._loop.add_reader(self._ground.queue, self._intake.look)
+        self._loop.add_reader(self._ground.owners, self._upkeep.sockets_closed)
+        self._loop.add_reader(self._hearing, self._hearing.listen)
         self._openings.listen(self._loop, self._records.plan)
         self._openings.begin(self._engine.ruleset, self._engine.generation)
         self._losses.begin()
         self._enforcement.install()
-        self._kept.stay = True  # whichever way this process ends, but for a clean stop
-        self._control.start()
+        self._ground.kept.stay = True  # whichever way this process ends, but for a clean stop
+        self._serving.start()
         self._upkeep.begin()
 
     def serve(self) -> None:
@@ -332,10 +286,7 @@ class Daemon:
         A failure that nobody has foreseen ends the daemon as a crash would: with the ruleset in
         force, so that nothing leaves unjudged until the next start takes over.
         """
-        self._loop.run_forever()
-        self._has_ended = True
-        if self._failure is not None:
-            raise self._failure
+        self._running.serve()
 
     async def reload(self) -> Reloaded:
         """Read the rules again, put them in force, and cut what they refuse.
@@ -344,37 +295,24 @@ class Daemon:
         """
         return await self._reloader.reload()
 
-    def _put_in_force(self, ruleset: Ruleset, generation: int) -> None:
-        try:
-            self._in_force.put(ruleset, generation)
-        finally:
-            self._loop.call_soon(self._packets)  # setting up the queue may have read some
-        self._people.rules_in_force()
-        self._records.plan()
-
     def stop(self) -> None:
         """Decide what is held or still queued, and remove the ruleset; the programs may go then."""
         self._triggers.close()
         self._worker.stop()
         # What is queued when a chain goes away, the kernel drops; so before that, and for what
         # came in between, after it.
-        self._drain()
+        self._intake.empty()
         self._watchdog.alive()
         self._losses.counters()  # the rules take theirs along
         self._enforcement.remove()
-        self._drain()
-        self._counters[Counter.ERRORS] += self._queue.drop_all() + self._queue.failed
+        self._intake.empty()
+        self._counters[Counter.ERRORS] += self._ground.queue.drop_all() + self._ground.queue.failed
         self._known.flush()
-        if self._record_file:
-            self._record_file.close()
-        self._control.close()
+        self._records.close()
+        self._serving.close()
         self._people.close()
         self._collect_counters()
-        self._kept.stay = self._keep_owners
-
-    def _drain(self) -> None:
-        while self._queue.drain(self._packet):
-            pass
+        self._ground.kept.stay = self._running.keep_owners
 
     def counted(self) -> str:
         """Return every counter that is not zero, as people read it."""
@@ -383,33 +321,10 @@ class Daemon:
 
     def _collect_counters(self) -> None:
         """Take over what the kernel and the adapters have counted by themselves."""
-        for name, number in (*self._losses.counters().items(), *self._owners.counters().items()):
-            self._counters[name] = number
+        for counted in (self._losses.counters(), self._ground.owners.counters()):
+            for name, number in counted.items():
+                self._counters[name] = number
         self._counters[Counter.RECORDS_DROPPED] = self._records.dropped
-
-    def _packet(self, packet: QueuedPacket) -> None:
-        self._watchdog.alive()
-        self._worker.packet_arrived(packet)
-
-    def _packets(self) -> None:
-        self._queue.drain(self._packet)
-        if self._queue.has_read:
-            self._loop.call_soon(self._packets)
-        self._records.plan()
-
-    def _failed(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        del loop
-        self._fail(context.get("exception") or RuntimeError(context["message"]))
-
-    def _fail(self, problem: BaseException) -> None:
-        self._failure = problem
-        self._end()
-
-    def _end(self, *, keep_owners: bool = False) -> None:
-        """Have `serve` return; who asks again while all is being taken down stops nothing more."""
-        self._keep_owners |= keep_owners
-        if not self._has_ended:
-            self._loop.stop()
 
 
 def _check_rights() -> None:

@@ -36,6 +36,10 @@ def kept_programs(options: RunOptions, namespace: int) -> Iterator[Kept]:
     place = Place(bpffs.PINS / bpffs.folder_name(namespace), netns.cookie())
     with kept(wish, place) as held:
         _log.info("attach mode %s: %s", held.programs.mode, held.programs.why)
+        if held.programs.dns_problem is not None:
+            _log.warning("names asked for by DNS are not seen: %s", held.programs.dns_problem)
+        if held.programs.libc_problem is not None:
+            _log.info("names that the C library finds are not seen: %s", held.programs.libc_problem)
         if held.folder is None:
             _log.warning("owners are forgotten when this process ends: %s", held.origin)
         else:

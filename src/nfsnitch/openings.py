@@ -31,7 +31,7 @@ from nfsnitch.core.opening import (
 )
 from nfsnitch.core.owner import Attribution, Owner, Process
 from nfsnitch.core.record import Record
-from nfsnitch.core.rule import Ruleset, Ruling
+from nfsnitch.core.ruleset import Ruleset, Ruling
 from nfsnitch.core.text import shown
 from nfsnitch.core.unknown import Unknown
 from nfsnitch.reload import RulesRefusedError

@@ -24,7 +24,8 @@ from nfsnitch.adapters.rules_watch import FilesState, state_of
 from nfsnitch.adapters.sd_notify import notify
 from nfsnitch.core.counters import Counter
 from nfsnitch.core.events import Instant
-from nfsnitch.core.rule import Rule, Ruleset
+from nfsnitch.core.rule import Rule
+from nfsnitch.core.ruleset import Ruleset
 from nfsnitch.core.text import counted
 from nfsnitch.threads import in_thread, packets_first
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import collections
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from nfsnitch import __version__
-from nfsnitch.adapters.bpf.core_loader import LoadedPrograms
 from nfsnitch.adapters.enforcement import Enforcement
-from nfsnitch.adapters.nfqueue import PacketQueue
 from nfsnitch.asking.people import People
 from nfsnitch.core.counters import Counter
 from nfsnitch.core.engine import Engine
+from nfsnitch.ground import Ground
 from nfsnitch.options import RunOptions
 from nfsnitch.protocol import Status
 
@@ -26,15 +26,14 @@ class Parts(NamedTuple):
     """Where the answers come from."""
 
     options: RunOptions
-    netns: int
+    ground: Ground
     started_s: float
     """Monotonic."""
     engine: Engine
-    queue: PacketQueue
     enforcement: Enforcement
-    programs: LoadedPrograms
     counters: collections.Counter[Counter]
     people: People
+    known_names: Callable[[], int]
 
 
 def status(parts: Parts, watchers: int) -> Status:
@@ -46,13 +45,13 @@ def status(parts: Parts, watchers: int) -> Status:
         version=__version__,
         pid=os.getpid(),
         uptime_s=round(time.monotonic() - parts.started_s, 3),
-        netns=parts.netns,
+        netns=parts.ground.namespace,
         queue_num=parts.options.queue_num,
         queueing=parts.enforcement.queueing.value,
-        queue_waiting=parts.queue.kernel_counters().waiting,
+        queue_waiting=parts.ground.queue.kernel_counters().waiting,
         queue_length=ruleset.settings.queue_length,
-        attach=parts.programs.mode.value,
-        attach_why=parts.programs.why,
+        attach=parts.ground.kept.programs.mode.value,
+        attach_why=parts.ground.kept.programs.why,
         rule_files=tuple(map(os.fspath, parts.options.rules)),
         rules=len(ruleset.rules),
         generation=parts.engine.generation,
@@ -71,6 +70,7 @@ def status(parts: Parts, watchers: int) -> Status:
         temporary_answers=len(book.temporary),
         memory_bytes=resident_bytes(),
         watchers=watchers,
+        known_names=parts.known_names(),
         counters={counter.value: parts.counters[counter] for counter in Counter},
     )
 

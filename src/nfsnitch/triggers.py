@@ -41,7 +41,7 @@ class ReloadTriggers:
         self._reloader = reloader
         self._paths, self._answers = paths, answers
         self._answers_changed = answers_changed
-        self._review_planned = False
+        self._review_planned = self._apply_planned = False
         self._failed = failed
         self._tasks: set[asyncio.Task[object]] = set()
         self._due: asyncio.TimerHandle | None = None
@@ -74,6 +74,16 @@ class ReloadTriggers:
         if not self._review_planned:
             self._review_planned = True
             self._do(self._review())
+
+    def apply_again(self) -> None:
+        """Have held flows and those under way decided anew by the same rules, soon."""
+        if not self._apply_planned:
+            self._apply_planned = True
+            self._do(self._apply())
+
+    async def _apply(self) -> None:
+        self._apply_planned = False
+        await self._reloader.apply_again()
 
     async def _review(self) -> None:
         self._review_planned = False

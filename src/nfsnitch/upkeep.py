@@ -83,6 +83,11 @@ class RecordWriter:
             self._planned = True
             self._loop.call_later(_RECORDS_DELAY_S, self._write)
 
+    def close(self) -> None:
+        """Write what can be written, and close the file; once is enough."""
+        if self._file:
+            self._file.close()
+
     def _write(self) -> None:
         if self._file and self._file.write_some() and self._file.pending:
             self._loop.call_soon(self._write)

@@ -22,10 +22,13 @@ from nfsnitch.core.commands import (
     Count,
     CutDone,
     CutFlow,
+    DenyName,
     DistrustFlow,
     EndQuestion,
+    FlowCommand,
     GiveVerdict,
     JudgeFlow,
+    ReleaseFlow,
     ShowQuestion,
     TellMode,
     TrustFlow,
@@ -53,12 +56,14 @@ from nfsnitch.core.events import (
 )
 from nfsnitch.core.flow import Flow
 from nfsnitch.core.identity import Identity
+from nfsnitch.core.name import NOT_LOOKED_UP, Names
 from nfsnitch.core.owner import CWD_NOT_LOOKED_UP, Attribution, Finding, Owner, Process
 from nfsnitch.core.packet import Malformed, parse
 from nfsnitch.core.passage import Passage
 from nfsnitch.core.record import Record
-from nfsnitch.core.rule import Ruleset
+from nfsnitch.core.ruleset import Ruleset
 from nfsnitch.core.script import needs_cwd
+from nfsnitch.core.segment import read_segment
 from nfsnitch.core.unknown import Unknown
 from nfsnitch.protocol.words import Mode
 
@@ -95,8 +100,28 @@ def _never_forwarded(_flow: Flow, _passage: Passage) -> Finding:
     return Finding(Unknown("forwarded packets are not asked about"), Attribution.NONE, _NO_SOCKET)
 
 
+def _nobody_asked(_owner: Owner, _daddr: bytes) -> Names:
+    return NOT_LOOKED_UP
+
+
 def _not_looked_up(_process: Process) -> Unknown:
     return CWD_NOT_LOOKED_UP
+
+
+def _not_released(_flow: Flow) -> bool:
+    return False
+
+
+def _not_answered(_flow: Flow, _message: bytes) -> bool:
+    return False
+
+
+def _not_reset(_flow: Flow, _seq: int) -> bool:
+    return False
+
+
+def _nothing_is_ours(_packet: bytes) -> bool:
+    return False
 
 
 def _nobody_is_asked(_news: ShowQuestion | EndQuestion | TellMode) -> None:
@@ -131,6 +156,17 @@ class Ports(NamedTuple):
     """Show people a question, or that it has ended, or the mode."""
     identified: Callable[[Process], Process] = _as_it_is
     """Returns the process with its identity, at once; what is `Pending` there comes later."""
+    names_of: Callable[[Owner, bytes], Names] = _nobody_asked
+    """Returns the names of a packed destination address that count for an owner."""
+
+    release: Callable[[Flow], bool] = _not_released
+    """Let the packets of a flow pass that `Verdict.PEEK` kept hold of; False if it failed."""
+    deny_name: Callable[[Flow, bytes], bool] = _not_answered
+    """Answer a DNS question, given with its flow: there is no such name; False if it failed."""
+    reset_peer: Callable[[Flow, int], bool] = _not_reset
+    """Reset a connection at its other end, which expects that number next; False if it failed."""
+    is_ours: Callable[[bytes], bool] = _nothing_is_ours
+    """Whether a packet is one that these two have sent, and so to pass."""
 
 
 class Worker:
@@ -149,6 +185,10 @@ class Worker:
         """Handle one queued packet; never raises."""
         self._counters[Counter.PACKETS] += 1
         try:
+            if self._ports.is_ours(packet.payload):
+                self._give_verdict(packet.packet_id, Verdict.ACCEPT)
+                self._counters[Counter.ACCEPTED] += 1
+                return
             self._carry_out(self._engine.receive(self._event(packet)))
         except Exception:  # noqa: BLE001
             # Whatever it was, the packet must not stay without a verdict: that first, for without
@@ -184,7 +224,7 @@ class Worker:
     def flow_reviewed(self, live: LiveFlow) -> None:
         """Do with a flow under way what the rules say of it."""
         if live.found is not None:
-            live = live._replace(found=self._identified(live.found))
+            live = live._replace(found=self._named(live.flow, self._identified(live.found)))
         self._carry_out(self._engine.receive(FlowReviewed(self._ports.now(), live)))
 
     def stop(self) -> None:
@@ -199,13 +239,14 @@ class Worker:
             flow = parse(packet.payload)
             if isinstance(flow, Malformed):
                 return MalformedArrived(now, packet.packet_id, flow.problem, iface)
-            found = self._identified(self._found(flow, packet.passage))
+            found = self._named(flow, self._identified(self._found(flow, packet.passage)))
             if self._engine.asks_script:
                 found = self._with_cwd(found)
+            segment = read_segment(packet.payload, flow) if self._engine.reads_data(flow) else None
         except Exception as problem:  # noqa: BLE001  see above
             _log.exception("packet %d could not be looked up", packet.packet_id)
             return PacketFailed(now, packet.packet_id, f"{type(problem).__name__}", iface)
-        return FlowArrived(now, packet.packet_id, flow, found, iface)
+        return FlowArrived(now, packet.packet_id, flow, found, iface, segment)
 
     def _found(self, flow: Flow, passage_of: PassageOf | None) -> Finding:
         if passage_of is None:
@@ -223,6 +264,12 @@ class Worker:
         if isinstance(owner, Process):
             return self._ports.identified(owner)
         return owner
+
+    def _named(self, flow: Flow, found: Finding) -> Finding:
+        """Add by which names the destination is known, to each who may have sent it."""
+        names_of, daddr = self._ports.names_of, flow.daddr
+        rivals = tuple(names_of(rival, daddr) for rival in found.rivals)
+        return found._replace(names=names_of(found.owner, daddr), names_of_rivals=rivals)
 
     def _with_cwd(self, found: Finding) -> Finding:
         """Add the working directories without which a script has no path."""
@@ -242,18 +289,31 @@ class Worker:
                 self._counters[command.counter] += command.amount
             elif isinstance(command, WriteRecord):
                 self._ports.write_record(command.record)
-            elif isinstance(command, TrustFlow):
-                self._must(self._ports.trust(command.flow))
-            elif isinstance(command, DistrustFlow):
-                self._must(self._ports.distrust(command.flow))
-            elif isinstance(command, JudgeFlow):
-                self._must(self._ports.judge(command.entry))
-            elif isinstance(command, CutFlow):
-                self._cut(command)
             elif isinstance(command, ShowQuestion | EndQuestion | TellMode):
                 self._ports.tell_people(command)
-            else:
+            elif isinstance(command, WakeAt):
                 self._wake(command)
+            else:
+                self._change_flow(command)
+
+    def _change_flow(self, command: FlowCommand) -> None:
+        if isinstance(command, TrustFlow):
+            self._must(self._ports.trust(command.flow))
+        elif isinstance(command, DistrustFlow):
+            self._must(self._ports.distrust(command.flow))
+        elif isinstance(command, ReleaseFlow):
+            self._must(self._ports.release(command.flow))
+        elif isinstance(command, JudgeFlow):
+            self._must(self._ports.judge(command.entry))
+        elif isinstance(command, CutFlow):
+            self._cut(command)
+        elif isinstance(command, DenyName):
+            self._sent(self._ports.deny_name(command.flow, command.message))
+        else:
+            self._sent(self._ports.reset_peer(command.flow, command.seq))
+
+    def _sent(self, done: bool) -> None:  # noqa: FBT001  the answer of a port
+        self._counters[Counter.ANSWERS_SENT if done else Counter.ANSWERS_LOST] += 1
 
     def _cut(self, command: CutFlow) -> None:
         done = self._ports.cut(command)

@@ -13,7 +13,7 @@ import pytest
 
 from builders import ip, own_netns
 from nfsnitch.adapters.conntrack import Conntrack
-from nfsnitch.adapters.nft import ACCEPTED_LABEL, REFUSED_LABEL
+from nfsnitch.adapters.nft import ACCEPTED_LABEL, NAME_LABEL, REFUSED_LABEL
 from nfsnitch.core.flow import NO_PORTS, Family, Flow, Icmp, Protocol, packed_address
 
 pytestmark = [pytest.mark.root, pytest.mark.netns]
@@ -78,7 +78,7 @@ def fixture_wire() -> None:
 
 @pytest.fixture(name="conntrack")
 def fixture_conntrack(wire: None) -> Iterator[Conntrack]:  # noqa: ARG001  labels need room first
-    with closing(Conntrack(ACCEPTED_LABEL, REFUSED_LABEL)) as conntrack:
+    with closing(Conntrack(ACCEPTED_LABEL, REFUSED_LABEL, NAME_LABEL)) as conntrack:
         yield conntrack
 
 
@@ -234,7 +234,7 @@ def test_other_labels_on_the_entry_stay() -> None:
     )
     send_datagram(THERE)
 
-    with closing(Conntrack(ACCEPTED_LABEL, REFUSED_LABEL)) as conntrack:
+    with closing(Conntrack(ACCEPTED_LABEL, REFUSED_LABEL, NAME_LABEL)) as conntrack:
         assert conntrack.trust(flow_to(THERE))
 
     nft("flush chain inet watch output")
@@ -251,6 +251,6 @@ def test_an_entry_without_room_for_labels_is_not_trusted() -> None:
     nft("table inet watch { chain c { type filter hook output priority 0; ct state new; }; }")
     send_datagram(THERE)
 
-    with closing(Conntrack(ACCEPTED_LABEL, REFUSED_LABEL)) as conntrack:
+    with closing(Conntrack(ACCEPTED_LABEL, REFUSED_LABEL, NAME_LABEL)) as conntrack:
         assert not conntrack.trust(flow_to(THERE))
         assert conntrack.distrust(flow_to(THERE))

@@ -124,6 +124,15 @@ def test_it_says_whether_rules_can_refuse_packet_sockets_and_refuses_none_here(
     assert sniffer.returncode == 0
 
 
+def test_it_says_whether_names_can_be_seen(world: World) -> None:
+    checks = diagnosis(world)["checks"]
+
+    assert checks["names-dns"]["state"] == "ok"
+    assert checks["names-dns"]["detail"] == "a question to a name server was seen"
+    assert checks["names-libc"]["state"] == "ok"
+    assert checks["names-libc"]["detail"] == "what the C library was asked was seen"
+
+
 def test_it_names_the_daemon_that_runs(world: World, rules: WriteRules) -> None:
     before = diagnosis(world)["checks"]["daemon"]["detail"]
     with Firewall(world, [rules(ALLOW)]) as firewall:

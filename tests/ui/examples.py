@@ -52,6 +52,12 @@ def flow(daddr: str = "192.0.2.1", dport: int = 443, proto: str = "tcp") -> Json
     return {"proto": proto, "saddr": saddr, "sport": 40_000, "daddr": daddr, "dport": dport}
 
 
+def called(to: Json, name: str) -> Json:
+    """Return a flow with the name by which its program looked for the address."""
+    found = {"name": name, "source": "dns", "own": True, "age_s": 1.5, "ttl_s": 300}
+    return {**to, "host": name, "names": [{**found, "resolver": "192.0.2.53", "aliases": []}]}
+
+
 def asked(
     number: int = 1,
     sender: Json | None = None,
@@ -80,6 +86,7 @@ def asked(
             "user": "alice",
         },
         where={
+            **_named_places(going.get("host"), port),
             "anywhere": "",
             "port": port,
             "address": address,
@@ -91,6 +98,18 @@ def asked(
         silently=None,
     )
     return replace(question, **more)
+
+
+def _named_places(name: object, port: str) -> dict[str, str]:
+    if not isinstance(name, str):
+        return {}
+    above = f"*.{name.partition('.')[2]}"
+    return {
+        "host-port": f"{name}, {port}",
+        "host": name,
+        "domain-port": f"{above}, {port}",
+        "domain": above,
+    }
 
 
 def record(at: int = 0, verdict: str = "accept", **more: object) -> Json:

@@ -69,10 +69,10 @@ _PYTHON = examples.owner(
 )
 _DNS = examples.owner("/usr/lib/systemd/systemd-resolved", uid=102, user="systemd-resolve")
 _MAIL = examples.owner("/usr/bin/thunderbird", desktop={"name": "Thunderbird", "icon": None})
-_RULE = """name: firefox-esr to 192.0.2.80 443/tcp
+_RULE = """name: firefox-esr to www.example.org 443/tcp
 action: allow
 exe: /usr/lib/firefox-esr/firefox-esr
-daddr: 192.0.2.80
+host: www.example.org
 proto: tcp
 dport: 443
 """
@@ -85,16 +85,20 @@ dport: 9418
 """
 
 
+def _named(daddr: str, name: str, dport: int = 443) -> examples.Json:
+    return examples.called(examples.flow(daddr, dport), name)
+
+
 def questions() -> list[Asked]:
     """Return some questions."""
     asked = examples.asked
     return [
-        asked(1, _FIREFOX, examples.flow("192.0.2.80"), left_s=24.0, flows=3),
+        asked(1, _FIREFOX, _named("192.0.2.80", "www.example.org"), left_s=24.0, flows=3),
         asked(2, _TOOL, examples.flow("2001:db8::20:5", 9_418), left_s=26.0),
         asked(3, examples.owner("/usr/bin/curl", "-s"), examples.flow("192.0.2.17", 80)),
         asked(4, _PYTHON, examples.flow("2001:db8:7::1", 443), left_s=27.0),
         asked(5, _DNS, examples.flow("192.0.2.53", 53, "udp"), left_s=28.0),
-        asked(6, _MAIL, examples.flow("192.0.2.25", 993), left_s=29.0),
+        asked(6, _MAIL, _named("192.0.2.25", "imap.example.org", 993), left_s=29.0),
     ]
 
 
@@ -111,12 +115,16 @@ def records() -> list[examples.Json]:
         ("2001:db8::20:5", 9_418, "tcp"),
         ("192.0.2.7", 22, "tcp"),
     ]
+    names = ["www.example.org", None, "files.example", "imap.example.org", None, "host.example"]
     verdicts = ["accept", "accept", "drop", "accept", "reject", "accept"]
     rules = ["the web", "names", None, "mail", "no backups abroad", "ssh"]
     for place in range(40):
         which = place % 6
         when = now.addSecs(-17 * (40 - place)).toString("yyyy-MM-ddTHH:mm:ss")
         flow = examples.flow(*places[which])
+        name = names[which]
+        if name is not None:
+            flow = examples.called(flow, name)
         row = examples.record(place, verdicts[which], **senders[which], **flow)
         why = "default" if rules[which] is None else "rule"
         made.append({**row, "time": f"{when}.000000Z", "rule": rules[which], "reason": why})
@@ -126,7 +134,7 @@ def records() -> list[examples.Json]:
 def rules() -> list[examples.Json]:
     """Return some rules."""
     return [
-        examples.rule("firefox-esr to 192.0.2.80 443/tcp", rule=_RULE),
+        examples.rule("firefox-esr to www.example.org 443/tcp", rule=_RULE),
         examples.rule(
             "thunderbird to 192.0.2.25",
             rule="name: thunderbird to 192.0.2.25\naction: allow\n"

@@ -6,6 +6,7 @@ import pytest
 from PyQt6.QtWidgets import QApplication
 
 from nfsnitch_ui.facts import full_text
+from nfsnitch_ui.hosts import host_facts
 from nfsnitch_ui.rule_editor import with_action, with_enabled
 from nfsnitch_ui.text import ElidedLabel, apart, for_button, is_plain, shown, tooltip
 from nfsnitch_ui.words import place, port_text, sentence, time_left
@@ -100,8 +101,17 @@ def test_destinations_are_named() -> None:
             "curl wants to send to 192.0.2.1, port 53 (domain)",
         ),
         (
-            {"proto": "tcp", "daddr": "192.0.2.9", "dport": 22, "dname": "host.example"},
+            {"proto": "tcp", "daddr": "192.0.2.9", "dport": 22, "host": "host.example"},
             "curl wants to connect to host.example, port 22 (ssh)",
+        ),
+        (
+            {
+                "proto": "tcp",
+                "daddr": "192.0.2.9",
+                "dport": 22,
+                "host": {"ambiguous": ["a.example", "\u202eb.example"]},
+            },
+            "curl wants to connect to 192.0.2.9 (a.example or \\u202eb.example), port 22 (ssh)",
         ),
     ],
 )
@@ -121,3 +131,43 @@ def test_times_are_in_the_unit_that_a_person_would_use(left_s: float, expected: 
 def test_everything_is_said_in_full_with_reasons() -> None:
     text = full_text({"exe": "/opt/\x1b", "pid": {"unknown": "it is gone"}, "args": ["a", "b\n"]})
     assert text == "exe: /opt/\\x1b\npid: (it is gone)\nargs:\n    a\n    b\\x0a"
+
+
+def _told(flow: examples.Json) -> list[tuple[str, str, bool]]:
+    return [(fact.label, fact.text, fact.is_loud) for fact in host_facts(flow)]
+
+
+def test_the_details_say_where_a_name_came_from() -> None:
+    name = {
+        "name": "www.example.org",
+        "source": "dns",
+        "own": False,
+        "age_s": 400,
+        "stale": True,
+        "resolver": "192.0.2.53",
+        "aliases": ["\x1bcdn.example"],
+    }
+    assert _told({"host": "www.example.org", "names": [name]}) == [
+        ("Host", "www.example.org", False),
+        (
+            "Name",
+            (
+                "another program asked DNS, 192.0.2.53 answered, 7 min ago,"
+                " stale since, an alias of \\x1bcdn.example"
+            ),
+            False,
+        ),
+    ]
+
+
+def test_the_details_say_aloud_that_a_host_is_ambiguous_and_why_it_is_not_known() -> None:
+    several = {"host": {"ambiguous": ["a.example", "b.example", "c.example", "d.example"]}}
+    text = "ambiguous: a.example or b.example or c.example or 1 other"
+    assert _told(several) == [("Host", text, True)]
+    assert _told({"host": {"unknown": "nobody asked"}}) == [("Host", "nobody asked", False)]
+    assert _told({}) == []
+    assert _told({"host": 5, "names": [5, {"aliases": 7}]}) == [
+        ("Host", "5", False),
+        ("Name", "?: ?", False),
+        ("Name", "?: ?", False),
+    ]

@@ -31,7 +31,8 @@ from nfsnitch.core.owner import (
     Process,
 )
 from nfsnitch.core.question import Question
-from nfsnitch.core.rule import Rule, Ruling
+from nfsnitch.core.rule import Rule
+from nfsnitch.core.ruleset import Ruling
 from nfsnitch.core.script import script_of
 from nfsnitch.core.unknown import Unknown
 from nfsnitch.protocol.words import Where, Who

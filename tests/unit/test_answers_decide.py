@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from builders import case, flow, process
 from engine_play import ByProgram, ToPort
 from nfsnitch.core.decision import Action, Reason
-from nfsnitch.core.rule import Rule, Ruleset, Ruling
+from nfsnitch.core.rule import Rule
+from nfsnitch.core.ruleset import Ruleset, Ruling
 
 
 def plainly(rules: tuple[Rule, ...], port: int, exe: str) -> Rule | None:

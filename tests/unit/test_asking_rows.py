@@ -14,6 +14,7 @@ from nfsnitch.asking.excerpts import excerpts
 from nfsnitch.core.commands import ShowQuestion
 from nfsnitch.core.decision import Action, Decision, Reason, Verdict
 from nfsnitch.core.events import LiveFlow
+from nfsnitch.core.name import Names
 from nfsnitch.core.owner import Ancestor, Attribution, Finding, Owner, Process
 from nfsnitch.core.question import Question
 from nfsnitch.core.record import Record
@@ -105,7 +106,9 @@ def test_beyond_the_last_rule_there_are_no_lines_to_be_cut_out() -> None:
 def test_a_connection_is_a_short_row_whatever_the_program_is_called() -> None:
     found = Finding(hostile(1), Attribution.FLOW_MAP, 1)
     row = rows.connection_row(
-        LiveFlow(flow(), found, "eth0", labelled=True, is_cut=False, entry=b"")
+        LiveFlow(flow(), found, "eth0", labelled=True, is_cut=False, entry=b""),
+        lambda _owner, _daddr: Names(),
+        instant(),
     )
 
     assert row is not None

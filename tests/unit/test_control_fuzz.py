@@ -42,7 +42,8 @@ from nfsnitch.core.events import Instant, LiveFlow
 from nfsnitch.core.flow import Flow
 from nfsnitch.core.owner import Attribution, Finding
 from nfsnitch.core.record import Record
-from nfsnitch.core.rule import Rule, Ruleset
+from nfsnitch.core.rule import Rule
+from nfsnitch.core.ruleset import Ruleset
 from nfsnitch.lab.process import same_modules
 from nfsnitch.protocol import Mode, Right
 from nfsnitch.worker import Ports, Worker

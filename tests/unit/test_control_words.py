@@ -143,6 +143,7 @@ def test_a_status_says_the_rules_the_queue_and_what_was_counted() -> None:
         "  mode      ask: held, and somebody is asked",
         "  asked     1 question (nfsnitch prompt)",
         "  answers   3 lasting in /var/lib/nfsnitch/answers.yaml, 1 temporary",
+        "  names     3 names of addresses known (nfsnitch names)",
         "  memory    31.2 MB",
         "  watchers  0",
         "",

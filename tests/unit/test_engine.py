@@ -28,7 +28,7 @@ from nfsnitch.core.events import (
     Stopping,
     TimePassed,
 )
-from nfsnitch.core.rule import Ruleset
+from nfsnitch.core.ruleset import Ruleset
 from nfsnitch.core.settings import Limits, Settings
 
 

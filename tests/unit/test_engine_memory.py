@@ -15,7 +15,8 @@ from nfsnitch.core.engine import Engine
 from nfsnitch.core.events import SocketClosed, TimePassed
 from nfsnitch.core.flow import Flow, Protocol
 from nfsnitch.core.memory import TRUST_AFTER
-from nfsnitch.core.rule import Rule, Ruleset
+from nfsnitch.core.rule import Rule
+from nfsnitch.core.ruleset import Ruleset
 from nfsnitch.core.settings import Limits, Settings
 from nfsnitch.core.unknown import Unknown
 

@@ -43,7 +43,8 @@ from nfsnitch.core.flow import Flow
 from nfsnitch.core.identity import Identity, Pending
 from nfsnitch.core.memory import TRUST_AFTER
 from nfsnitch.core.owner import Process
-from nfsnitch.core.rule import Rule, Ruleset
+from nfsnitch.core.rule import Rule
+from nfsnitch.core.ruleset import Ruleset
 from nfsnitch.core.settings import Limits, Settings
 from nfsnitch.core.silenced import MOST_SILENCED
 from nfsnitch.core.unknown import Unknown

@@ -30,7 +30,8 @@ from nfsnitch.core.events import (
 )
 from nfsnitch.core.flow import Protocol
 from nfsnitch.core.memory import TRUST_AFTER
-from nfsnitch.core.rule import Rule, Ruleset
+from nfsnitch.core.rule import Rule
+from nfsnitch.core.ruleset import Ruleset
 from nfsnitch.core.settings import Settings
 
 ALL_ALLOWED = Ruleset(default=Action.ALLOW, unattributed=Action.ALLOW)

@@ -242,3 +242,98 @@ def test_answers_decide_where_the_rules_say_ask_and_nowhere_else(
     assert "not by mail" in said[0]
     assert "curl anywhere" in said[1]
     assert said[2].startswith("ask")
+
+
+def test_what_is_on_a_list_in_a_file_is_read_for_the_answer(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "ads.txt").write_text("# mine\ntracker.example\n192.0.2.0/24\n", "ascii")
+    rules = tmp_path / "r.yaml"
+    rules.write_text(
+        f"lists: {{ads: {{file: {tmp_path}/ads.txt}}}}\n"
+        "rules: [{name: listed, action: deny, list: ads}]\n",
+        "utf-8",
+    )
+    command = ["explain", "--rules", str(rules), "--state", str(tmp_path / "state"), "--json"]
+    for options, line in ((("--host", "a.tracker.example"), 2), (("--daddr", "192.0.2.7"), 3)):
+        assert cli.main([*command, *options]) == 0
+        told = json.loads(capsys.readouterr().out)
+        assert (told["rule"], told["list"]["line"]) == ("listed", line)
+    assert cli.main([*command, "--host", "example.org"]) == 0
+    assert json.loads(capsys.readouterr().out)["rule"] is None
+
+
+def test_a_list_that_is_not_there_is_told_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rules = tmp_path / "r.yaml"
+    rules.write_text(
+        "lists: {ads: {url: 'https://lists.example/x'}, mine: {file: /no/such/list}}\n"
+        "rules: [{name: listed, action: deny, list: [ads, mine]}]\n",
+        "utf-8",
+    )
+    command = ["explain", "--rules", str(rules), "--state", str(tmp_path), "--host", "a.test"]
+    assert cli.main(command) == 0
+    told = capsys.readouterr().err.splitlines()
+    assert told[0] == "what is on list ads is not known: it has not been fetched yet"
+    assert told[1].startswith("what is on list mine is not known: ")
+    assert "No such file" in told[1]
+
+
+HOST_UNTOLD = (
+    "deny: rule no ads (r.yaml:3): its on_unknown_name, for the host's name cannot be told"
+)
+HOST_RULES = """\
+default: deny
+rules:
+- {name: no ads, action: reject, host: [ads.example, "*.ads.example"], on_unknown_name: deny}
+- {name: web, action: allow, host: "*.example.org"}
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "host", "outcome"),
+    [
+        (
+            "--host Cdn.Ads.example.",
+            "cdn.ads.example",
+            "reject: rule no ads (r.yaml:3)",
+        ),
+        ("--host a.example.org", "a.example.org", "allow: rule web (r.yaml:4)"),
+        (
+            "--host a.example.org --host b.example.org",
+            "ambiguous: a.example.org or b.example.org",
+            "allow: rule web (r.yaml:4)",
+        ),
+        (
+            "--host a.example.org --host ads.example",
+            "ambiguous: a.example.org or ads.example",
+            HOST_UNTOLD,
+        ),
+        (
+            "",
+            "unknown (not given on the command line)",
+            HOST_UNTOLD,
+        ),
+    ],
+)
+def test_explain_says_what_becomes_of_a_host(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Capture,
+    words: str,
+    host: str,
+    outcome: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("r.yaml").write_text(HOST_RULES)
+    assert cli.main(["explain", "--rules", "r.yaml", *words.split()]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert f"host    {host}" in lines
+    assert lines[-1] == outcome
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "a b", "*.example.org"])
+def test_explain_takes_no_address_and_no_pattern_for_a_host(host: str, capsys: Capture) -> None:
+    assert cli.main(["explain", "--host", host]) == 2
+    assert "argument --host" in capsys.readouterr().err

@@ -20,7 +20,6 @@ from nfsnitch.core.conditions import (
 )
 from nfsnitch.core.counters import Counter
 from nfsnitch.core.decision import Action, Reason, Verdict
-from nfsnitch.core.engine import IDENTIFY_TIMEOUT_NS
 from nfsnitch.core.events import (
     FlowArrived,
     FlowReviewed,
@@ -31,8 +30,10 @@ from nfsnitch.core.events import (
 from nfsnitch.core.identity import NOT_IDENTIFIED, Identity, Pending, appimage_of
 from nfsnitch.core.owner import Process
 from nfsnitch.core.record import owner_json
-from nfsnitch.core.rule import Condition, Rule, Ruleset
+from nfsnitch.core.rule import Condition, Rule
+from nfsnitch.core.ruleset import Ruleset
 from nfsnitch.core.unknown import Unknown
+from nfsnitch.core.waiting import IDENTIFY_TIMEOUT_NS
 
 GOOD, BAD = "a" * 64, "b" * 64
 PENDING = Pending("for the test")

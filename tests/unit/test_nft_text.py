@@ -14,7 +14,7 @@ from nfsnitch.adapters.nft import (
     RulesetOptions,
     rendered,
 )
-from nfsnitch.core.settings import FailMode, Loopback
+from nfsnitch.core.settings import FailMode, Loopback, Seeing
 
 GOLDEN = Path(__file__).with_name("golden")
 
@@ -95,3 +95,12 @@ def test_our_own_numbers_are_within_what_the_kernel_has_room_for() -> None:
     assert REJECT_MARK & QUEUE_BIT == 0
     assert max(QUEUE_BIT, REJECT_MARK) < 2**32
     assert ACCEPTED_LABEL < 128
+
+
+@pytest.mark.parametrize("queueing", list(Queueing))
+def test_with_rules_that_wait_for_names_or_refuse_questions_two_files_are_others(
+    queueing: Queueing,
+) -> None:
+    text = rendered(RulesetOptions(7, queueing, seeing=Seeing(names=True, questions=True)))
+
+    assert text == (GOLDEN / f"{queueing}-seeing.nft").read_text("utf-8")

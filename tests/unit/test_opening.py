@@ -26,7 +26,8 @@ from nfsnitch.core.opening import (
     opening_rules,
 )
 from nfsnitch.core.pattern import PatternError, paths
-from nfsnitch.core.rule import Rule, Ruleset, Ruling
+from nfsnitch.core.rule import Rule
+from nfsnitch.core.ruleset import Ruleset, Ruling
 from nfsnitch.core.text import encoded
 from nfsnitch.core.unknown import Unknown
 

@@ -23,7 +23,7 @@ from nfsnitch.core.flow import Bypass
 from nfsnitch.core.opening import MAX_OPENING_RULES, Opening, OpeningRule, OpeningTest, Texts
 from nfsnitch.core.owner import Owner
 from nfsnitch.core.record import Json, Record
-from nfsnitch.core.rule import Ruleset
+from nfsnitch.core.ruleset import Ruleset
 from nfsnitch.openings import RECORD_AGAIN_NS, Openings, World
 from nfsnitch.reload import RulesRefusedError
 

@@ -48,6 +48,7 @@ OF_TYPE: dict[object, st.SearchStrategy[Any]] = {
     str: TEXTS,
     int: NUMBERS,
     float: SECONDS,
+    bool: st.booleans(),
     str | None: st.none() | TEXTS,
     int | None: st.none() | NUMBERS,
     float | None: st.none() | SECONDS,
@@ -104,12 +105,13 @@ def test_only_what_changes_nothing_can_be_had_with_the_right_to_watch() -> None:
     assert by_right == {
         Right.WATCH: {
             *("status", "watch", "owners", "questions", "preview", "silenced"),
-            *("rules", "check-rule", "history", "connections"),
+            *("rules", "check-rule", "history", "connections", "names"),
+            *("lists", "find-listed"),
         },
         Right.ANSWER: {
             *("answer", "mode", "add-rule", "change-rule", "move-rule", "revoke"),
         },
-        Right.CONTROL: {"reload", "stop"},
+        Right.CONTROL: {"reload", "stop", "refresh-lists"},
     }
 
 
@@ -117,7 +119,7 @@ def test_each_message_has_a_name_of_its_own_and_is_an_answer_or_comes_by_itself(
     asked_for = {
         *("status", "watching", "owners", "asking", "answered", "preview", "silenced"),
         *("mode-set", "rules", "checked", "rule-set", "revoked", "history", "connections"),
-        *("reloaded", "refused"),
+        *("reloaded", "refused", "names", "lists", "listed", "refreshing"),
     }
     by_itself = {kind.type for kind in protocol.UNASKED}
 

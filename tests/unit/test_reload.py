@@ -20,7 +20,8 @@ from nfsnitch.adapters import rulefile
 from nfsnitch.core.counters import Counter
 from nfsnitch.core.decision import Action
 from nfsnitch.core.events import Instant
-from nfsnitch.core.rule import Rule, Ruleset
+from nfsnitch.core.rule import Rule
+from nfsnitch.core.ruleset import Ruleset
 from nfsnitch.reload import (
     Loaded,
     NotLoaded,

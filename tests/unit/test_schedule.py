@@ -14,7 +14,8 @@ from nfsnitch.adapters.rulefile.time_values import DAYS, parse_expires, parse_mo
 from nfsnitch.adapters.rulefile.values import Known
 from nfsnitch.core.decision import Action
 from nfsnitch.core.instant import Instant, Zone
-from nfsnitch.core.rule import Condition, Rule, Ruleset
+from nfsnitch.core.rule import Condition, Rule
+from nfsnitch.core.ruleset import Ruleset
 from nfsnitch.core.schedule import (
     MINUTES_OF_DAY,
     MINUTES_OF_WEEK,

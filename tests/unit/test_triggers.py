@@ -13,7 +13,7 @@ import pytest
 
 from nfsnitch.adapters.clock import Clock
 from nfsnitch.core.counters import Counter
-from nfsnitch.core.rule import Ruleset
+from nfsnitch.core.ruleset import Ruleset
 from nfsnitch.reload import Reloader, load_first, load_whole
 from nfsnitch.triggers import ReloadTriggers
 

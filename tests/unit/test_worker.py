@@ -22,7 +22,8 @@ from nfsnitch.core.memory import TRUST_AFTER
 from nfsnitch.core.owner import Attribution, Finding, Forwarded, Process
 from nfsnitch.core.passage import Passage
 from nfsnitch.core.record import Record
-from nfsnitch.core.rule import Rule, Ruleset
+from nfsnitch.core.rule import Rule
+from nfsnitch.core.ruleset import Ruleset
 from nfsnitch.core.unknown import Unknown
 from nfsnitch.worker import Ports, Worker
 

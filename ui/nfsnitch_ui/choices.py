@@ -16,7 +16,10 @@ from nfsnitch.protocol import PROCESS, UNTIL, Where, Who
 
 FIRST_DURATION = "15m"
 _WHO_ORDER = (Who.PROGRAM, Who.APP, Who.UNIT, Who.OWNER, Who.USER, Who.PARENT)
-_WHERE_ORDER = (Where.ADDRESS_PORT, Where.ADDRESS, Where.PORT, Where.NETWORK_PORT, Where.ANYWHERE)
+_WHERE_ORDER = (
+    *(Where.HOST_PORT, Where.ADDRESS_PORT, Where.ADDRESS, Where.PORT),
+    *(Where.NETWORK_PORT, Where.ANYWHERE),
+)
 _TOO_WIDE = {Who.USER.value, Who.PARENT.value}
 """Not remembered: what was meant for one question never goes for all of a user by habit."""
 
@@ -38,21 +41,22 @@ class Choices:
 
     def last(self, who: Iterable[str], where: Iterable[str], *, has_process: bool) -> Choice:
         """Return what to offer first, where *who* and *where* are possible."""
+        where = list(where)
         duration = self._word("duration") or FIRST_DURATION
         if duration == PROCESS and not has_process:
             duration = FIRST_DURATION
         return Choice(
             _first(self._word("who"), _WHO_ORDER, list(who)),
-            _first(self._word("where"), _WHERE_ORDER, list(where)),
+            _first(self._word(_where_key(where)), _WHERE_ORDER, where),
             duration,
         )
 
-    def remember(self, choice: Choice) -> None:
-        """Offer this the next time."""
+    def remember(self, choice: Choice, where: Iterable[str]) -> None:
+        """Offer this the next time; it was chosen among *where*."""
         if choice.who and choice.who not in _TOO_WIDE:
             self._settings.setValue("answer/who", choice.who)
         if choice.where:
-            self._settings.setValue("answer/where", choice.where)
+            self._settings.setValue(f"answer/{_where_key(where)}", choice.where)
         if not choice.duration.startswith(UNTIL):
             self._settings.setValue("answer/duration", choice.duration)
 
@@ -67,6 +71,11 @@ class Choices:
     def _word(self, name: str) -> str:
         value = self._settings.value(f"answer/{name}")
         return value if isinstance(value, str) else ""
+
+
+def _where_key(possible: Iterable[str]) -> str:
+    """Return under which key it is kept: apart, where a host has a name, and where it has none."""
+    return "where_named" if Where.HOST_PORT.value in set(possible) else "where"
 
 
 def _first(last: str, order: Iterable[str], possible: list[str]) -> str:

@@ -30,7 +30,7 @@ from nfsnitch_ui.words import if_unanswered
 STAYS_MS = 5_000
 """How long the window still says how the last question ended, if somebody else ended it."""
 _SPACING = 18
-_PANEL_WIDTH_EMS, _LIST_WIDTH_EMS, _HEIGHT_EMS = 46, 30, 46
+_PANEL_WIDTH_EMS, _LIST_WIDTH_EMS, _HEIGHT_EMS = 46, 30, 50
 
 
 class PromptWindow(QWidget):

@@ -128,7 +128,8 @@ class Scope(QWidget):
 
     def remember(self) -> None:
         """Offer the same the next time."""
-        self._choices.remember(self.choice())
+        places = range(self.where.count())
+        self._choices.remember(self.choice(), [self.where.itemData(each) for each in places])
 
     def set_enabled(self, *, enabled: bool) -> None:
         """Let somebody choose, or not."""

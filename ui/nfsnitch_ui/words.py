@@ -22,6 +22,7 @@ from nfsnitch.protocol import (
     Who,
 )
 from nfsnitch_ui.facts import Fact, Json, known, part, program_name, why_unknown
+from nfsnitch_ui.hosts import ambiguous, host, host_facts
 from nfsnitch_ui.i18n import _, counted
 from nfsnitch_ui.text import apart, middle, shown
 
@@ -52,8 +53,7 @@ def port_text(flow: Json) -> str | None:
 
 def destination(flow: Json) -> str:
     """Return where a flow goes, in one piece: a name if there is one, else the address."""
-    name = known(flow.get("dname"))
-    return middle(name or address(flow), 80)
+    return middle(host(flow) or address(flow), 80)
 
 
 def address(flow: Json) -> str:
@@ -99,7 +99,10 @@ def sentence(asked: Asked) -> str:
     who, flow = apart(program_name(asked.owner)), asked.flow
     port = port_text(flow)
     text = _("{who} {wants} {where}") if port is None else _("{who} {wants} {where}, port {port}")
-    return text.format(who=who, wants=wants(flow), where=apart(destination(flow)), port=port)
+    where, several = apart(destination(flow)), ambiguous(flow)
+    if several is not None:
+        where = f"{where} ({apart(several)})"
+    return text.format(who=who, wants=wants(flow), where=where, port=port)
 
 
 def reason(asked: Asked) -> str:
@@ -173,6 +176,10 @@ def where_name(where: str) -> str:
         Where.ADDRESS_PORT.value: _("this address and port"),
         Where.NETWORK.value: _("this network"),
         Where.NETWORK_PORT.value: _("this network and port"),
+        Where.HOST.value: _("this host"),
+        Where.HOST_PORT.value: _("this host and port"),
+        Where.DOMAIN.value: _("this domain"),
+        Where.DOMAIN_PORT.value: _("this domain and port"),
     }
     return names.get(where, shown(where))
 
@@ -247,9 +254,7 @@ def rights(granted: tuple[str, ...]) -> str | None:
 
 def destination_facts(flow: Json) -> list[Fact]:
     """Return all that is known of where it goes."""
-    facts = []
-    if known(flow.get("dname")):
-        facts.append(Fact(_("Host"), known(flow.get("dname")) or ""))
+    facts = list(host_facts(flow))
     where = known(flow.get("daddr"))
     facts.append(Fact(_("Address"), where or why_unknown(flow.get("daddr")), where is not None))
     if flow.get("proto") not in _PORTLESS:

@@ -49,11 +49,12 @@ _LABEL_BYTES = 16
 class Conntrack:
     """A netlink socket to the conntrack of the network namespace in which it was made."""
 
-    def __init__(self, label: int, refused_label: int) -> None:
-        """Use these conntrack labels (0-127) for flows that are trusted, and that were cut."""
+    def __init__(self, label: int, refused_label: int, name_label: int) -> None:
+        """Use these conntrack labels (0-127): of flows trusted, cut, and whose name is awaited."""
         self._trusted = _label_bits(label)
         self._refused = _label_bits(refused_label)
-        self._both = _label_bits(label, refused_label)
+        self._awaited = _label_bits(name_label)
+        self._all = _label_bits(label, refused_label, name_label)
         self._netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER)
         self._netlink.connect((0, 0))
         self._netlink.settimeout(1)
@@ -67,12 +68,17 @@ class Conntrack:
         """Label the entry of *flow*; False if there is none, or the kernel would not."""
         return self._apply(_IPCTNL_MSG_CT_NEW, flow, self._labels(self._trusted))
 
+    def release(self, flow: Flow) -> bool:
+        """Let the packets of *flow* pass, whose name was awaited; False if that failed."""
+        nothing = self._labels(bytes(_LABEL_BYTES), self._awaited)
+        return self._apply(_IPCTNL_MSG_CT_NEW, flow, nothing)
+
     def distrust(self, flow: Flow) -> bool:
         """Delete the entry of *flow*; False if there was none, or the kernel would not."""
         return self._apply(_IPCTNL_MSG_CT_DELETE, flow, b"")
 
     def judge(self, entry: bytes) -> bool:
-        """Take both labels off an entry (`ConntrackEntry.handle`); False if that failed."""
+        """Take every label of ours off an entry (`ConntrackEntry.handle`); False if that failed."""
         return self._change(_IPCTNL_MSG_CT_NEW, entry, self._labels(bytes(_LABEL_BYTES)))
 
     def refuse(self, entry: bytes) -> bool:
@@ -84,8 +90,9 @@ class Conntrack:
         """Delete an entry; False if it was gone, or the kernel would not."""
         return self._change(_IPCTNL_MSG_CT_DELETE, entry, b"")
 
-    def _labels(self, wanted: bytes) -> bytes:
-        return _attribute(CTA_LABELS, wanted) + _attribute(_CTA_LABELS_MASK, self._both)
+    def _labels(self, wanted: bytes, changed: bytes | None = None) -> bytes:
+        mask = self._all if changed is None else changed
+        return _attribute(CTA_LABELS, wanted) + _attribute(_CTA_LABELS_MASK, mask)
 
     def _change(self, message: int, entry: bytes, attributes: bytes) -> bool:
         return self._answer(message, entry[0], entry[1:] + attributes)

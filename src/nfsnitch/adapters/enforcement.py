@@ -16,7 +16,9 @@ from nfsnitch.adapters.nft import (
     RulesetOptions,
     rendered,
 )
-from nfsnitch.core.settings import FailMode, Settings
+from nfsnitch.core.settings import FailMode, Seeing, Settings
+
+_NOTHING_MORE = Seeing()
 
 
 class EnforcementError(Exception):
@@ -42,11 +44,16 @@ class Enforcement:
     """
 
     def __init__(
-        self, queue_num: int, settings: Settings | None = None, *, forward: bool = False
+        self,
+        queue_num: int,
+        settings: Settings | None = None,
+        *,
+        forward: bool = False,
+        seeing: Seeing = _NOTHING_MORE,
     ) -> None:
         """Prepare rules that queue to *queue_num*, by the defaults unless *settings* say more.
 
-        With *forward* what the machine forwards is queued, too.
+        With *forward* what the machine forwards is queued, too; and what *seeing* says.
 
         Raises:
             OSError: there are too few file descriptors.
@@ -59,14 +66,26 @@ class Enforcement:
         with self._reserve.given_up():
             self.queueing = Queueing.NFT if self._nft.can_queue() else Queueing.IPTABLES
         self._settings = settings or Settings()
+        self._seeing = seeing
+        self._awaits_names = False
 
     def close(self) -> None:
         """Give back what is kept in reserve. The rules stay as they are."""
         self._reserve.close()
 
-    def use(self, settings: Settings) -> None:
-        """Let the next `install` go by *settings*."""
-        self._settings = settings
+    @property
+    def awaits_names(self) -> bool:
+        """Whether the rules that `install` has put in force judge flows whose name is awaited."""
+        return self._awaits_names
+
+    @property
+    def seeing(self) -> Seeing:
+        """What the next `install` goes by."""
+        return self._seeing
+
+    def use(self, settings: Settings, seeing: Seeing) -> None:
+        """Let the next `install` go by these."""
+        self._settings, self._seeing = settings, seeing
 
     def install(self) -> None:
         """Put the rules in force, all or none, in place of any of ours.
@@ -81,7 +100,9 @@ class Enforcement:
                 if self.queueing is Queueing.IPTABLES:
                     # It takes no packet before our table marks one.
                     self._queue_rule().install()
-                self._nft.install(self._options())
+                options = self._options()
+                self._nft.install(options)
+                self._awaits_names = options.seeing.names
         except EnforcementError:
             if not was_there:
                 self.remove()
@@ -131,7 +152,8 @@ class Enforcement:
 
     def text(self) -> str:
         """Return the ruleset as nft text, and the rule of iptables-nft where there is one."""
-        text = rendered(self._options())
+        with self._asking():
+            text = rendered(self._options())
         if self.queueing is Queueing.IPTABLES:
             text += "".join(f"\n# {line}\n" for line in self._queue_rule().lines())
         return text
@@ -145,9 +167,13 @@ class Enforcement:
             raise EnforcementError(str(problem)) from problem
 
     def _options(self) -> RulesetOptions:
-        return RulesetOptions.of(
-            self._queue_num, self.queueing, self._settings, forward=self._forward
-        )
+        seeing = self._seeing
+        if not seeing.names and self._nft.awaits_names():
+            # Flows bear the label already. That nobody needs their names any more does not mean
+            # that their data may leave unjudged.
+            seeing = seeing._replace(names=True)
+        how = (self._queue_num, self.queueing, self._settings)
+        return RulesetOptions.of(*how, forward=self._forward, seeing=seeing)
 
     def _queue_rule(self) -> QueueRule:
         bypass = self._settings.fail is FailMode.OPEN

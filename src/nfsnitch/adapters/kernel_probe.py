@@ -26,14 +26,17 @@ from nftables import Nftables
 from nfsnitch.adapters import cgroups, mounts, netns, raw_diag
 from nfsnitch.adapters.answer import Answer, State
 from nfsnitch.adapters.asking import own_cgroup
+from nfsnitch.adapters.bpf.core_loader import LoadedPrograms
 from nfsnitch.adapters.bpf.layout import COOKIE
 from nfsnitch.adapters.bpf.modes import attached
+from nfsnitch.adapters.bpf.name_samples import NameSamples
 from nfsnitch.adapters.bpf.openings import OpeningHooks
 from nfsnitch.adapters.conntrack import Conntrack
 from nfsnitch.adapters.iptables import QueueRule
 from nfsnitch.adapters.nfqueue import PacketQueue
 from nfsnitch.adapters.nft import (
     ACCEPTED_LABEL,
+    NAME_LABEL,
     QUEUE_BIT,
     REFUSED_LABEL,
     NftRuleset,
@@ -43,7 +46,9 @@ from nfsnitch.adapters.nft import (
 from nfsnitch.adapters.sock_diag import SockDiag
 from nfsnitch.core.attach import BEST_FIRST, AttachMode
 from nfsnitch.core.flow import Bypass, Family, Flow, Protocol
+from nfsnitch.core.name_sample import DnsPacket, LibcAnswer
 from nfsnitch.core.opening import OpeningRule
+from nfsnitch.core.unknown import Unknown
 from nfsnitch.resources import bpf_object
 
 _CLONE_NEWNET = 0x40000000
@@ -52,6 +57,9 @@ _IFREQ = struct.Struct("=16sH14x")
 _SO_COOKIE = 57
 _QUEUE_NUM = 7301
 _LOCALHOST = "127.0.0.1"
+_DNS_PORT = 53
+_QUESTION = struct.pack(">6H", 1, 0x0100, 1, 0, 0, 0) + b"\7invalid\0\0\1\0\1"
+"""For the addresses of ``invalid`` (RFC 1035, 4.1; RFC 6761, 6.4)."""
 _LABELLED = f"""
 add table inet nfsnitch_probe {{
     chain c {{ type filter hook output priority 0; ct mark 1 ct label set {ACCEPTED_LABEL}; }}
@@ -134,7 +142,8 @@ def _conntrack_label() -> str:
     code, _, problem = Nftables().cmd(_LABELLED)
     if code:
         raise ProbeError(f"nft refuses labels: {problem.strip()}")
-    with _udp_flow() as (_, flow), closing(Conntrack(ACCEPTED_LABEL, REFUSED_LABEL)) as conntrack:
+    labels = (ACCEPTED_LABEL, REFUSED_LABEL, NAME_LABEL)
+    with _udp_flow() as (_, flow), closing(Conntrack(*labels)) as conntrack:
         if not conntrack.trust(flow):
             raise ProbeError("the entry of a flow could not be labelled")
         if not conntrack.distrust(flow):
@@ -183,6 +192,36 @@ def _attach(mode: AttachMode) -> str:
         if programs.owners.get(COOKIE.pack(_cookie(sender))) is None:
             raise ProbeError("the programs run, but did not record a socket")
     return "the programs were attached, and recorded the owner of a socket"
+
+
+def _names_dns() -> str:
+    with _listening() as (programs, samples), socket.socket(type=socket.SOCK_DGRAM) as asker:
+        if programs.dns_problem is not None:
+            raise ProbeError(programs.dns_problem)
+        asker.sendto(_QUESTION, (_LOCALHOST, _DNS_PORT))
+        if not any(isinstance(each, DnsPacket) for each in samples.drain()):
+            raise ProbeError("the programs run, but did not see a question")
+    return "a question to a name server was seen"
+
+
+def _names_libc() -> str:
+    with _listening() as (programs, samples):
+        if programs.libc_problem is not None:
+            raise ProbeError(programs.libc_problem)
+        socket.getaddrinfo(_LOCALHOST, _DNS_PORT)
+        if not any(isinstance(each, LibcAnswer) for each in samples.drain()):
+            raise ProbeError("the programs run, but did not see what the C library was asked")
+    return "what the C library was asked was seen"
+
+
+@contextmanager
+def _listening() -> Iterator[tuple[LoadedPrograms, NameSamples]]:
+    with (
+        _cgroup() as cgroup,
+        attached(bpf_object(), cgroup) as programs,
+        closing(NameSamples(programs, lambda _entry: Unknown("nobody looked"))) as samples,
+    ):
+        yield programs, samples
 
 
 def _packet_refusal() -> str:
@@ -247,6 +286,8 @@ PROBES: dict[str, Callable[[], str]] = {
     "netns-cookie": _netns_cookie,
     **{f"attach-{mode}": partial(_attach, mode) for mode in BEST_FIRST},
     "packet-refusal": _packet_refusal,
+    "names-dns": _names_dns,
+    "names-libc": _names_libc,
     "nft-queue": _nft_queue,
     "iptables-queue": _iptables_queue,
     "nfqueue": _packet_queue,

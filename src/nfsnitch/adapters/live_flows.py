@@ -36,6 +36,19 @@ class _Old(NamedTuple):
     socket: SocketEntry
 
 
+class _Labels(NamedTuple):
+    """Which labels of ours an entry bears."""
+
+    labelled: bool
+    is_cut: bool
+    awaits_name: bool
+
+
+def _labels(entry: ConntrackEntry, settings: Settings) -> _Labels:
+    ours = (settings.label, settings.cut_label, settings.name_label)
+    return _Labels(*(bool(entry.labels >> label & 1) for label in ours))
+
+
 class LiveFlows:
     """Looks at all flows under way, a little at a time."""
 
@@ -87,34 +100,33 @@ class LiveFlows:
     def _live(self, entry: ConntrackEntry, routes: Routes) -> LiveFlow | _Old | None:
         flow = entry.flow
         settings = self._settings()
-        labelled, is_cut = (
-            bool(entry.labels >> label & 1) for label in (settings.label, settings.cut_label)
-        )
-        ours = labelled or is_cut
+        labels = _labels(entry, settings)
+        labelled, is_cut, awaits_name = labels
         if self._forwarded is not None and not routes.to(flow.family, flow.saddr).is_local:
-            return self._passing(entry, routes, labelled=labelled, is_cut=is_cut)
+            return self._passing(entry, routes, labels)
         # A TCP connection is told by both its ends. A UDP socket may be bound to no address, and
         # the kernel would name it for a datagram that is forwarded, too.
         from_here = flow.proto == Protocol.TCP or routes.to(flow.family, flow.saddr).is_local
-        if not (ours or from_here):
+        if not (any(labels) or from_here):
             return None
         route = routes.to(flow.family, flow.daddr)
         if route.is_loopback and settings.loopback is Loopback.SKIP:
             return None
         found = self._attributor.holder(flow)
-        if found is None and not ours:
+        if found is None and not any(labels):
             return None
         iface = self._iface_name(route.ifindex)
         if isinstance(found, SocketEntry):
-            live = LiveFlow(flow, None, iface, labelled, is_cut, entry.handle)
+            live = LiveFlow(flow, None, iface, labelled, is_cut, entry.handle, awaits_name)
             return _Old(live, found)
-        return LiveFlow(flow, found, iface, labelled, is_cut, entry.handle)
+        return LiveFlow(flow, found, iface, labelled, is_cut, entry.handle, awaits_name)
 
     def _passing(
-        self, entry: ConntrackEntry, routes: Routes, *, labelled: bool, is_cut: bool
+        self, entry: ConntrackEntry, routes: Routes, labels: _Labels
     ) -> LiveFlow | _Old | None:
         """Return a flow from elsewhere if it is forwarded; else it came in, and is none of ours."""
         flow = entry.flow
+        labelled, is_cut, awaits_name = labels
         onward = routes.to(flow.family, flow.daddr)
         if self._forwarded is None or onward.is_local:
             return None
@@ -122,10 +134,11 @@ class LiveFlows:
         passage = Passage(routes.to(flow.family, flow.saddr).ifindex, 0, entry.sent)
         found = self._forwarded.holder(flow, passage)
         iface, iface_in = map(self._iface_name, (onward.ifindex, passage.ifindex))
-        live = LiveFlow(flow, None, iface, labelled, is_cut, entry.handle, is_forwarded=True)
+        what = (iface, labelled, is_cut, entry.handle, awaits_name)
+        live = LiveFlow(flow, None, *what, is_forwarded=True)
         if isinstance(found, SocketEntry):
             return _Old(live, found)
-        if found is None and not (labelled or is_cut):
+        if found is None and not any(labels):
             return None
         return live._replace(found=found and found._replace(iface_in=iface_in))
 

@@ -132,6 +132,7 @@ class PacketQueue:
         self._on_verdict = on_verdict
         self._reject_mark = settings.reject_mark
         self._keep_mask = MAX_MARK ^ settings.queue_bit
+        self._name_bit = settings.name_bit
         self._on_packet: Callable[[QueuedPacket], None] | None = None
         self._waiting: dict[int, Packet] = {}
         self.failed = 0
@@ -235,6 +236,8 @@ class PacketQueue:
         else:
             # The bit goes: what keeps it has not been evaluated (nft/nfsnitch.nft).
             kept = packet.get_mark() & self._keep_mask
+            if verdict is Verdict.PEEK:
+                kept |= self._name_bit
             packet.set_mark(self._reject_mark if verdict is Verdict.REJECT else kept)
             packet.accept()
         self._on_verdict()

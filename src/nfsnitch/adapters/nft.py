@@ -11,7 +11,7 @@ from typing import Any
 
 from nftables import Nftables
 
-from nfsnitch.core.settings import FailMode, Loopback, Settings, marks_collide
+from nfsnitch.core.settings import FailMode, Loopback, Seeing, Settings, marks_collide
 from nfsnitch.resources import nft_file
 
 TABLE = "inet nfsnitch"
@@ -19,17 +19,24 @@ _DEFAULT = Settings()
 REJECT_MARK = _DEFAULT.reject_mark
 QUEUE_BIT = _DEFAULT.queue_bit
 ACCEPTED_LABEL = _DEFAULT.label
+NAME_BIT = _DEFAULT.name_bit
+NAME_LABEL = _DEFAULT.name_label
 REFUSED_LABEL = _DEFAULT.cut_label
 """Another one: of flows that were cut, whose packets are judged whatever conntrack says of them."""
 
 JUDGED, BYPASSED, CAUGHT = "judged", "bypassed", "caught"
+_NOTHING_MORE = Seeing()
 COUNTERS = (JUDGED, BYPASSED, CAUGHT)
 _FINGERPRINT = "fingerprint"
+_AWAITED = "awaited"
 _CHAINS: dict[str, int | None] = {
+    _AWAITED: None,
     _FINGERPRINT: None,
     "judge": None,
+    "let_out": None,
     "local": None,
     "pick": 149,
+    "questions": None,
     "refuse": None,
     "settle": 151,
     "unevaluated": None,
@@ -66,10 +73,19 @@ class RulesetOptions:
     loopback: Loopback = Loopback.SKIP
     forward: bool = False
     """Whether what the machine forwards is judged, too."""
+    name_bit: int = NAME_BIT
+    name_label: int = NAME_LABEL
+    seeing: Seeing = _NOTHING_MORE
 
     @classmethod
     def of(
-        cls, queue_num: int, queueing: Queueing, settings: Settings, *, forward: bool = False
+        cls,
+        queue_num: int,
+        queueing: Queueing,
+        settings: Settings,
+        *,
+        forward: bool = False,
+        seeing: Seeing = _NOTHING_MORE,
     ) -> RulesetOptions:
         """Return the options that *settings* ask for."""
         return cls(
@@ -82,6 +98,9 @@ class RulesetOptions:
             settings.fail,
             settings.loopback,
             forward,
+            settings.name_bit,
+            settings.name_label,
+            seeing,
         )
 
     @property
@@ -149,6 +168,16 @@ class NftRuleset:
         """Whether our table is there."""
         return self._present() is not None
 
+    def awaits_names(self) -> bool:
+        """Whether our table is there, and has flows judged whose name is awaited.
+
+        Raises:
+            NftError: the kernel could not be asked.
+
+        """
+        present = self._present()
+        return present is not None and present.awaits_names
+
     def is_in_force(self, options: RulesetOptions) -> bool:
         """Whether our table holds exactly this ruleset.
 
@@ -174,7 +203,7 @@ class NftRuleset:
         counts = {each["name"]: int(each["packets"]) for each in _of_kind(listed, "counter")}
         of_rules = {rule["chain"]: rule.get("comment", "") for rule in _of_kind(listed, "rule")}
         present = {name: counts.get(name, 0) for name in COUNTERS}
-        return _Present(chains, present, of_rules.get(_FINGERPRINT, ""))
+        return _Present(chains, present, of_rules.get(_FINGERPRINT, ""), _AWAITED in of_rules)
 
     def _run(self, text: str, doing: str) -> None:
         # A new context each time: definitions of an earlier command would still be in the old one.
@@ -227,6 +256,9 @@ def _definitions(options: RulesetOptions) -> str:
         "reject_mark": f"{options.reject_mark:#010x}",
         "accepted_label": str(options.accepted_label),
         "refused_label": str(options.refused_label),
+        "name_bit": f"{options.name_bit:#010x}",
+        "name_mask": f"{0xFFFFFFFF ^ options.name_bit:#010x}",
+        "name_label": str(options.name_label),
     }
     return "\n".join(f"define {name} = {value}" for name, value in definitions.items())
 
@@ -236,7 +268,15 @@ def _chains(options: RulesetOptions) -> str:
     if options.queueing is Queueing.NFT:
         judge = "judge-queue-open.nft" if options.fail is FailMode.OPEN else "judge-queue.nft"
     # The chain that is jumped to has to stand before the jump.
-    files = [judge, f"fail-{options.fail}.nft", f"loopback-{options.loopback}.nft", "nfsnitch.nft"]
+    names, questions = options.seeing
+    files = [
+        judge,
+        f"fail-{options.fail}.nft",
+        f"loopback-{options.loopback}.nft",
+        "awaits-names.nft" if names else "awaits-no-names.nft",
+        "questions-judge.nft" if questions else "questions-pass.nft",
+        "nfsnitch.nft",
+    ]
     if options.forward:
         files.append("forward.nft")
     return "\n".join(nft_file(name).read_text("utf-8") for name in files)
@@ -269,6 +309,7 @@ class _Present:
     chains: Mapping[str, int | None]
     counts: Mapping[str, int]
     fingerprint: str
+    awaits_names: bool
 
 
 def _of_kind(listed: str, kind: str) -> list[Mapping[str, Any]]:

@@ -38,6 +38,7 @@ class Capability(IntEnum):
     CAP_DAC_READ_SEARCH = 2
     CAP_SETPCAP = 8
     CAP_NET_ADMIN = 12
+    CAP_NET_RAW = 13
     CAP_SYS_PTRACE = 19
     CAP_SYS_ADMIN = 21
     CAP_PERFMON = 38
@@ -54,6 +55,7 @@ KEPT = {
 AT_START = KEPT | {
     Capability.CAP_BPF: "loading eBPF programs",
     Capability.CAP_PERFMON: "eBPF programs that read the kernel's memory",
+    Capability.CAP_NET_RAW: "the sockets by which refused DNS questions are answered",
     Capability.CAP_SETPCAP: "giving up the rest",
 }
 """What the daemon has to be started with."""

@@ -21,6 +21,8 @@ from nfsnitch.core.answer import Answer
 from nfsnitch.core.commands import EndQuestion, ShowQuestion, TellMode
 from nfsnitch.core.engine import Engine
 from nfsnitch.core.events import Instant, LiveFlow
+from nfsnitch.core.name import NOT_LOOKED_UP, Names
+from nfsnitch.core.owner import Owner
 from nfsnitch.core.record import Record
 from nfsnitch.protocol import (
     MOST_ROWS,
@@ -70,6 +72,10 @@ _LOOK_STEP_S = 0.002
 _LOOK_AGAIN_S = 1.0
 
 
+def _nobody_asked(_owner: Owner, _daddr: bytes) -> Names:
+    return NOT_LOOKED_UP
+
+
 class Doing(NamedTuple):
     """What people's answers do."""
 
@@ -81,6 +87,7 @@ class Doing(NamedTuple):
     look: Callable[[], Iterator[LiveFlow | None]]
     """Yields the flows under way."""
     stream: QuestionStream
+    names_of: rows.NamesOf = _nobody_asked
 
 
 class People:
@@ -295,9 +302,10 @@ class People:
     async def _look(self) -> Connections:
         """Look at the flows under way, in steps between which packets are decided."""
         total, found = 0, list[dict[str, Any]]()
+        names_of, now = self._to_do.names_of, self._now()
         until_s = time.monotonic() + _LOOK_STEP_S
         for live in self._to_do.look():
-            row = None if live is None else rows.connection_row(live)
+            row = None if live is None else rows.connection_row(live, names_of, now)
             if row is not None:
                 total += 1
                 if len(found) < MOST_CONNECTIONS:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,6 +13,9 @@ from nfsnitch.core.choices import wheres, whos
 from nfsnitch.core.decision import Action
 from nfsnitch.core.events import LiveFlow
 from nfsnitch.core.instant import Instant
+from nfsnitch.core.name import Names
+from nfsnitch.core.name_record import names_json
+from nfsnitch.core.owner import Owner
 from nfsnitch.core.question import Question
 from nfsnitch.core.record import Record, flow_json, owner_json, time_text
 from nfsnitch.core.rule import Rule
@@ -20,6 +23,8 @@ from nfsnitch.core.unknown import Unknown
 from nfsnitch.protocol import MAX_REPLY_BYTES, Asked, RuleKind
 
 Row = dict[str, Any]
+NamesOf = Callable[[Owner, bytes], Names]
+"""Returns the names of a packed address that count for an owner."""
 
 _LONG = frozenset({"args", "parents", "sha256", "previous_sha256", "cgroup"})
 """Of an owner, what a list of connections does without."""
@@ -68,7 +73,7 @@ def asked(question: Question, now: Instant, silently: Action | None = None) -> A
         rule=ruling.rule,
         owner=_bounded(owner_json(found.owner)),
         rivals=tuple(_rival(owner_json(each)) for each in found.rivals[:_MOST_RIVALS]),
-        flow=flow_json(question.flow),
+        flow=flow_json(question.flow) | names_json(found.names, now.monotonic_ns),
         iface=None if isinstance(iface, Unknown) else iface,
         attribution=found.attribution.value,
         who={each.value: _cut(choice.text) for each, choice in whos(question).items()},
@@ -100,13 +105,14 @@ def file_rows(rules: Iterable[Rule], texts: Mapping[str, str], now: Instant) -> 
     return tuple(_row(rule, RuleKind.FILE, now) | {"rule": texts.get(rule.name)} for rule in rules)
 
 
-def connection_row(live: LiveFlow) -> Row | None:
+def connection_row(live: LiveFlow, names_of: NamesOf, now: Instant) -> Row | None:
     """Return the row of a flow under way; None if nobody has it any more."""
     found = live.found
     if found is None:
         return None
     return {
         **flow_json(live.flow),
+        **names_json(names_of(found.owner, live.flow.daddr), now.monotonic_ns),
         **{key: _short(each) for key, each in owner_json(found.owner).items() if key not in _LONG},
         "iface": None if isinstance(live.iface, Unknown) else live.iface,
         "passes": live.labelled,

@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from nfsnitch.commands.asking import asking, say, write_line
+from nfsnitch.commands.paging import all_rows
 from nfsnitch.commands.status import duration
 from nfsnitch.commands.table import table, table_columns
 from nfsnitch.control_client import Client, ControlError
@@ -59,19 +61,13 @@ def move_rule(options: argparse.Namespace) -> int:
 
 
 def rows_of(client: Client, kind: RuleKind) -> Iterator[Row]:
-    """Yield all rules of a kind.
+    """Return all rules of a kind.
 
     Raises:
         ControlError: the daemon does not say.
 
     """
-    first = 0
-    while True:
-        some = client.ask(RulesRequest(kind, first), Rules)
-        yield from some.rows
-        first += len(some.rows)
-        if not some.rows or first >= some.total:
-            return
+    return all_rows(client, partial(RulesRequest, kind), Rules)
 
 
 def name_meant(client: Client, name: str) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
 from typing import Any
 
 from nfsnitch.commands.asking import asking, say, write_line
+from nfsnitch.commands.paging import all_rows
 from nfsnitch.commands.table import table, table_columns
 from nfsnitch.control_client import Client, ControlError
 from nfsnitch.core.text import counted, shown
@@ -36,7 +36,7 @@ def from_silenced(options: argparse.Namespace) -> int:
 
 
 def _list(client: Client, *, as_json: bool) -> int:
-    rows = list(_rows(client))
+    rows = list(all_rows(client, SilencedRequest, Silenced))
     if as_json:
         for row in rows:
             if not write_line(json.dumps(row, separators=(",", ":"))):
@@ -47,16 +47,6 @@ def _list(client: Client, *, as_json: bool) -> int:
     else:
         write_line("nothing would have been asked")
     return 0
-
-
-def _rows(client: Client) -> Iterator[dict[str, Any]]:
-    first = 0
-    while True:
-        some = client.ask(SilencedRequest(first), Silenced)
-        yield from some.rows
-        first += len(some.rows)
-        if not some.rows or first >= some.total:
-            return
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:

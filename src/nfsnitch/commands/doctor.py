@@ -91,6 +91,16 @@ TRIED = (
         "rules can refuse sockets past netfilter; else these are recorded alone",
         "it takes attach mode lsm",
     ),
+    Check(
+        "names-dns",
+        "names are known by which programs have asked DNS for an address",
+        "mount cgroup v2, or use a kernel that has CONFIG_CGROUP_BPF",
+    ),
+    Check(
+        "names-libc",
+        "names are known that programs have asked the C library for, wherever it found them",
+        "use a kernel that has CONFIG_UPROBE_EVENTS, and start with CAP_SYS_ADMIN",
+    ),
     Check("nft-queue", "nft itself hands packets over", _KERNEL_MODULES.format("NFT_QUEUE")),
     Check("iptables-queue", "one rule of iptables-nft does it instead", "install iptables"),
     Check(

@@ -15,9 +15,12 @@ from nfsnitch.core.decision import Reason
 from nfsnitch.core.flow import BYPASS_NAMES, PROTOCOL_NAMES, Family, Flow, address_text
 from nfsnitch.core.identity import Identity
 from nfsnitch.core.instant import Instant
+from nfsnitch.core.name import Name, Names, NameSource
+from nfsnitch.core.name_record import entry_json, names_json
 from nfsnitch.core.opening import about_openings
 from nfsnitch.core.owner import Ancestor, Executable, Owner, Process
-from nfsnitch.core.rule import Rule, Ruleset, Ruling
+from nfsnitch.core.rule import Rule
+from nfsnitch.core.ruleset import Ruleset, Ruling
 from nfsnitch.core.text import shown
 from nfsnitch.core.unknown import Unknown
 
@@ -29,6 +32,7 @@ _GIVEN = ("pid", "uid", "gid", "comm", "cgroup", "netns", "cwd")
 _REASONS = {
     Reason.DEFAULT: "no rule matches: default",
     Reason.UNIDENTIFIED: "it depends on the hash of the program, which is not known: refused",
+    Reason.UNNAMED: "its on_unknown_name, for the host's name cannot be told",
     Reason.UNATTRIBUTED: "no rule matches and the owner is not known: unattributed",
 }
 
@@ -48,6 +52,8 @@ class Question:
     sport: int | Unknown = NOT_GIVEN
     iface: str | Unknown = NOT_GIVEN
     iface_in: str | Unknown = NOT_GIVEN
+    hosts: tuple[str, ...] = ()
+    """Names by which the address was looked for; more than one: which is meant, is ambiguous."""
 
     @property
     def family(self) -> Family | Unknown:
@@ -65,7 +71,11 @@ class Question:
         family, proto = cast("Any", (self.family, self.proto))
         saddr, daddr = cast("Any", (self.saddr, self.daddr))
         flow = Flow(family, proto, saddr, daddr, self.sport, self.dport)
-        return Case(flow, self.owner, self.iface, self.now, self.iface_in)
+        names = Names(tuple(map(self._name, self.hosts)), NOT_GIVEN.reason)
+        return Case(flow, self.owner, self.iface, self.now, self.iface_in, names)
+
+    def _name(self, host: str) -> Name:
+        return Name(host, NameSource.DNS, own=True, known_ns=self.now.monotonic_ns)
 
 
 def process(*, parents: tuple[str, ...] = (), args: str | None = None, **given: Any) -> Process:  # noqa: ANN401  options' values
@@ -106,8 +116,7 @@ def explain(ruleset: Ruleset, question: Question, out: TextIO) -> None:
     out.write("\n")
     mismatches = list(ruleset.mismatches(case))
     rows = [
-        (shown(rule.name), "matches" if field is None else f"no match: {field}", rule.origin)
-        for rule, field in mismatches
+        (shown(rule.name), _match(rule, field, case), rule.origin) for rule, field in mismatches
     ]
     _write_table(out, rows)
     out.write("\n" if rows else "")
@@ -128,8 +137,15 @@ def explain_json(ruleset: Ruleset, question: Question, out: TextIO) -> None:
         "action": ruling.action.value,
         "reason": ruling.reason.value,
         "rule": ruling.rule,
+        **entry_json(ruling.entry),
     }
     out.write(f"{json.dumps(document, indent=2)}\n")
+
+
+def _match(rule: Rule, field: str | None, case: Case) -> str:
+    if field is None:
+        return "matches"
+    return f"cannot be told: {field}" if rule.lacks_name(case) else f"no match: {field}"
 
 
 def _asked_here(ruleset: Ruleset, case: Case) -> Ruleset:
@@ -168,6 +184,11 @@ def _read_parents(case: Case) -> list[str | Unknown]:
     return [each.exe.path for each in owner.parents] if isinstance(owner, Process) else []
 
 
+def _read_host(case: Case) -> str | dict[str, list[str]] | Unknown:
+    said = names_json(case.names, case.now.monotonic_ns)["host"]
+    return said if case.names.names else Unknown(case.names.why_none)
+
+
 def _local_time(now: Instant) -> str:
     zone = timezone(timedelta(seconds=now.zone.offset_s))
     return datetime.fromtimestamp(now.wall_ns // 10**9, zone).strftime("%a %Y-%m-%d %H:%M:%S %z")
@@ -176,6 +197,8 @@ def _local_time(now: Instant) -> str:
 def _text(value: Any) -> str:  # noqa: ANN401  any field's value
     if isinstance(value, list):
         return ", ".join(map(_text, value))
+    if isinstance(value, dict):  # the names of a host
+        return f"ambiguous: {' or '.join(map(_text, value['ambiguous']))}"
     return shown(str(value))
 
 
@@ -189,11 +212,13 @@ def _outcome(ruling: Ruling, last: list[tuple[Rule, str | None]]) -> str:
     if ruling.rule is None:
         return f"{ruling.action}: {_REASONS[ruling.reason]}"
     (rule, _), *_ = last
-    if ruling.reason is Reason.UNIDENTIFIED:
-        return (
-            f"{ruling.action}: rule {shown(rule.name)} ({rule.origin}): {_REASONS[ruling.reason]}"
-        )
-    return f"{ruling.action}: rule {shown(rule.name)} ({rule.origin})"
+    text = f"{ruling.action}: rule {shown(rule.name)} ({rule.origin})"
+    if ruling.reason in _REASONS:
+        return f"{text}: {_REASONS[ruling.reason]}"
+    if ruling.entry is not None:
+        entry = ruling.entry
+        return f"{text}, by line {entry.line} of list {shown(entry.list_name)}: {shown(entry.text)}"
+    return text
 
 
 def _write_table(out: TextIO, rows: Sequence[tuple[str, ...]]) -> None:
@@ -238,8 +263,9 @@ _VALUES: dict[str, tuple[Reader[Any], Callable[[Any], Any]]] = {
     "sport": (core.read_sport, _itself),
     "daddr": (core.read_daddr, address_text),
     "dport": (core.read_dport, _itself),
+    "host": (_read_host, _itself),
 }
 """Fields in the order in which they are told, how they are read, and what is shown of a value."""
 _OF_PROCESS = frozenset(list(_VALUES)[: list(_VALUES).index("iface")])
 _ALWAYS_SHOWN = {"exe", "args", "uid", "parent", "proto", "family", "daddr", "dport"}
-_OTHER_NAME = {"uid": "user", "gid": "group"}
+_OTHER_NAME = {"uid": "user", "gid": "group", "host": "list"}

@@ -32,8 +32,11 @@ from nfsnitch.commands.common_options import add_rules, rules_of
 from nfsnitch.commands.explain import NOT_GIVEN, Question, explain, explain_json, process
 from nfsnitch.core.flow import NO_PORTS, packed_address
 from nfsnitch.core.instant import Instant
+from nfsnitch.core.name_conditions import ListCondition
 from nfsnitch.core.owner import Forwarded, Kernel, Owner
-from nfsnitch.options import UsageError
+from nfsnitch.core.ruleset import Ruleset
+from nfsnitch.naming.hosts import host_name
+from nfsnitch.options import DEFAULT_STATE, UsageError
 
 T = TypeVar("T")
 
@@ -67,6 +70,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="rules that answers have made, too: they decide where the others say ask",
     )
+    parser.add_argument(
+        "--state",
+        type=Path,
+        default=DEFAULT_STATE,
+        metavar="PATH",
+        help="where the daemon keeps what is on lists (default: %(default)s)",
+    )
     add_question(parser)
     parser.set_defaults(command=_explain)
 
@@ -83,6 +93,20 @@ def add_question(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="the same as JSON")
 
 
+def _fill(ruleset: Ruleset, state: Path) -> None:
+    from nfsnitch.commands.list_contents import fill  # noqa: PLC0415  most rules have no lists
+
+    named = {
+        each
+        for rule in ruleset.rules
+        for condition in rule.conditions
+        if isinstance(condition, ListCondition)
+        for each in condition.lists
+    }
+    for problem in fill((each for each in ruleset.lists if each in named), state):
+        sys.stderr.write(f"{problem}\n")
+
+
 def _explain(options: argparse.Namespace) -> int:
     asked = question(options)
     try:
@@ -93,6 +117,8 @@ def _explain(options: argparse.Namespace) -> int:
     except RuleFileError as error:
         sys.stderr.write(f"{error}\n")
         return 1
+    if ruleset.lists:
+        _fill(ruleset, options.state)
     (explain_json if options.json else explain)(ruleset, asked, sys.stdout)
     return 0
 
@@ -141,6 +167,14 @@ def _add_flow(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--proto", type=_parsed(parse_proto), metavar="NAME", help="tcp, udp, 47 …")
     parser.add_argument("--daddr", type=_address, metavar="ADDRESS", help="destination address")
     parser.add_argument("--dport", type=_port, metavar="PORT", help="number or service name")
+    parser.add_argument(
+        "--host",
+        action="append",
+        type=_host,
+        default=[],
+        metavar="NAME",
+        help="the name by which the address was looked for; again if there are several",
+    )
     parser.add_argument("--saddr", type=_address, metavar="ADDRESS", help="source address")
     parser.add_argument("--sport", type=_port, metavar="PORT", help="source port")
     parser.add_argument("--iface", metavar="NAME", help="the interface it leaves by")
@@ -170,6 +204,7 @@ def question(options: argparse.Namespace) -> Question:
         owner=_owner(options),
         now=_instant(options.at),
         at_given=options.at is not None,
+        hosts=tuple(dict.fromkeys(options.host)),
         **{name: value for name, value in given.items() if value is not None},
     )
 
@@ -225,6 +260,14 @@ def _port(text: str) -> int:
     if len(ranges) != 1 or ranges[0].first != ranges[0].last:
         raise argparse.ArgumentTypeError(f"{quoted(text)}: several ports; write one number")
     return ranges[0].first
+
+
+def _host(text: str) -> str:
+    name = host_name(text)
+    if not isinstance(name, str):
+        reason = "it is an address; write --daddr" if name is None else name.problem
+        raise argparse.ArgumentTypeError(f"{quoted(text)}: {reason}")
+    return name
 
 
 def _address(text: str) -> bytes:

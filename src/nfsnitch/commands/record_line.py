@@ -9,6 +9,7 @@ from typing import Any
 
 from nfsnitch.core.flow import BYPASS_NAMES
 from nfsnitch.core.text import shown
+from nfsnitch.prompt.host_words import host_name, host_names
 
 _COLOURS = {"accept": "32", "drop": "31", "reject": "33"}
 """Verdict → SGR number (ECMA-48): green, red, yellow."""
@@ -78,10 +79,12 @@ def _where(record: Mapping[str, Any]) -> str:
     daddr, dport = record.get("daddr"), record.get("dport")
     if isinstance(daddr, dict):
         return f"→ unknown ({_reason(daddr)})"
-    place = _text(daddr)
+    name = host_name(record)
+    place = name or _text(daddr)
     if isinstance(dport, int):
         place = f"[{place}]:{dport}" if ":" in place else f"{place}:{dport}"
-    return f"{_text(record.get('proto'))} → {place}"
+    also = _text(daddr) if name else host_names(record)
+    return f"{_text(record.get('proto'))} → {place}" + (f" ({also})" if also else "")
 
 
 def _why(record: Mapping[str, Any]) -> str:
@@ -89,6 +92,10 @@ def _why(record: Mapping[str, Any]) -> str:
     words = [reason] if rule is None or reason != "rule" else []
     if rule is not None:
         words.insert(0, f"rule '{_text(rule)}'")
+    entry = record.get("list")
+    if isinstance(entry, dict):
+        line = f"{_text(entry.get('name'))}:{_text(entry.get('line'))}"
+        words.append(f"list {line} {_text(entry.get('entry'))}")
     packets, held_ms = record.get("packets"), record.get("held_ms")
     if isinstance(held_ms, int | float) and held_ms >= _WORTH_TELLING_MS:
         words.append(f"held {held_ms / 1_000:.1f} s")

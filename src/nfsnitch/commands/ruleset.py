@@ -21,7 +21,7 @@ from nfsnitch.adapters.instance import AlreadyRunningError, InstanceLock
 from nfsnitch.adapters.ledger import Ledger
 from nfsnitch.adapters.rulefile import Names, RuleFileError, load, system_names
 from nfsnitch.commands.common_options import add_forward, add_queue, add_rules, rules_of
-from nfsnitch.core.settings import Settings
+from nfsnitch.core.ruleset import Ruleset
 
 REFUSED = 1
 """Exit status: nothing was changed."""
@@ -67,8 +67,9 @@ def ruleset(
     forward: bool = False,
 ) -> int:
     """Do what is wished, in the present network namespace; return the exit status."""
-    settings, status = _settings(paths, names) if wish is not Wish.REMOVE else (Settings(), 0)
-    enforcement = Enforcement(queue_num, settings, forward=forward)
+    rules, status = _rules(paths, names) if wish is not Wish.REMOVE else (Ruleset(), 0)
+    how = (queue_num, rules.settings)
+    enforcement = Enforcement(*how, forward=forward, seeing=rules.seeing)
     try:
         if wish is Wish.SHOW:
             out.write(enforcement.text())
@@ -100,11 +101,11 @@ def _under_lock(wish: Wish, enforcement: Enforcement) -> None:
         lock.release()
 
 
-def _settings(paths: Sequence[Path], names: Names) -> tuple[Settings, int]:
-    """Return the settings of the files, or the defaults where they are bad, and the exit status."""
+def _rules(paths: Sequence[Path], names: Names) -> tuple[Ruleset, int]:
+    """Return the rules of the files, or none where they are bad, and the exit status."""
     try:
-        return load(paths, names).settings, 0
+        return load(paths, names), 0
     except RuleFileError as error:
         sys.stderr.write(f"{error}\n")
         sys.stderr.write("nfsnitch: the default settings are used instead (fail: closed)\n")
-        return Settings(), LOADED_WITH_DEFAULTS
+        return Ruleset(), LOADED_WITH_DEFAULTS

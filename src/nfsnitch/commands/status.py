@@ -134,6 +134,7 @@ def _table(answer: Status) -> dict[str, str]:
         "mode": mode_words(answer.mode, answer.mode_left_s),
         "asked": f"{counted(answer.questions, 'question')} (nfsnitch prompt)",
         "answers": _answers(answer),
+        "names": f"{counted(answer.known_names, 'name')} of addresses known (nfsnitch names)",
         "memory": f"{answer.memory_bytes / 1e6:.1f} MB",
         "watchers": str(answer.watchers),
     }

@@ -51,7 +51,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--verdict",
         action="append",
-        choices=[verdict.value for verdict in Verdict],
+        # No record has "peek": what it stands for is recorded when it is decided.
+        choices=[each.value for each in Verdict if each is not Verdict.PEEK],
         help="only these; may be repeated",
     )
     parser.add_argument("--exe", metavar="GLOB", help="only programs with such a path (* for any)")

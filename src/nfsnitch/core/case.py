@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from nfsnitch.core.flow import Flow
 from nfsnitch.core.instant import Instant
+from nfsnitch.core.name import NOT_LOOKED_UP, Names
 from nfsnitch.core.owner import NOT_FORWARDED, Owner
 from nfsnitch.core.unknown import Unknown
 
@@ -21,3 +22,5 @@ class Case(NamedTuple):
     now: Instant
     iface_in: str | Unknown = NOT_FORWARDED
     """The interface by which it came, if it is forwarded."""
+    names: Names = NOT_LOOKED_UP
+    """Of the destination address, as far as they count for this owner."""

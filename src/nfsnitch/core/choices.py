@@ -34,6 +34,11 @@ _NO_PROGRAM = re.compile(r"[^/]|.*(?:/\.{0,2}(?:/|$))", re.DOTALL)
 _WITH_PORTS = frozenset({Protocol.TCP, Protocol.UDP, Protocol.SCTP, Protocol.UDPLITE})
 _MAPPED = bytes(10) + b"\xff\xff"
 """Begins IPv6 addresses that stand for others of IPv4: a rule does not take them."""
+_HOST = re.compile(
+    r"(?=.{1,253}\Z)(?!.*\.[0-9]+\Z)(?![0-9]+\Z)"
+    r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?)*"
+)
+"""Names as hosts have them, and no address."""
 _NETWORK_BITS = {4: 24, 16: 64}
 """Bytes of an address → bits of the network around it that an answer can be for."""
 
@@ -61,7 +66,7 @@ def wheres(question: Question) -> dict[Where, Choice]:
     what, port = _what(flow), _port_text(flow)
     at_address: Fields = {"daddr": address, **what}
     at_network: Fields = {"daddr": network, **what}
-    choices = {
+    choices = _hosts(question) | {
         Where.ADDRESS_PORT: Choice(f"{address}, {port}", f"{address} {port}", at_address),
         Where.ADDRESS: Choice(address, address, {"daddr": address}),
         Where.NETWORK_PORT: Choice(f"{network}, {port}", f"{network} {port}", at_network),
@@ -71,6 +76,31 @@ def wheres(question: Question) -> dict[Where, Choice]:
     }
     if flow.daddr.startswith(_MAPPED):
         del choices[Where.ADDRESS_PORT], choices[Where.ADDRESS]
+    return choices
+
+
+def _hosts(question: Question) -> dict[Where, Choice]:
+    """Return what can be said of the name, where a single one is known to all who may have sent."""
+    found = question.found
+    texts = {name.text for names in (found.names, *found.names_of_rivals) for name in names.names}
+    all_named = all(names.names for names in (found.names, *found.names_of_rivals))
+    if len(texts) != 1 or not all_named or len(found.names_of_rivals) != len(found.rivals):
+        return {}
+    (host,) = texts
+    if _HOST.fullmatch(host) is None:
+        return {}  # a rule cannot name it, or would take it for a pattern
+    what, port, short = _what(question.flow), _port_text(question.flow), _short(host)
+    choices = {
+        Where.HOST_PORT: Choice(f"{host}, {port}", f"{short} {port}", {"host": host, **what}),
+        Where.HOST: Choice(host, short, {"host": host}),
+    }
+    domain = host.partition(".")[2]
+    if "." in domain:
+        # Where a domain begins that somebody can register, its name does not say.
+        below: Fields = {"host": (domain, f"*.{domain}")}
+        text, short = f"*.{domain}", _short(f"*.{domain}")
+        choices[Where.DOMAIN_PORT] = Choice(f"{text}, {port}", f"{short} {port}", below | what)
+        choices[Where.DOMAIN] = Choice(text, short, below)
     return choices
 
 

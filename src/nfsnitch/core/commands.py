@@ -39,6 +39,28 @@ class DistrustFlow(NamedTuple):
     flow: Flow
 
 
+class ReleaseFlow(NamedTuple):
+    """Let the further packets of an accepted flow pass, of which `Verdict.PEEK` kept hold."""
+
+    flow: Flow
+
+
+class DenyName(NamedTuple):
+    """Answer the question in a packet that was dropped: there is no such name."""
+
+    flow: Flow
+    """The question's."""
+    message: bytes
+
+
+class ResetPeer(NamedTuple):
+    """Let the other end of a connection know as well that it was rejected."""
+
+    flow: Flow
+    seq: int
+    """Of the first byte that did not reach it."""
+
+
 class CutDone(NamedTuple):
     """What became of a flow that was to be cut."""
 
@@ -102,16 +124,9 @@ class Count(NamedTuple):
     amount: int = 1
 
 
+FlowCommand = TrustFlow | DistrustFlow | ReleaseFlow | JudgeFlow | CutFlow | DenyName | ResetPeer
+"""What is done about a flow besides the verdicts on its packets."""
+
 Command = (
-    GiveVerdict
-    | WriteRecord
-    | TrustFlow
-    | DistrustFlow
-    | JudgeFlow
-    | CutFlow
-    | ShowQuestion
-    | EndQuestion
-    | TellMode
-    | WakeAt
-    | Count
+    GiveVerdict | WriteRecord | FlowCommand | ShowQuestion | EndQuestion | TellMode | WakeAt | Count
 )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from nfsnitch.core.listing import Entry
+
 
 class Action(StrEnum):
     """What a rule says."""
@@ -22,6 +24,8 @@ class Verdict(StrEnum):
     DROP = "drop"
     REJECT = "reject"
     """Refused aloud: TCP reset or ICMP administratively prohibited."""
+    PEEK = "peek"
+    """Accepted, and so is the rest of its flow for as long as that has no data: this is judged."""
 
 
 VERDICTS: dict[Action, Verdict] = {
@@ -49,12 +53,18 @@ class Reason(StrEnum):
     """Held, and somebody answered, for this once."""
     DISMISSED = "dismissed"
     """Held, and somebody wanted it decided without an answer, as if nobody had answered in time."""
+    OWN = "own"
+    """nfsnitch itself fetches a list that a rule file names."""
     SILENT = "silent"
     """Nobody is asked in this mode."""
     GONE = "gone"
     """Held, and its program closed the connection before anybody had answered."""
     HELD_LIMIT = "held-limit"
     """Should have been held, but as many flows or packets as may be are held already."""
+    UNNAMED = "unnamed"
+    """A rule depends on the host's name, and that could not be told: its `on_unknown_name`."""
+    NAME_AWAITED = "name-awaited"
+    """It depends on the host's name, and the flow's first data may say that: not decided yet."""
     UNIDENTIFIED = "unidentified"
     """A rule depends on which binary it is, by its hash, and that could not be told (in time)."""
     STOPPING = "stopping"
@@ -63,6 +73,8 @@ class Reason(StrEnum):
     """The packet could not be read."""
     ERROR = "error"
     """The daemon failed on this packet; it fails closed."""
+    QUESTION = "question"
+    """A rule refuses to have this name asked for, or what is asked for could not be read."""
     CUT = "cut"
     """It was under way already when the rules came to refuse it."""
     UNREFUSABLE = "unrefusable"
@@ -81,3 +93,5 @@ class Decision:
     reason: Reason
     rule: str | None
     """The deciding rule's name; None where no rule decided."""
+    entry: Entry | None = None
+    """The line of a list by which that rule matched."""

@@ -10,7 +10,8 @@ from nfsnitch.core.flow import Flow
 from nfsnitch.core.identity import Identity
 from nfsnitch.core.instant import Instant
 from nfsnitch.core.owner import Finding
-from nfsnitch.core.rule import Ruleset
+from nfsnitch.core.ruleset import Ruleset
+from nfsnitch.core.segment import Segment
 from nfsnitch.core.unknown import Unknown
 from nfsnitch.protocol.words import Mode
 
@@ -40,6 +41,8 @@ class FlowArrived(NamedTuple):
     found: Finding
     iface: str | Unknown
     """The interface through which the packet would leave."""
+    segment: Segment | None = None
+    """What it carries; None: it is neither TCP nor UDP, or nobody wants to know."""
 
 
 class MalformedArrived(NamedTuple):
@@ -134,6 +137,8 @@ class LiveFlow(NamedTuple):
     """It was cut before, and its packets are refused one by one."""
     entry: bytes
     """What the kernel's table of flows calls it; for commands."""
+    awaits_name: bool = False
+    """It was let out for as long as it has no data (`decision.Verdict.PEEK`)."""
     is_forwarded: bool = False
     """No socket of ours sends it: it passes through this network namespace."""
 

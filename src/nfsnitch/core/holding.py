@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from nfsnitch.core.events import FlowArrived
 from nfsnitch.core.flow import Flow
-from nfsnitch.core.rule import Ruling
+from nfsnitch.core.ruleset import Ruling
 from nfsnitch.core.unknown import Unknown
 
 HeldKey = tuple[Flow, int | Unknown]

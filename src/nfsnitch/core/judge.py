@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from nfsnitch.core.case import Case
 from nfsnitch.core.decision import STRICTNESS, Action, Reason
+from nfsnitch.core.events import FlowArrived
 from nfsnitch.core.flow import Flow
 from nfsnitch.core.instant import Instant
 from nfsnitch.core.mode import ModeState
+from nfsnitch.core.name import NOT_LOOKED_UP
+from nfsnitch.core.own import Own
 from nfsnitch.core.owner import Finding
-from nfsnitch.core.rule import Ruleset, Ruling
+from nfsnitch.core.ruleset import Ruleset, Ruling
 from nfsnitch.core.settled import Settled
 from nfsnitch.core.unknown import Unknown
+
+WAITING = frozenset({Reason.UNIDENTIFIED, Reason.NAME_AWAITED})
+"""Why a flow is held that nobody is asked about."""
+
+
+_OWN = Ruling(Action.ALLOW, Reason.OWN, None)
 
 
 class Judge:
@@ -21,6 +30,7 @@ class Judge:
         self.ruleset = ruleset
         self.mode = ModeState()
         self.settled = Settled(ruleset.settings.limits)
+        self.own = Own()
 
     def use(self, ruleset: Ruleset) -> None:
         """Rule by *ruleset* from here on."""
@@ -29,17 +39,24 @@ class Judge:
 
     def ruling(self, flow: Flow, found: Finding, iface: str | Unknown, now: Instant) -> Ruling:
         """Return what becomes of a flow; `Action.ASK` if somebody must say, or it must wait."""
+        if self.own.sends(flow, found):
+            return _OWN
         ruling = self._by_rules(flow, found, iface, now)
-        if ruling.action is not Action.ASK or ruling.reason is Reason.UNIDENTIFIED:
+        if ruling.action is not Action.ASK or ruling.reason in WAITING:
             return ruling
         return self.settled.ruling(flow, found) or self.mode.ruling(ruling)
 
+    def ruling_on(self, arrival: FlowArrived, now: Instant) -> Ruling:
+        """Return what becomes, by now, of a flow of which a packet has come."""
+        return self.ruling(arrival.flow, arrival.found, arrival.iface, now)
+
     def _by_rules(self, flow: Flow, found: Finding, iface: str | Unknown, now: Instant) -> Ruling:
         """Return what the rules say; of several who may have sent it, what they say strictest."""
-        case = Case(flow, found.owner, iface, now, found.iface_in)
+        case = Case(flow, found.owner, iface, now, found.iface_in, found.names)
         ruling = self.ruleset.rule_on(case)
-        for rival in found.rivals:
-            other = self.ruleset.rule_on(case._replace(owner=rival))
+        names_of_rivals = found.names_of_rivals or (NOT_LOOKED_UP,) * len(found.rivals)
+        for rival, names in zip(found.rivals, names_of_rivals, strict=True):
+            other = self.ruleset.rule_on(case._replace(owner=rival, names=names))
             if STRICTNESS.index(other.action) > STRICTNESS.index(ruling.action):
                 ruling = other
         return ruling

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nfsnitch.core.decision import Action, Reason
-from nfsnitch.core.rule import Ruling
+from nfsnitch.core.ruleset import Ruling
 from nfsnitch.protocol.words import Mode
 
 _SILENT: dict[Mode, Action] = {

@@ -19,7 +19,8 @@ from nfsnitch.core.flow import NO_PORTS, Bypass, Flow
 from nfsnitch.core.instant import Instant
 from nfsnitch.core.owner import Owner
 from nfsnitch.core.pattern import Paths
-from nfsnitch.core.rule import Condition, Rule, Ruleset, Ruling
+from nfsnitch.core.rule import Condition, Rule
+from nfsnitch.core.ruleset import Ruleset, Ruling
 from nfsnitch.core.text import encoded
 from nfsnitch.core.timed import ExpiryCondition, ScheduleCondition
 from nfsnitch.core.unknown import Unknown

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from nfsnitch.core.identity import NOT_IDENTIFIED, Identity
+from nfsnitch.core.name import NOT_LOOKED_UP, Names
 from nfsnitch.core.unknown import Unknown
 
 SEEN_ALIKE = Unknown("its process sees it as everybody does")
@@ -125,3 +126,7 @@ class Finding(NamedTuple):
     """Its socket has been closed since: who trusts the flow now may never hear of that again."""
     iface_in: str | Unknown = NOT_FORWARDED
     """The interface by which it came, if it is forwarded."""
+    names: Names = NOT_LOOKED_UP
+    """Of the destination address, as far as they count for `owner`."""
+    names_of_rivals: tuple[Names, ...] = ()
+    """The same for each of `rivals`; none: nobody looked."""

@@ -118,6 +118,31 @@ def parse(packet: bytes) -> Flow | Malformed:
     return Malformed(f"IP version {version} does not exist")
 
 
+def transport(packet: bytes) -> tuple[int, int, int] | None:
+    """Return where the transport header of *packet* begins, and where the packet ends.
+
+    Of the end there are two: that of what was copied, and that of the packet itself. The second is
+    0 where the packet does not say: one of over 64 KiB, which the kernel cuts up later. None where
+    no such header can be read.
+    """
+    if not packet or isinstance(parse(packet), Malformed):
+        return None
+    try:
+        if packet[0] >> 4 == Family.IPV4:
+            first, total, fragment, proto, _, _ = _IPV4.unpack_from(packet)
+            start, copied = (first & 0x0F) * 4, min(total or len(packet), len(packet))
+            if proto == _AH_NUMBER and not fragment & 0x1FFF:
+                proto, start = _skip_ipv4_ah(packet, start, copied)
+            return start, copied, total
+        payload, proto, _, _ = _IPV6.unpack_from(packet)
+        total = _IPV6_HEADER_BYTES + payload if payload else 0
+        start, copied = _IPV6_HEADER_BYTES, min(total or len(packet), len(packet))
+        _, start, _ = _walk(packet, proto, start, copied)
+    except _MalformedError:
+        return None
+    return start, copied, total
+
+
 def _parse_ipv4(packet: bytes) -> Flow:
     copied = len(packet)
     _require("the IPv4 header", 0, _IPV4_HEADER_BYTES, copied)

@@ -16,7 +16,7 @@ from nfsnitch.core.flow import Flow
 from nfsnitch.core.holding import Held, HeldKey
 from nfsnitch.core.instant import Instant
 from nfsnitch.core.owner import Finding, Owner, Process
-from nfsnitch.core.rule import Ruling
+from nfsnitch.core.ruleset import Ruling
 from nfsnitch.core.script import interpreter_of, script_of
 from nfsnitch.core.unknown import Unknown
 
@@ -39,13 +39,18 @@ class Topic(NamedTuple):
     daddr: bytes
     to: object
     """The destination port; for ICMP, type and code."""
+    hosts: tuple[frozenset[str], ...] = ()
+    """The names by which each sender may have looked for it. What is answered for one name is no
+    answer for another at the same address."""
 
 
 def topic_of(flow: Flow, found: Finding) -> Topic:
     """Return what would be asked about a flow."""
     senders = tuple(map(_sender, (found.owner, *found.rivals)))
     to = (flow.icmp.type, flow.icmp.code) if flow.icmp else flow.dport
-    return Topic(senders, flow.proto, flow.daddr, to)
+    names = (found.names, *found.names_of_rivals)
+    hosts = tuple(frozenset(name.text for name in each.names) for each in names)
+    return Topic(senders, flow.proto, flow.daddr, to, hosts)
 
 
 def _sender(owner: Owner) -> Sender:

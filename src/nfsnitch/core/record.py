@@ -10,6 +10,8 @@ from nfsnitch.core.cgroup_path import place
 from nfsnitch.core.decision import Decision
 from nfsnitch.core.flow import BYPASS_NAMES, Flow, address_text
 from nfsnitch.core.identity import NOT_IDENTIFIED, Identity, appimage_of
+from nfsnitch.core.name import NOT_LOOKED_UP, Names
+from nfsnitch.core.name_record import entry_json, names_json
 from nfsnitch.core.opening import NO_FLOW, Opening
 from nfsnitch.core.owner import (
     NOT_FORWARDED,
@@ -68,6 +70,10 @@ class Record(NamedTuple):
     """Of the rules that decided: 1 at the start, one more with each change."""
     iface_in: str | Unknown = NOT_FORWARDED
     """The interface by which it came, if it is forwarded."""
+    names: Names = NOT_LOOKED_UP
+    """Of the destination, as far as they count for `owner`."""
+    monotonic_ns: int = 0
+    """The same moment as `wall_ns`, by the clock of `names`."""
 
     def as_json(self) -> Json:
         """Return the record as JSON data; what is not known is ``{"unknown": reason}``."""
@@ -85,10 +91,17 @@ class Record(NamedTuple):
             **owner_json(self.owner),
             "netns": self.netns,
             **flow_json(self.flow),
+            **self._host_json(),
+            **entry_json(decision.entry),
             "iface": _value(self.iface),
             **({} if self.iface_in is NOT_FORWARDED else {"iface_in": _value(self.iface_in)}),
             **({"rivals": [owner_json(each) for each in self.rivals]} if self.rivals else {}),
         }
+
+    def _host_json(self) -> Json:
+        if isinstance(self.flow, Flow):
+            return names_json(self.names, self.monotonic_ns)
+        return {"host": _value(self.flow if isinstance(self.flow, Unknown) else NO_FLOW)}
 
     def as_line(self) -> str:
         """Return the record as one line of ASCII JSON, without the line end."""

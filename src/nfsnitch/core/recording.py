@@ -33,5 +33,5 @@ class Recording:
     ) -> WriteRecord:
         """Return the command to write a record of a decision."""
         who = (found.owner, found.attribution, self._netns, iface, found.rivals)
-        how = (self.generation, found.iface_in)
+        how = (self.generation, found.iface_in, found.names, now.monotonic_ns)
         return WriteRecord(Record(now.wall_ns, decision, held_ns, packets, flow, *who, *how))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 MAX_QUEUE_LENGTH = 1_048_576
 MAX_LABEL = 127
@@ -43,6 +44,22 @@ class Limits:
     """Last decisions that are remembered."""
     trusted_flows: int = 16_384
     """Flows whose further packets pass in the kernel."""
+    names: int = 16_384
+    """Names of addresses that are known at once."""
+    names_of_process: int = 1_024
+    """Of these, names that one process has asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class NameSettings:
+    """How names of hosts are come by."""
+
+    first_data: bool = True
+    """Read the server's name from a flow's first data, where a rule needs it and has none."""
+    libc: bool = True
+    """Hear what the C library answers programs that ask it."""
+    keep_ns: int = 3_600_000_000_000
+    """How long a name counts after the time for which its answer said it would hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +79,7 @@ class Settings:
     hang_timeout_ns: int = 15_000_000_000
     """A daemon that has not come round for so long ends itself."""
     limits: Limits = field(default_factory=Limits)
+    names: NameSettings = field(default_factory=NameSettings)
 
     def __post_init__(self) -> None:
         """Refuse marks that would undo each other."""
@@ -76,9 +94,33 @@ class Settings:
         return (self.label + 1) % (MAX_LABEL + 1)
 
     @property
+    def name_bit(self) -> int:
+        """Bit of the mark of packets after which their flow's data is judged (`Verdict.PEEK`).
+
+        The highest one that is in no other mark of ours.
+        """
+        taken = self.reject_mark | self.queue_bit
+        bits = [1 << place for place in reversed(range(MAX_MARK.bit_length()))]
+        return next((bit for bit in bits if not bit & taken), bits[self.queue_bit == bits[0]])
+
+    @property
+    def name_label(self) -> int:
+        """Conntrack label of flows whose data is judged, since it may name the host."""
+        return (self.label + 2) % (MAX_LABEL + 1)
+
+    @property
     def held_packets(self) -> int:
         """How many packets all held flows may keep in the queue; the rest is for new flows."""
         return most_held(self.queue_length)
+
+
+class Seeing(NamedTuple):
+    """Which packets must be judged besides the first ones of each flow."""
+
+    names: bool = False
+    """The first data of connections: it may say a name that a rule needs."""
+    questions: bool = False
+    """Whatever is sent to DNS servers."""
 
 
 FIXED = ("reject_mark", "queue_bit", "label", "hang_timeout_ns")

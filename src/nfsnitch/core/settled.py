@@ -10,7 +10,7 @@ from collections import OrderedDict
 
 from nfsnitch.core.flow import Flow
 from nfsnitch.core.owner import Finding
-from nfsnitch.core.rule import Ruling
+from nfsnitch.core.ruleset import Ruling
 from nfsnitch.core.settings import Limits
 from nfsnitch.core.unknown import Unknown
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from nfsnitch.core.events import FlowArrived
 from nfsnitch.core.question import Question, Topic
-from nfsnitch.core.rule import Ruling
+from nfsnitch.core.ruleset import Ruling
 
 MOST_SILENCED = 1_000
 

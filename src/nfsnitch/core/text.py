@@ -6,12 +6,17 @@ two different paths never become one text; `shown` is what may reach a terminal 
 
 from __future__ import annotations
 
+import sys
+
 _BACKSLASH = ord("\\")
 
 
 def decoded(raw: bytes) -> str:
-    """Return *raw* as text from which `encoded` gives the same bytes back."""
-    return raw.decode("utf-8", "surrogateescape")
+    """Return *raw* as text from which `encoded` gives the same bytes back.
+
+    Thousands of processes have one path, one cgroup and one name: equal texts are kept once.
+    """
+    return sys.intern(raw.decode("utf-8", "surrogateescape"))
 
 
 def encoded(text: str) -> bytes:

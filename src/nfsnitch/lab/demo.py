@@ -19,7 +19,8 @@ from nfsnitch.core.record import Json
 from nfsnitch.lab.answerer import Answerer
 from nfsnitch.lab.firewall import Firewall, having
 from nfsnitch.lab.process import Child, Finished, SpawnError, found
-from nfsnitch.lab.services import TELNET_PORT, WELCOME, AllServices, start_all_services
+from nfsnitch.lab.resolving import resolving
+from nfsnitch.lab.services import HTTP_PORT, TELNET_PORT, WELCOME, AllServices, start_all_services
 from nfsnitch.lab.story import Story
 from nfsnitch.lab.waiting import LabError
 from nfsnitch.lab.world import PROGRAM_ENV, World
@@ -63,6 +64,7 @@ class Demo:
         self.rejected()
         self.udp_lookup()
         self.ipv6()
+        self.by_name()
         self.unknown_program()
         self.asked()
         self.gone_again()
@@ -122,10 +124,34 @@ class Demo:
         self._check_page(done)
         self._check_record(done, verdict="accept", action="allow", daddr="2001:db8::1")
 
+    def by_name(self) -> None:
+        """Play: two names of one address, one of which is refused."""
+        self._story.heading("6. curl to one address by two names: one is rejected, by its name")
+        for host, verdict, action in (
+            ("tracker.example", "reject", "reject"),
+            ("example.test", "accept", "allow"),
+        ):
+            argv = ["curl", "-4", "-sS", "--max-time", "3", f"http://{host}/"]
+            self._story.command(argv)
+            done = self._world.run(resolving(self._world, argv))
+            self._saw(done)
+            if verdict == "accept":
+                self._check_page(done)
+            self._check_record(
+                done,
+                verdict=verdict,
+                action=action,
+                host=host,
+                daddr="192.0.2.1",
+                dport=HTTP_PORT,
+                args=argv,
+                exe=os.path.realpath(found("curl", PROGRAM_ENV)),
+            )
+
     def unknown_program(self) -> None:
         """Play: a program no rule knows is held; nobody else has to wait for it."""
         self._story.heading(
-            f"6. a program that no rule knows: held, and denied when nobody has answered for "
+            f"7. a program that no rule knows: held, and denied when nobody has answered for "
             f"{UNANSWERED_S:g} s"
         )
         mystery = self._start_mystery()
@@ -143,7 +169,7 @@ class Demo:
 
     def asked(self) -> None:
         """Play: somebody is asked, and says yes, for ever."""
-        self._story.heading("7. another one: somebody is asked, and the answer lets it go on")
+        self._story.heading("8. another one: somebody is asked, and the answer lets it go on")
         program = str(self._world.own_copy("curl", "novelty"))
         argv = [program, "-sS", "--max-time", f"{UNANSWERED_S + 1:g}", _WEB]
         self._story.command(argv)
@@ -164,7 +190,7 @@ class Demo:
 
     def gone_again(self) -> None:
         """Play: after a stop nothing is left."""
-        self._story.heading("8. the firewall stops: nothing of it is left in the namespace")
+        self._story.heading("9. the firewall stops: nothing of it is left in the namespace")
         before = self._ruleset()
         self._story.fact("before", f"nft list ruleset: {len(before.splitlines())} lines")
         self._story.check("there were rules while it ran", holds=bool(before.strip()))
@@ -223,9 +249,13 @@ class Demo:
     def _check_record(
         self, done: Finished, *, verdict: str, action: str, reason: str = "rule", **more: object
     ) -> Json | None:
-        """Find the record of the process that ran, show it, and check all that must be in it."""
+        """Find the record of the process that ran, show it, and check all that must be in it.
+
+        Of several it is the one with the *more* that says where it went.
+        """
+        there = {name: more[name] for name in ("dport",) if name in more}
         try:
-            record = self._firewall.wait_for_record(having(pid=done.pid))
+            record = self._firewall.wait_for_record(having(pid=done.pid, **there))
         except LabError as error:
             self._story.check(f"there is a record of pid {done.pid}", holds=False, seen=str(error))
             return None

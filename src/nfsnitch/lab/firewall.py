@@ -157,6 +157,8 @@ class Firewall:
 
 def _daemon_env() -> dict[str, str]:
     """Return the caller's environment: the daemon is ours, unlike the programs it decides about."""
-    # Readiness is told to the lab, not to whoever started the lab.
-    env = {name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"}
+    # Readiness is told to the lab, not to whoever started the lab; and its modules are compiled
+    # once, as where it is installed.
+    left_out = {"NOTIFY_SOCKET", "PYTHONDONTWRITEBYTECODE"}
+    env = {name: value for name, value in os.environ.items() if name not in left_out}
     return env | same_modules()

@@ -23,6 +23,7 @@ WELCOME = "hello from the server\n"
 DNS_NAMES: Mapping[str, tuple[str, ...]] = {
     "example.test": ("192.0.2.1", "2001:db8::1"),
     "other.test": ("203.0.113.1",),
+    "tracker.example": ("192.0.2.1",),
 }
 """What DNS answers; it knows nothing else and asks nobody."""
 _READY_TIMEOUT_S = 20.0

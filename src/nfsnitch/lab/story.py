@@ -72,6 +72,8 @@ class Story:
             f"held {_milliseconds(record['held_ms'])}",
         )
         self.fact("flow", f"{record['proto']} {_end(record, 's')} -> {_end(record, 'd')}")
+        if isinstance(record.get("host"), str):
+            self.fact("host", f"{record['host']} ({_source(record)})")
         self.fact("exe", f"{text_of(record['exe'])} (pid {text_of(record['pid'])})")
         self.fact("args", args_of(record))
         self.fact("parent", parent_of(record))
@@ -116,6 +118,14 @@ def parent_of(record: Json) -> str:
     if not isinstance(parents, list):
         return text_of(parents)
     return f"{text_of(parents[0]['exe'])} (pid {parents[0]['pid']})" if parents else "none"
+
+
+def _source(record: Json) -> str:
+    """Return where the record's name came from."""
+    name = record["names"][0]
+    resolver = f" of {name['resolver']}" if name["resolver"] else ""
+    asker = "asked by itself" if name["own"] else "asked by another program"
+    return f"{name['source']}{resolver}, {asker}"
 
 
 def _milliseconds(held_ms: float) -> str:

@@ -8,13 +8,16 @@ from dataclasses import dataclass
 from nfsnitch.prompt.durations import CYCLE
 from nfsnitch.protocol import ONCE, Asked, Where, Who
 
+_WITHOUT_NAME: Mapping[str, str] = {Where.HOST: Where.ADDRESS}
+"""What is chosen where no name is known, if not address and port."""
+
 
 @dataclass(slots=True)
 class Choices:
     """For whom, for where and for how long; a question need not offer all of it."""
 
     who: str = Who.PROGRAM
-    where: str = Where.ADDRESS_PORT
+    where: str = Where.HOST_PORT
     duration: str = ONCE
 
     def who_for(self, asked: Asked) -> str:
@@ -22,8 +25,12 @@ class Choices:
         return _offered(self.who, asked.who, Who.PROGRAM)
 
     def where_for(self, asked: Asked) -> str:
-        """Return the choice, or what the question offers first."""
-        return _offered(self.where, asked.where, Where.ADDRESS_PORT)
+        """Return the choice, or the nearest to it that the question offers.
+
+        Where no name is known, an address stands for the host; nothing stands for a domain.
+        """
+        without_name = _WITHOUT_NAME.get(self.where, Where.ADDRESS_PORT)
+        return _offered(self.where, asked.where, without_name)
 
     def next_who(self, asked: Asked) -> None:
         """Choose what comes next among those that the question offers."""

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from nfsnitch.core.text import counted, shown
 from nfsnitch.prompt.columns import without_middle
+from nfsnitch.prompt.host_words import host_name, host_names, name_lines, why_none
 from nfsnitch.protocol import Asked, Mode, Outcome, Say, Where, Who
 
 MOST_CHARACTERS = 8_000
@@ -35,6 +36,10 @@ WHERE = {
     Where.ADDRESS_PORT: "this address and port",
     Where.NETWORK: "the network around it, any port",
     Where.NETWORK_PORT: "the network around it, this port",
+    Where.HOST: "this host, any port",
+    Where.HOST_PORT: "this host and port",
+    Where.DOMAIN: "this domain, any port",
+    Where.DOMAIN_PORT: "this domain, this port",
 }
 MODES = {
     Mode.ASK: "held, and somebody is asked",
@@ -106,13 +111,15 @@ def who_in_short(owner: Mapping[str, Any]) -> str:
 
 
 def destination(flow: Mapping[str, Any]) -> str:
-    """Return address and port, as they are usually written together."""
+    """Return host (or address) and port, as they are usually written together."""
     address, port = flow.get("daddr"), flow.get("dport")
     if not isinstance(address, str):
         return "an unknown place"
-    if not isinstance(port, int):
-        return _text(address)
-    return f"[{_text(address)}]:{port}" if ":" in address else f"{_text(address)}:{port}"
+    place = host_name(flow) or _text(address)
+    if isinstance(port, int):
+        place = f"[{place}]:{port}" if ":" in place else f"{place}:{port}"
+    several = host_names(flow)
+    return f"{place} ({several})" if several else place
 
 
 def facts(asked: Asked) -> list[Fact]:
@@ -196,7 +203,8 @@ def _binary(owner: Mapping[str, Any]) -> Iterator[Fact]:
 def _of_flow(asked: Asked) -> Iterator[Fact]:
     flow = asked.flow
     by = f", by {_text(asked.iface)}" if asked.iface is not None else ""
-    yield Fact("to", f"{_place(flow)}, {_text(flow.get('proto'))}{by}")
+    yield Fact("to", f"{_place(flow, by_name=False)}, {_text(flow.get('proto'))}{by}")
+    yield from _names(flow)
     why = {
         "rule": f"rule '{_short(asked.rule or '?', _LABEL_CHARACTERS)}' wants it asked",
         "default": "no rule matches",
@@ -222,14 +230,27 @@ def _known(name: str, value: object) -> Iterator[Fact]:
         yield Fact(name, _path(value))
 
 
-def _place(flow: Mapping[str, Any]) -> str:
+def _names(flow: Mapping[str, Any]) -> Iterator[Fact]:
+    several = host_names(flow)
+    if several:
+        yield Fact("host", f"ambiguous: {several}", is_loud=True)
+    for name, origin in name_lines(flow):
+        yield Fact("name", f"{name}: {origin}")
+    why = why_none(flow)
+    if why:
+        yield Fact("host", f"not known: {why}")
+
+
+def _place(flow: Mapping[str, Any], *, by_name: bool = True) -> str:
     address, port = flow.get("daddr"), flow.get("dport")
     if not isinstance(address, str):
         return f"an unknown place ({_text(address)})"
-    if not isinstance(port, int):
-        return _text(address)
-    service = _service(port, str(flow.get("proto")))
-    return f"{_text(address)} port {port}" + (f" ({service})" if service else "")
+    place = (by_name and host_name(flow)) or _text(address)
+    if isinstance(port, int):
+        service = _service(port, str(flow.get("proto")))
+        place += f" port {port}" + (f" ({service})" if service else "")
+    several = host_names(flow) if by_name else None
+    return f"{place}, which is {several}" if several else place
 
 
 @lru_cache(maxsize=256)

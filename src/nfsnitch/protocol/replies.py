@@ -1,9 +1,19 @@
-"""What the daemon may send."""
+"""What the daemon may send; what has rows is in `listings`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, ClassVar, get_args
+
+from nfsnitch.protocol.listings import (
+    Connections,
+    History,
+    KnownNames,
+    Listed,
+    Lists,
+    Rules,
+    Silenced,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +65,8 @@ class Status:
     memory_bytes: int
     """Resident memory."""
     watchers: int
+    known_names: int
+    """Names of addresses, those that are too old included."""
     counters: dict[str, int]
     """Every counter by its name (`core.counters.Counter`), those that are 0 as well."""
 
@@ -204,17 +216,6 @@ class Preview:
 
 
 @dataclass(frozen=True, slots=True)
-class Silenced:
-    """What would have been asked, the latest last."""
-
-    type: ClassVar[str] = "silenced"
-
-    total: int
-    rows: tuple[dict[str, Any], ...]
-    """Each has the fields of `Asked`."""
-
-
-@dataclass(frozen=True, slots=True)
 class ModeSet:
     """The mode is as asked for."""
 
@@ -222,21 +223,6 @@ class ModeSet:
 
     mode: str
     left_s: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """Some rules."""
-
-    type: ClassVar[str] = "rules"
-
-    generation: int
-    total: int
-    """Of this kind."""
-    rows: tuple[dict[str, Any], ...]
-    """Each: name, action, kind, enabled (bool), expired (bool), note (text or null), origin
-    (file:line or null), until (time or null), left_s (number or null), process (pid or null: it
-    ends with that process), rule (its YAML, or null if that cannot be shown)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,29 +256,12 @@ class Revoked:
 
 
 @dataclass(frozen=True, slots=True)
-class History:
-    """Some records, the latest last."""
+class Refreshing:
+    """These lists are brought up to date, one after the other."""
 
-    type: ClassVar[str] = "history"
+    type: ClassVar[str] = "refreshing"
 
-    first: int
-    """The number of the first one here; they are numbered from 1, one by one."""
-    rows: tuple[dict[str, Any], ...]
-    """As `Recorded` has them, but for what is longer than anybody reads: that is cut, as it is in
-    `Asked`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Connections:
-    """The connections under way."""
-
-    type: ClassVar[str] = "connections"
-
-    total: int
-    """How many there are; not all may be listed."""
-    rows: tuple[dict[str, Any], ...]
-    """Each: the flow and owner as in a record, iface, and passes (bool): further packets of it are
-    not judged."""
+    names: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,6 +327,10 @@ Reply = (
     | Revoked
     | History
     | Connections
+    | KnownNames
+    | Lists
+    | Listed
+    | Refreshing
     | Reloaded
     | Stopping
     | Refused

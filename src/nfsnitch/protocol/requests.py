@@ -197,6 +197,52 @@ class ConnectionsRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class NamesRequest:
+    """List the names of addresses that are known. Answer: `KnownNames`."""
+
+    type: ClassVar[str] = "names"
+    right: ClassVar[Right] = Right.WATCH
+
+    first: int
+    """The first one's place in the list, from 0; up to `MOST_NAMES` are listed, fewer if they are
+    long. The list changes as programs ask for names."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListsRequest:
+    """Say how the lists are that rules use. Answer: `Lists`."""
+
+    type: ClassVar[str] = "lists"
+    right: ClassVar[Right] = Right.WATCH
+
+    first: int
+    """The first one's place, from 0; up to `MOST_ROWS` are listed, fewer if they are long."""
+
+
+@dataclass(frozen=True, slots=True)
+class FindListedRequest:
+    """Say on which lists a name or an address is. Answer: `Listed`."""
+
+    type: ClassVar[str] = "find-listed"
+    right: ClassVar[Right] = Right.WATCH
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshListsRequest:
+    """Bring lists up to date now. Answer: `Refreshing`, at once; `Lists` tells how far it is."""
+
+    type: ClassVar[str] = "refresh-lists"
+    right: ClassVar[Right] = Right.CONTROL
+
+    name: str | None
+    """None: all of them."""
+    anyway: bool
+    """Take one from the network even if far less is in it than before."""
+
+
+@dataclass(frozen=True, slots=True)
 class ReloadRequest:
     """Read the rules again. Answer: `Reloaded`, whether or not they could be used."""
 
@@ -229,6 +275,10 @@ Request = (
     | RevokeRequest
     | HistoryRequest
     | ConnectionsRequest
+    | NamesRequest
+    | ListsRequest
+    | FindListedRequest
+    | RefreshListsRequest
     | ReloadRequest
     | StopRequest
 )

@@ -175,6 +175,12 @@ def _object(value: object) -> dict[str, Any]:
     return value
 
 
+def _truth(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError
+    return value
+
+
 def _objects(value: object) -> tuple[dict[str, Any], ...]:
     if not isinstance(value, list):
         raise TypeError
@@ -203,6 +209,7 @@ _READERS: dict[object, tuple[_Reader, str]] = {
     str: (_text, "text"),
     int: (_whole, "a whole number"),
     float: (_seconds, "a number"),
+    bool: (_truth, "true or false"),
     str | None: (_or_none(_text), "text or null"),
     int | None: (_or_none(_whole), "a whole number or null"),
     float | None: (_or_none(_seconds), "a number or null"),

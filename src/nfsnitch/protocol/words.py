@@ -13,6 +13,8 @@ MOST_ANSWERED = 1_000
 """Questions that one request answers."""
 MOST_ROWS = 50
 """Rules, records or questions that one answer lists at most; ask again for more."""
+MOST_NAMES = 500
+"""Names that one answer lists at most: there may be thousands, and each is short."""
 
 RUN_DIRECTORY = "/run/nfsnitch"
 
@@ -94,6 +96,14 @@ class Where(StrEnum):
     """The network around this address: /24 of IPv4, /64 of IPv6."""
     NETWORK_PORT = "network-port"
     """That network, this protocol and port."""
+    HOST = "host"
+    """The host of this name, any port; offered only where a single name is known."""
+    HOST_PORT = "host-port"
+    """The host of this name, this protocol and port."""
+    DOMAIN = "domain"
+    """The domain that this name is directly below, and all else below it; any port."""
+    DOMAIN_PORT = "domain-port"
+    """That domain, this protocol and port."""
 
 
 ONCE, PROCESS, RESTART, FOREVER, UNTIL = "once", "process", "restart", "forever", "until"

@@ -1,0 +1,41 @@
+"""Takes what the kernel has queued to the worker, packet by packet."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from nfsnitch.adapters.nfqueue import PacketQueue, QueuedPacket
+from nfsnitch.worker import Worker
+
+
+class Intake:
+    """Reads the queue, whenever there may be something in it."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        queue: PacketQueue,
+        worker: Worker,
+        alive: Callable[[], None],
+        afterwards: Callable[[], None],
+    ) -> None:
+        """*alive* is called before each packet, *afterwards* after each look."""
+        self._loop, self._queue, self._worker = loop, queue, worker
+        self._alive, self._afterwards = alive, afterwards
+
+    def look(self) -> None:
+        """Handle some of what is there; what is left comes with the loop's next round."""
+        self._queue.drain(self._packet)
+        if self._queue.has_read:
+            self._loop.call_soon(self.look)
+        self._afterwards()
+
+    def empty(self) -> None:
+        """Handle all that is there."""
+        while self._queue.drain(self._packet):
+            pass
+
+    def _packet(self, packet: QueuedPacket) -> None:
+        self._alive()
+        self._worker.packet_arrived(packet)
