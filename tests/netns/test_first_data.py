@@ -16,7 +16,7 @@ from nfsnitch.lab.services import ECHO_PORT, WELCOME, AllServices, Services
 from nfsnitch.lab.waiting import PATIENCE, FollowedFile
 from nfsnitch.lab.world import SERVER, World
 
-pytestmark = [pytest.mark.root, pytest.mark.netns, pytest.mark.bpf, pytest.mark.vm_guest]
+pytestmark = [pytest.mark.root, pytest.mark.netns, pytest.mark.bpf, pytest.mark.vm_guest(modes=("lsm",))]
 
 ADDRESS = "192.0.2.1"
 TLS_PORT = 443
@@ -114,6 +114,7 @@ def curl(world: World, url: str, *options: str) -> Finished:
     return world.run(("curl", "--silent", "--insecure", *at_most, *to_server, *options, url))
 
 
+@pytest.mark.vm_guest
 @pytest.mark.usefixtures("tls")
 def test_tls_to_one_address_is_decided_by_the_name_in_the_client_hello(
     world: World, rules: WriteRules

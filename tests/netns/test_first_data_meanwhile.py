@@ -65,7 +65,7 @@ def told_to_send(child: Child) -> str:
     return child.finish(20).stdout.splitlines()[-1]
 
 
-@pytest.mark.vm_guest
+@pytest.mark.vm_guest(modes=("lsm",))
 @pytest.mark.usefixtures("services")
 @pytest.mark.parametrize(("name", "outcome"), [(FINE, "answered"), (BAD, "ConnectionResetError")])
 def test_data_that_is_sent_while_nobody_judges_waits_for_the_next_daemon(

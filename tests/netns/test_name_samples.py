@@ -26,7 +26,7 @@ from nfsnitch.core.counters import Counter
 from nfsnitch.core.flow import Protocol, packed_address
 from nfsnitch.core.name_sample import Direction, DnsPacket
 
-pytestmark = [pytest.mark.root, pytest.mark.netns, pytest.mark.bpf, pytest.mark.vm_guest]
+pytestmark = [pytest.mark.root, pytest.mark.netns, pytest.mark.bpf, pytest.mark.vm_guest(modes=("lsm",))]
 
 LOCALHOST = "127.0.0.1"
 SYN, SYN_ACK = 2, 18
@@ -46,6 +46,7 @@ def _nothing_from_before(heard: Listener) -> None:
     heard.heard()
 
 
+@pytest.mark.vm_guest
 @pytest.mark.parametrize("address", [LOCALHOST, "::1"])
 def test_a_question_and_its_answer_are_heard_with_all_that_tells_whose_they_are(
     heard: Listener, address: str

@@ -20,7 +20,7 @@ pytestmark = [
     pytest.mark.root,
     pytest.mark.netns,
     pytest.mark.bpf,
-    pytest.mark.vm_guest,
+    pytest.mark.vm_guest(modes=("lsm",)),
     pytest.mark.usefixtures("all_services"),
 ]
 
@@ -61,6 +61,7 @@ def http_record(firewall: Firewall, done: Finished) -> Json:
     return firewall.wait_for_record(having(pid=done.pid, dport=HTTP_PORT))
 
 
+@pytest.mark.vm_guest
 def test_two_programs_reach_one_address_by_two_names_and_one_of_them_is_refused(
     world: World, rules: WriteRules
 ) -> None:

@@ -17,7 +17,7 @@ pytestmark = [
     pytest.mark.root,
     pytest.mark.netns,
     pytest.mark.bpf,
-    pytest.mark.vm_guest,
+    pytest.mark.vm_guest(modes=("lsm",)),
     pytest.mark.usefixtures("all_services"),
 ]
 
@@ -83,6 +83,7 @@ def dig(world: World, *arguments: str, server: str = SERVER4) -> Finished:
     return world.run(("dig", "+time=2", "+tries=1", f"@{server}", *arguments))
 
 
+@pytest.mark.vm_guest
 @pytest.mark.parametrize("server", [SERVER4, SERVER6])
 def test_a_refused_question_is_answered_that_there_is_no_such_name(
     world: World, rules: WriteRules, server: str
