@@ -71,6 +71,8 @@ def status(parts: Parts, watchers: int) -> Status:
         memory_bytes=resident_bytes(),
         watchers=watchers,
         known_names=parts.known_names(),
+        lists=len(ruleset.lists),
+        lists_missing=tuple(each.definition.name for each in ruleset.lists if each.content is None),
         counters={counter.value: parts.counters[counter] for counter in Counter},
     )
 

@@ -16,7 +16,12 @@ from nfsnitch.lab.services import ECHO_PORT, WELCOME, AllServices, Services
 from nfsnitch.lab.waiting import PATIENCE, FollowedFile
 from nfsnitch.lab.world import SERVER, World
 
-pytestmark = [pytest.mark.root, pytest.mark.netns, pytest.mark.bpf, pytest.mark.vm_guest(modes=("lsm",))]
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.netns,
+    pytest.mark.bpf,
+    pytest.mark.vm_guest(modes=("lsm",)),
+]
 
 ADDRESS = "192.0.2.1"
 TLS_PORT = 443

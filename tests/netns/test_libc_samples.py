@@ -20,7 +20,12 @@ from nfsnitch.core.name_sample import DnsPacket, LibcAnswer
 from nfsnitch.core.owner import Process
 from nfsnitch.lab.waiting import FollowedFile
 
-pytestmark = [pytest.mark.root, pytest.mark.netns, pytest.mark.bpf, pytest.mark.vm_guest(modes=("lsm",))]
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.netns,
+    pytest.mark.bpf,
+    pytest.mark.vm_guest(modes=("lsm",)),
+]
 
 LOCALHOST = packed_address("127.0.0.1")
 IPV4, IPV6 = "192.0.2.7", "2001:db8::7"

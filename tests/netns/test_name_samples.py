@@ -26,7 +26,12 @@ from nfsnitch.core.counters import Counter
 from nfsnitch.core.flow import Protocol, packed_address
 from nfsnitch.core.name_sample import Direction, DnsPacket
 
-pytestmark = [pytest.mark.root, pytest.mark.netns, pytest.mark.bpf, pytest.mark.vm_guest(modes=("lsm",))]
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.netns,
+    pytest.mark.bpf,
+    pytest.mark.vm_guest(modes=("lsm",)),
+]
 
 LOCALHOST = "127.0.0.1"
 SYN, SYN_ACK = 2, 18

@@ -133,6 +133,7 @@ def test_a_status_says_the_rules_the_queue_and_what_was_counted() -> None:
 
     lines = list(status_lines(replace(STATUS, counters=counters), with_zeros=False))
 
+    missing = "nothing is known yet of what is in ads"
     assert lines == [
         "nfsnitch 1.2.3 enforces in net:[4026531840], process 4711, up 2 h 5 min",
         "  rules     12 from /etc/nfsnitch/rules.yaml; generation 2",
@@ -144,6 +145,7 @@ def test_a_status_says_the_rules_the_queue_and_what_was_counted() -> None:
         "  asked     1 question (nfsnitch prompt)",
         "  answers   3 lasting in /var/lib/nfsnitch/answers.yaml, 1 temporary",
         "  names     3 names of addresses known (nfsnitch names)",
+        "  lists     2 lists of names and networks (nfsnitch lists); " + missing,
         "  memory    31.2 MB",
         "  watchers  0",
         "",

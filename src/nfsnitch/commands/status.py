@@ -135,6 +135,7 @@ def _table(answer: Status) -> dict[str, str]:
         "asked": f"{counted(answer.questions, 'question')} (nfsnitch prompt)",
         "answers": _answers(answer),
         "names": f"{counted(answer.known_names, 'name')} of addresses known (nfsnitch names)",
+        "lists": _lists(answer),
         "memory": f"{answer.memory_bytes / 1e6:.1f} MB",
         "watchers": str(answer.watchers),
     }
@@ -148,6 +149,14 @@ def _answers(answer: Status) -> str:
         text += "; kept nowhere: none outlives the daemon"
     if answer.answers_problem is not None:
         text += f"; PROBLEM: {shown(answer.answers_problem)}"
+    return text
+
+
+def _lists(answer: Status) -> str:
+    text = f"{counted(answer.lists, 'list')} of names and networks (nfsnitch lists)"
+    if answer.lists_missing:
+        missing = ", ".join(map(shown, answer.lists_missing))
+        text += f"; nothing is known yet of what is in {missing}"
     return text
 
 

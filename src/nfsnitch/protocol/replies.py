@@ -67,6 +67,10 @@ class Status:
     watchers: int
     known_names: int
     """Names of addresses, those that are too old included."""
+    lists: int
+    """Of domains and networks, that rules name."""
+    lists_missing: tuple[str, ...]
+    """The names of those that have never been read."""
     counters: dict[str, int]
     """Every counter by its name (`core.counters.Counter`), those that are 0 as well."""
 
