@@ -30,7 +30,7 @@ DOCTOR = (sys.executable, "-m", "nfsnitch.cli", "doctor", "--json")
 def diagnosis(world: World, *before: str, rules: Path | None = None) -> dict[str, Any]:
     """Return what the doctor says in the client's namespace."""
     argv = [*before, *DOCTOR, *(("--rules", str(rules)) if rules else ())]
-    done = world.spawn(argv, env=same_modules(), cgroup=world.infra).finish(60)
+    done = world.spawn(argv, env=same_modules(), cgroup=world.infra).finish(180)
     assert done.stdout, done.stderr
     said: dict[str, Any] = json.loads(done.stdout)
     assert done.returncode == (1 if said["works"] is False else 0)
@@ -167,7 +167,7 @@ def test_the_table_has_no_colours_in_a_file_and_a_line_that_says_what_it_comes_t
 ) -> None:
     done = world.spawn(
         [*DOCTOR[:-1]], env={**PROGRAM_ENV, **same_modules()}, cgroup=world.infra
-    ).finish(60)
+    ).finish(180)
 
     assert "\x1b" not in done.stdout
     assert done.stdout.splitlines()[-1].startswith("nfsnitch works here: eBPF loader ")
