@@ -11,6 +11,7 @@ from builders import WriteRules
 from nfsnitch.lab.firewall import Firewall, having
 from nfsnitch.lab.process import Finished
 from nfsnitch.lab.resolving import resolving
+from nfsnitch.lab.waiting import PATIENCE
 from nfsnitch.lab.world import World
 
 pytestmark = [
@@ -34,7 +35,7 @@ ONE_SOCKET = """
 import socket, struct, sys
 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
     sock.connect((sys.argv[1], 53))
-    sock.settimeout(5)
+    sock.settimeout(60)
     for number, name in enumerate(sys.argv[2:]):
         labels = b"".join(bytes((len(x),)) + x for x in name.encode().split(b"."))
         sock.send(struct.pack("!6H", number, 256, 1, 0, 0, 0) + labels + b"\\0\\0\\1\\0\\1")
@@ -42,11 +43,11 @@ with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         print(answer[3] & 15, int.from_bytes(answer[6:8], "big"), flush=True)
 """
 # Sends one thing, and prints what comes back within half a second.
-SEND_ODD = """
+SEND_ODD = f"""
 import socket, sys
 kind = socket.SOCK_DGRAM if sys.argv[2] == "udp" else socket.SOCK_STREAM
 with socket.socket(socket.AF_INET, kind) as sock:
-    sock.settimeout(0.5)
+    sock.settimeout({PATIENCE / 2})
     sock.connect((sys.argv[1], 53))
     sock.send(bytes.fromhex(sys.argv[3]))
     try:
@@ -63,12 +64,12 @@ asked = [
     struct.pack("!6H", number, 256, 1, 0, 0, 0)
     + b"".join(bytes((len(x),)) + x for x in name.encode().split(b"."))
     + b"\\0\\0\\1\\0\\1"
-    for number, name in enumerate(sys.argv[2:])
+    for number, name in enumerate(sys.argv[3:])
 ]
 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
     sock.connect((sys.argv[1], 53))
     sock.setsockopt(socket.IPPROTO_UDP, 103, len(asked[0]))
-    sock.settimeout(1)
+    sock.settimeout(float(sys.argv[2]))
     sock.send(b"".join(asked))
     try:
         while True:
@@ -80,7 +81,7 @@ with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
 
 def dig(world: World, *arguments: str, server: str = SERVER4) -> Finished:
     """Ask with dig, once and for two seconds."""
-    return world.run(("dig", "+time=2", "+tries=1", f"@{server}", *arguments))
+    return world.run(("dig", f"+time={2 * PATIENCE:.0f}", "+tries=1", f"@{server}", *arguments))
 
 
 @pytest.mark.vm_guest
@@ -95,7 +96,7 @@ def test_a_refused_question_is_answered_that_there_is_no_such_name(
         assert "status: NXDOMAIN" in refused.stdout, refused.stdout
         assert "EDE: 15 (Blocked)" in refused.stdout
         assert "WARNING" not in refused.stdout
-        assert refused.elapsed_s < 2
+        assert refused.elapsed_s < 2 * PATIENCE
         assert asked.stdout.split() == [SERVER4]
         record = firewall.wait_for_record(having(pid=refused.pid))
         assert (record["reason"], record["rule"]) == ("question", "no a")
@@ -112,7 +113,7 @@ def test_the_c_library_believes_it_and_says_so_at_once(world: World, rules: Writ
         fine = world.run(resolving(world, ("getent", "ahosts", "fine.example.test")))
 
         assert (refused.returncode, refused.stdout) == (2, "")
-        assert refused.elapsed_s < 3
+        assert refused.elapsed_s < 3 * PATIENCE
         assert SERVER4 in fine.stdout
         record = firewall.wait_for_record(having(pid=refused.pid))
         assert (record["reason"], record["rule"]) == ("question", "no a")
@@ -215,8 +216,8 @@ def test_a_refused_question_does_not_leave_behind_another_one_in_a_train_of_data
 ) -> None:
     fine = ("w.example.test", "x.example.test", "y.example.test")
     with Firewall(world, [rules(RULES)]) as firewall:
-        asked = world.run((*PYTHON, TRAIN, SERVER4, *fine))
-        refused = world.run((*PYTHON, TRAIN, SERVER4, *fine, "b.example.test"))
+        asked = world.run((*PYTHON, TRAIN, SERVER4, str(PATIENCE), *fine))
+        refused = world.run((*PYTHON, TRAIN, SERVER4, str(PATIENCE), *fine, "b.example.test"))
 
         assert sorted(asked.stdout.split()) == ["0", "1", "2"], asked.stderr
         assert refused.stdout == ""
@@ -267,7 +268,7 @@ import socket, sys, time
 message = bytes.fromhex("000101000001000000000000") + b"\\4fine\\7example\\4test\\0\\0\\1\\0\\1"
 for _ in range(300):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.settimeout(5)
+        sock.settimeout(60)
         began = time.perf_counter()
         sock.connect((sys.argv[1], 53))
         sock.send(message)
