@@ -203,7 +203,7 @@ def test_a_refused_answer_leaves_the_question_and_says_why(
     wait_for(prompt.status.isVisible)
     assert prompt.status.whole_text() == "The answer was not taken: no such\\x1b scope"
     assert prompt.shown() == (1,)
-    assert prompt.controls.isEnabled()
+    wait_for(prompt.controls.isEnabled)
 
 
 def test_a_rule_that_could_not_be_kept_is_told(
