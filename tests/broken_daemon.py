@@ -47,7 +47,7 @@ MAP_FULL = """
 from nfsnitch.daemon import Daemon
 enforce = Daemon.enforce
 def daemon_enforces(self):
-    owners = self._owners._programs.owners
+    owners = self._ground.owners._programs.owners
     number, (key_bytes, value_bytes) = 1 << 60, (owners._key_bytes, owners._value_bytes)
     try:
         while True:
