@@ -171,7 +171,7 @@ PROBES: dict[str, Callable[[], Answer]] = {
 """Marker → probe. (`slow` is a marker too, but nothing that a machine could lack.)"""
 
 SHARED_MACHINE = frozenset({"root", "netns", "bpf", "vm"})
-"""Tests with these change the machine they run on: one at a time."""
+"""Tests with these change the machine they run on: those of a file, one at a time."""
 
 
 @cache

@@ -15,9 +15,10 @@ settings.load_profile("nfsnitch")
 
 @pytest.hookimpl(tryfirst=True)  # before xdist's own hook, which reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Let one worker run all tests that use the machine itself, one after the other.
+    """Say which tests that use the machine itself one worker runs, one after the other.
 
-    But for those in guests, which come first: these are long, and wait most of the time.
+    All those that measure it, and of the others each file's: they have namespaces and cgroups of
+    their own. Those in guests come first: these are long, and wait most of the time.
     """
     items.sort(key=lambda item: item.get_closest_marker("vm") is None)
     if not config.pluginmanager.hasplugin("xdist"):
@@ -25,7 +26,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         has_group = item.get_closest_marker("xdist_group") is not None
         if not has_group and any(item.get_closest_marker(name) for name in SHARED_MACHINE):
-            item.add_marker(pytest.mark.xdist_group("machine"))
+            is_measured = item.get_closest_marker("undisturbed") is not None
+            group = "machine" if is_measured else item.path.stem
+            item.add_marker(pytest.mark.xdist_group(group))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -18,6 +18,7 @@ from nfsnitch.lab.world import World
 from nfsnitch.protocol import Asked
 
 pytestmark = [
+    pytest.mark.undisturbed,
     pytest.mark.root,
     pytest.mark.netns,
     pytest.mark.bpf,

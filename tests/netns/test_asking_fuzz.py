@@ -38,6 +38,7 @@ from nfsnitch.protocol import (
 from other_user import ANSWERERS, ANSWERERS_GID, WATCHERS, WATCHERS_GID
 
 pytestmark = [
+    pytest.mark.undisturbed,
     pytest.mark.root,
     pytest.mark.netns,
     pytest.mark.bpf,

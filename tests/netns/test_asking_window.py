@@ -13,7 +13,13 @@ from nfsnitch.lab.firewall import Firewall, having
 from nfsnitch.lab.services import AllServices
 from nfsnitch.lab.world import World
 
-pytestmark = [pytest.mark.root, pytest.mark.netns, pytest.mark.bpf, pytest.mark.ui]
+pytestmark = [
+    pytest.mark.undisturbed,
+    pytest.mark.root,
+    pytest.mark.netns,
+    pytest.mark.bpf,
+    pytest.mark.ui,
+]
 
 RULES = "default: ask\ntimeouts: {ask: 10m}\n"
 URL = "http://192.0.2.1/"

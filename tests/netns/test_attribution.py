@@ -21,7 +21,7 @@ from nfsnitch.lab.programs import VFORK, WAYS, Way, build_program, swarm
 from nfsnitch.lab.services import SINK_PORT
 from nfsnitch.lab.world import CLIENT, SERVER, World
 
-pytestmark = [pytest.mark.root, pytest.mark.netns, pytest.mark.bpf]
+pytestmark = [pytest.mark.undisturbed, pytest.mark.root, pytest.mark.netns, pytest.mark.bpf]
 
 COUNT = 5_000
 COUNT_EACH_WAY = int(os.environ.get("NFSNITCH_SENDERS", "2000"))

@@ -16,7 +16,13 @@ from nfsnitch.lab.programs import build_program, swarm
 from nfsnitch.lab.services import SINK_PORT
 from nfsnitch.lab.world import World
 
-pytestmark = [pytest.mark.root, pytest.mark.netns, pytest.mark.bpf, pytest.mark.slow]
+pytestmark = [
+    pytest.mark.undisturbed,
+    pytest.mark.root,
+    pytest.mark.netns,
+    pytest.mark.bpf,
+    pytest.mark.slow,
+]
 
 ALLOW = "default: deny\nrules: [{name: everything, action: allow}]\n"
 START_S = 1.0

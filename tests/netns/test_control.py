@@ -26,7 +26,7 @@ from nfsnitch.lab.services import SINK_PORT
 from nfsnitch.lab.world import World
 from nfsnitch.protocol import Refused, Status, Watching, WatchRequest, socket_path
 
-pytestmark = [pytest.mark.root, pytest.mark.netns, pytest.mark.bpf]
+pytestmark = [pytest.mark.undisturbed, pytest.mark.root, pytest.mark.netns, pytest.mark.bpf]
 
 RULES = "default: deny\nrules: [{name: everything, action: allow}]\n"
 DENY = "default: deny\n"

@@ -21,7 +21,7 @@ from nfsnitch.lab.programs import Sent, build_program, swarm
 from nfsnitch.lab.services import ECHO_PORT, SINK_PORT, Services
 from nfsnitch.lab.world import World
 
-pytestmark = [pytest.mark.root, pytest.mark.netns, pytest.mark.bpf]
+pytestmark = [pytest.mark.undisturbed, pytest.mark.root, pytest.mark.netns, pytest.mark.bpf]
 
 NOBODY, SOMEBODY = 65534, 1234
 CURL = "/usr/bin/curl"

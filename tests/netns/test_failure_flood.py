@@ -20,7 +20,13 @@ from nfsnitch.lab.services import Services
 from nfsnitch.lab.waiting import Deadline
 from nfsnitch.lab.world import World
 
-pytestmark = [pytest.mark.root, pytest.mark.netns, pytest.mark.bpf, pytest.mark.slow]
+pytestmark = [
+    pytest.mark.undisturbed,
+    pytest.mark.root,
+    pytest.mark.netns,
+    pytest.mark.bpf,
+    pytest.mark.slow,
+]
 
 FLOWS = 200_000
 BURST, PAUSE_US = 500, 8_000

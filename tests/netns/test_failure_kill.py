@@ -23,7 +23,13 @@ from nfsnitch.lab.process import Child
 from nfsnitch.lab.services import ECHO_PORT, Services
 from nfsnitch.lab.world import SERVER, World
 
-pytestmark = [pytest.mark.root, pytest.mark.netns, pytest.mark.bpf, pytest.mark.slow]
+pytestmark = [
+    pytest.mark.undisturbed,
+    pytest.mark.root,
+    pytest.mark.netns,
+    pytest.mark.bpf,
+    pytest.mark.slow,
+]
 
 KILLS = 50
 ALLOWED, DENIED = 5_001, 5_002

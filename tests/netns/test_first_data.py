@@ -17,6 +17,7 @@ from nfsnitch.lab.waiting import PATIENCE, FollowedFile
 from nfsnitch.lab.world import SERVER, World
 
 pytestmark = [
+    pytest.mark.undisturbed,
     pytest.mark.root,
     pytest.mark.netns,
     pytest.mark.bpf,

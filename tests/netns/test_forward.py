@@ -19,7 +19,7 @@ from nfsnitch.lab.services import ECHO_PORT, HTTP_PORT, SINK_PORT, WELCOME, Serv
 from nfsnitch.lab.world import SERVER, World
 from reload_play import AT_MOST_S, TALKER, goes_on, reload, said
 
-pytestmark = [pytest.mark.root, pytest.mark.netns, pytest.mark.bpf]
+pytestmark = [pytest.mark.undisturbed, pytest.mark.root, pytest.mark.netns, pytest.mark.bpf]
 
 ALLOW_ALL = "default: allow\nunattributed: deny\nrules: []\n"
 THERE, THERE_6 = "192.0.2.1", "2001:db8::1"

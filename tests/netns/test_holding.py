@@ -13,6 +13,7 @@ from nfsnitch.lab.services import ECHO_PORT, SINK_PORT
 from nfsnitch.lab.world import World
 
 pytestmark = [
+    pytest.mark.undisturbed,
     pytest.mark.root,
     pytest.mark.netns,
     pytest.mark.bpf,

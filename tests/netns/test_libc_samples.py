@@ -21,6 +21,7 @@ from nfsnitch.core.owner import Process
 from nfsnitch.lab.waiting import FollowedFile
 
 pytestmark = [
+    pytest.mark.undisturbed,
     pytest.mark.root,
     pytest.mark.netns,
     pytest.mark.bpf,

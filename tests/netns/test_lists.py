@@ -19,6 +19,7 @@ from nfsnitch.lab.world import World
 from units import confined
 
 pytestmark = [
+    pytest.mark.undisturbed,
     pytest.mark.root,
     pytest.mark.netns,
     pytest.mark.bpf,

@@ -27,6 +27,7 @@ from nfsnitch.core.flow import Protocol, packed_address
 from nfsnitch.core.name_sample import Direction, DnsPacket
 
 pytestmark = [
+    pytest.mark.undisturbed,
     pytest.mark.root,
     pytest.mark.netns,
     pytest.mark.bpf,

@@ -241,6 +241,7 @@ def test_without_rules_that_refuse_questions_none_is_looked_at(
     assert "questions-refused 1" in counted
 
 
+@pytest.mark.undisturbed
 @pytest.mark.vm_guest(modes=())  # an emulator's times say nothing
 def test_a_question_that_is_not_refused_costs_no_more_than_one_queued_packet(
     world: World, rules: WriteRules, capsys: pytest.CaptureFixture[str]

@@ -20,7 +20,7 @@ from reload_play import (
     talker,
 )
 
-pytestmark = [pytest.mark.root, pytest.mark.netns, pytest.mark.bpf]
+pytestmark = [pytest.mark.undisturbed, pytest.mark.root, pytest.mark.netns, pytest.mark.bpf]
 
 RELOADS = 200
 

@@ -21,7 +21,13 @@ from nfsnitch.lab.world import World
 from ways.sockets import words
 from ways.stage import COUNT, Place, Stage, Truth, staged
 
-pytestmark = [pytest.mark.root, pytest.mark.netns, pytest.mark.bpf, pytest.mark.slow]
+pytestmark = [
+    pytest.mark.undisturbed,
+    pytest.mark.root,
+    pytest.mark.netns,
+    pytest.mark.bpf,
+    pytest.mark.slow,
+]
 
 ALLOW_ALL = "default: allow\nunattributed: deny\nrules: []\n"
 MANY = 100_000
