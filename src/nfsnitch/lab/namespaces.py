@@ -40,6 +40,10 @@ class Plan:
         """Return both hosts."""
         return (self.client, self.server)
 
+    def build(self, netns: Callable[[str], str]) -> None:
+        """Make the namespaces; *netns* gives each host's namespace its name."""
+        build(self, netns)
+
 
 CLIENT_AND_SERVER = Plan(
     client=Host(
@@ -73,7 +77,7 @@ def inode(name: str) -> int:
 def remove(name: str) -> None:
     """Remove the namespace *name*; absent is fine."""
     try:
-        _ip("netns", "del", name)
+        ip("netns", "del", name)
     except LabError:
         # Another run may clean the same leftovers at the same time.
         if path(name).exists():
@@ -88,17 +92,17 @@ def build(plan: Plan, netns: Callable[[str], str]) -> None:
     """
     client, server = (netns(host.name) for host in plan.hosts)
     for name in (client, server):
-        _ip("netns", "add", name)
+        ip("netns", "add", name)
     ours, theirs = _IFINDEXES
-    _ip_batch(
+    ip_batch(
         client,
         [f"link add eth0 index {ours} type veth peer name eth0 index {theirs} netns {server}"],
     )
     for host, name in zip(plan.hosts, (client, server), strict=True):
-        _ip_batch(name, _host_lines(host))
+        ip_batch(name, _host_lines(host))
     for host, name in zip(plan.hosts, (client, server), strict=True):
         # Only now are both ends up: a route over a wire without carrier would be dead.
-        _ip_batch(name, [f"route add default via {gateway}" for gateway in host.gateways])
+        ip_batch(name, [f"route add default via {gateway}" for gateway in host.gateways])
 
 
 def _host_lines(host: Host) -> Iterable[str]:
@@ -110,11 +114,18 @@ def _host_lines(host: Host) -> Iterable[str]:
     yield "link set eth0 up"
 
 
-def _ip_batch(name: str, lines: Iterable[str]) -> None:
-    _ip("-n", name, "-batch", "-", stdin="".join(f"{line}\n" for line in lines))
+def ip_batch(name: str, lines: Iterable[str]) -> None:
+    """Have ip(8) do *lines* in the namespace *name*, all in one process.
+
+    Raises:
+        LabError: one of them failed; those before it are done.
+
+    """
+    ip("-n", name, "-batch", "-", stdin="".join(f"{line}\n" for line in lines))
 
 
-def _ip(*arguments: str, stdin: str = "") -> None:
+def ip(*arguments: str, stdin: str = "") -> None:
+    """Run ip(8); that it fails is a `LabError` with its words."""
     done = subprocess.run(  # the only way to netns names that `ip netns` itself also knows
         ["ip", *arguments],  # noqa: S607  found by PATH as a person would
         input=stdin,

@@ -24,7 +24,7 @@ from nfsnitch.adapters.cgroups import v2_root
 from nfsnitch.lab import cgroups, namespaces
 from nfsnitch.lab.waiting import LabError
 
-_PATTERN = re.compile(r"nfs-(?P<pid>\d+)-(?P<start>\d+)-(?P<number>\d+)(-\w+)?")
+_PATTERN = re.compile(r"nfs-(?P<pid>\d+)-(?P<start>\d+)-(?P<number>\d+)(-[\w-]+)?")
 _numbers = itertools.count(1)
 
 

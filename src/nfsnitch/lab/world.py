@@ -1,4 +1,4 @@
-"""The built lab: two hosts on a wire, a cgroup, a folder, and the programs that run in them."""
+"""The built lab: hosts on wires, a cgroup, a folder, and the programs that run in them."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import os
 import shutil
 import signal
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from nfsnitch.lab import cgroups, namespaces
-from nfsnitch.lab.namespaces import CLIENT_AND_SERVER, Plan
+from nfsnitch.lab.namespaces import CLIENT_AND_SERVER
 from nfsnitch.lab.process import Child, Entrance, Finished, Stream, found
 from nfsnitch.lab.runs import Run, remove_leftovers
 from nfsnitch.lab.waiting import FollowedFile, LabError
@@ -30,19 +30,31 @@ _ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _EXECUTABLE = 0o755
 
 
+class Layout(Protocol):
+    """What a world can be made of: hosts, each in a network namespace, one of them the client."""
+
+    def build(self, netns: Callable[[str], str], /) -> None:
+        """Make the namespaces and all that is in them.
+
+        *netns* gives each host's namespace its name. What bears such a name is removed with the
+        world, also where this raised halfway.
+        """
+
+
 class World:
-    """Two network namespaces joined by a wire; everything goes when the `with` block is left.
+    """Network namespaces joined by wires; everything goes when the `with` block is left.
 
     That holds for exceptions, SIGINT, SIGTERM and SIGHUP. After kill -9 the next `World` removes
     what was left.
     """
 
-    def __init__(self, plan: Plan = CLIENT_AND_SERVER) -> None:
+    def __init__(self, layout: Layout = CLIENT_AND_SERVER) -> None:
+        """Prepare it; *layout* says which hosts there are, a client and a server unless it does."""
         self.run_name = Run.new()
         self.folder = self.run_name.folder()
         self.leftovers: list[Run] = []
         """Runs that had been killed and were cleaned up after."""
-        self._plan = plan
+        self._layout = layout
         self._children: list[Child] = []
         self._numbers = itertools.count(1)
         self._stack = ExitStack()
@@ -58,7 +70,7 @@ class World:
             self.folder.mkdir(mode=0o755)
             for cgroup in (self.apps, self.infra):
                 cgroups.make(cgroup)
-            namespaces.build(self._plan, self.run_name.netns)
+            self._layout.build(self.run_name.netns)
             self._stack = stack.pop_all()
         return self
 
@@ -122,7 +134,8 @@ class World:
     ) -> Child:
         """Start a program on a host; it is in its namespace and cgroup before its exec.
 
-        Returns once it runs. Output goes to files of its own unless *stdout* or *stderr* says
+        Without *cgroup* it is among the client's programs (`apps`) on the client, and in `infra`
+        on any other host. Returns once it runs. Output goes to files of its own unless *stdout* or *stderr* says
         otherwise. *env* is added to `PROGRAM_ENV`; *fds* maps numbers in the program to
         descriptors here; *exe* is the file to run where that is not ``argv[0]``.
         """
