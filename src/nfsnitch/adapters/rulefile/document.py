@@ -29,6 +29,7 @@ MAX_DEPTH = 32
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _LINE_END = re.compile(r"\r?\n")
 _HIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_HIDDEN_IN_LINES = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _QUOTE = (
     "put text that begins with one of * & ! % @ ` : [ { or has ': ' or ' #' in it between quotes"
 )
@@ -74,10 +75,25 @@ def kind(node: Node) -> str:
     return "a list" if isinstance(node, Sequence) else "a mapping"
 
 
-def parse(source: Source, problems: Problems) -> Node | None:
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What a file is, and what its values may be; for messages but the last."""
+
+    name: str = "a rule file"
+    content: str = "rules"
+    example: str = "rules: []"
+    says: str = "what a rule says"
+    has_lines: bool = False
+    """Values may be texts of several lines."""
+
+
+_RULES = Form()
+
+
+def parse(source: Source, problems: Problems, form: Form = _RULES) -> Node | None:
     """Return the root of the document in *source*; None where problems keep it from having one."""
     try:
-        return _Composer(source, problems).document()
+        return _Composer(source, problems, form).document()
     except _Stop as stop:
         problems.add(*stop.args)
     except yaml.MarkedYAMLError as error:
@@ -106,8 +122,10 @@ class _Open:
 class _Composer:
     """Builds the tree of one source's only document."""
 
-    def __init__(self, source: Source, problems: Problems) -> None:
+    def __init__(self, source: Source, problems: Problems, form: Form) -> None:
         self._source = source
+        self._form = form
+        self._hidden = _HIDDEN_IN_LINES if form.has_lines else _HIDDEN
         self._problems = problems
         self._open: list[_Open] = []
         self._anchors: dict[str, Node | None] = {}
@@ -117,14 +135,15 @@ class _Composer:
         root: Node | None = None
         for event in _events(self._source.text):
             if isinstance(event, yaml.DocumentStartEvent) and root is not None:
-                why = "a rule file has one"
+                why = f"{self._form.name} has one"
                 raise _Stop(self._at(event), "another document", why, "remove the line ---")
             node = self._node(event)
             if node is not None and not self._open:
                 root = node
         if root is None:
             why = "an empty file may be a lost one"
-            raise _Stop(self._source.position(1, 1), "no rules", why, "write at least: rules: []")
+            instead = f"write at least: {self._form.example}"
+            raise _Stop(self._source.position(1, 1), f"no {self._form.content}", why, instead)
         return root
 
     def _node(self, event: yaml.Event) -> Node | None:
@@ -146,9 +165,10 @@ class _Composer:
         position = self._at(event)
         self._note_tag(event)
         text: str = event.value
-        if (hidden := _HIDDEN.search(text)) is not None:
+        if (hidden := self._hidden.search(text)) is not None:
             what = f"character U+{ord(hidden[0]):04X} in a value"
-            why = "what a rule says must be seen, on one line"
+            on_one_line = "" if self._form.has_lines else ", on one line"
+            why = f"{self._form.says} must be seen{on_one_line}"
             self._problems.add(position, what, why, "write the value without it")
         scalar = Scalar(position, text)
         if event.anchor is not None:

@@ -43,6 +43,11 @@ def read_sources(paths: Iterable[Path], problems: Problems) -> list[Source]:
     return [source for source in sources if source is not None]
 
 
+def read_source(path: Path, problems: Problems, what: str) -> Source | None:
+    """Read one file, called *what* in messages; None, and a note of it, if it cannot be read."""
+    return _read(0, path, problems, what)
+
+
 def ignored_files(paths: Iterable[Path]) -> Iterator[Path]:
     """Yield what is in the directories among *paths* and is not read as a rule file."""
     for path in paths:
@@ -90,13 +95,15 @@ def _is_directory(path: Path) -> bool:
         return False  # reading it as a file will say what is wrong
 
 
-def _read(order: int, path: Path, problems: Problems) -> Source | None:
+def _read(
+    order: int, path: Path, problems: Problems, what: str = "rule file"
+) -> Source | None:
     try:
         raw = _bytes_of(path)
     except Refused as refused:
-        problems.refuse(_start(order, path), "rule file", refused)
+        problems.refuse(_start(order, path), what, refused)
         return None
-    return _decoded(order, path, raw, problems)
+    return _decoded(order, path, raw, problems, what)
 
 
 def _bytes_of(path: Path) -> bytes:
@@ -116,7 +123,9 @@ def _bytes_of(path: Path) -> bytes:
     return raw
 
 
-def _decoded(order: int, path: Path, raw: bytes, problems: Problems) -> Source | None:
+def _decoded(
+    order: int, path: Path, raw: bytes, problems: Problems, what: str
+) -> Source | None:
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -124,7 +133,7 @@ def _decoded(order: int, path: Path, raw: bytes, problems: Problems) -> Source |
         line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
         position = _start(order, path)._replace(line=line, column=column)
         why = f"byte {raw[error.start]:02x} is not UTF-8"
-        problems.add(position, "rule file", why, "save the file as UTF-8")
+        problems.add(position, what, why, "save the file as UTF-8")
         return None
     source = Source(order, shown(os.fspath(path)), text)
     return None if note_unprintable(source, problems) else source

@@ -116,6 +116,11 @@ class Problems:
         """The warnings so far, each once, in the order of their positions."""
         return tuple(sorted(self._warnings))
 
+    @property
+    def count(self) -> int:
+        """How many problems there are so far."""
+        return len(self._found)
+
     def warn(self, warning: RuleWarning) -> None:
         """Note a warning; of so many as there may be problems the rest is left out."""
         if len(self._warnings) < MAX_PROBLEMS:

@@ -11,6 +11,8 @@ from typing import Any, Final
 from nfsnitch.adapters.rulefile.problems import Refused, closest, listed, quoted
 from nfsnitch.lab.scenario.model import Range
 
+Parser = Callable[[str], str]
+
 ANY_NUMBER: Final = Range(1, math.inf, ">= 1")
 NONE: Final = Range(0, 0, "0")
 MOST_NS: Final = 86_400 * 10**9
