@@ -125,7 +125,7 @@ def ip_batch(name: str, lines: Iterable[str]) -> None:
 
 
 def ip(*arguments: str, stdin: str = "") -> None:
-    """Run ip(8); that it fails is a `LabError` with its words."""
+    """Run the command ``ip``; that it fails is a `LabError` with its words."""
     done = subprocess.run(  # the only way to netns names that `ip netns` itself also knows
         ["ip", *arguments],  # noqa: S607  found by PATH as a person would
         input=stdin,

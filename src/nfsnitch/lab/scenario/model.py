@@ -312,6 +312,11 @@ class Scenario:
     grow; any other one's growth is a failure."""
 
 
-NEEDS = ("own-machine", "nft-queue", "probes", "sctp", "conntrack-accounting")
+NEEDS = (
+    *("own-machine", "nft-queue", "probes", "sctp", "conntrack-accounting"),
+    *("netem", "vlan", "masquerade"),
+)
 """``own-machine``: clock and modules may be changed (in a guest); ``nft-queue``: nft's own queue;
-``probes``: attach mode lsm or kprobe; ``sctp``: the kernel's SCTP."""
+``probes``: attach mode lsm or kprobe; ``sctp``: the kernel's SCTP. ``netem`` (delay and loss),
+``vlan`` and ``masquerade`` are what networks need: `wiring.needs_of` knows it of each, and
+`network.lacking` whether the kernel has it."""
