@@ -95,9 +95,7 @@ def _is_directory(path: Path) -> bool:
         return False  # reading it as a file will say what is wrong
 
 
-def _read(
-    order: int, path: Path, problems: Problems, what: str = "rule file"
-) -> Source | None:
+def _read(order: int, path: Path, problems: Problems, what: str = "rule file") -> Source | None:
     try:
         raw = _bytes_of(path)
     except Refused as refused:
@@ -123,9 +121,7 @@ def _bytes_of(path: Path) -> bytes:
     return raw
 
 
-def _decoded(
-    order: int, path: Path, raw: bytes, problems: Problems, what: str
-) -> Source | None:
+def _decoded(order: int, path: Path, raw: bytes, problems: Problems, what: str) -> Source | None:
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -6,6 +6,7 @@ where the machine is emulated.
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import struct
 import sys
@@ -13,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, Never
 
 from nfsnitch.adapters.rulefile.problems import Refused, closest, quoted
 
@@ -63,6 +64,8 @@ LINK: Final = ("Ether", "Dot1Q")
 """Layers that only frames begin with."""
 QUOTED: Final = ("IPerror", "IPerror6")
 """The packet that an ICMP error speaks of: it says both addresses itself."""
+MOST_NAME = 40
+"""So many characters of what may be a layer's name are compared."""
 
 
 class Kind(Enum):
@@ -171,13 +174,12 @@ def flag_bits(layer: str, name: str, text: str) -> int:
     return bits
 
 
-def _refuse_layer(name: str) -> None:
+def _refuse_layer(name: str) -> Never:
     otherwise = "write one that docs/lab.md names, or its bytes as Raw"
     by_small = {known.lower(): known for known in LAYERS}
-    small = name.lower()
-    if small in by_small:
-        raise Refused("there is no such layer", f"did you mean {quoted(by_small[small])}?")
-    raise Refused("there is no such layer", closest(name, LAYERS, otherwise))
+    alike = difflib.get_close_matches(name[:MOST_NAME].lower(), by_small, n=1)
+    hint = f"did you mean {quoted(by_small[alike[0]])}?" if alike else otherwise
+    raise Refused("there is no such layer", hint)
 
 
 def _type_of(plain: Any) -> FieldType | None:  # noqa: ANN401  a field of scapy

@@ -82,15 +82,38 @@ def _fits(layer: str, field: str, actual: Any, wanted: Any) -> bool:  # noqa: AN
         return float(actual) in wanted
     if isinstance(wanted, int):
         return bool(int(actual) == wanted)
-    if kind in {Kind.IPV4, Kind.IPV6}:
-        return ip_address(actual) in ip_network(wanted)
-    if kind in {Kind.TCP_OPTIONS, Kind.DHCP_OPTIONS}:
-        return all(_plain(each) in map(_plain, actual) for each in wanted)
-    if isinstance(wanted, list | tuple):
-        return list(map(_plain, actual)) == list(map(_plain, wanted))
-    if kind is Kind.MAC:
-        return str(actual).lower() == str(wanted).lower()
+    return _COMPARED.get(kind, _contains)(actual, wanted)
+
+
+def _lies_in(actual: Any, wanted: Any) -> bool:  # noqa: ANN401  of any field
+    return ip_address(actual) in ip_network(wanted)
+
+
+def _has_options(actual: Any, wanted: Any) -> bool:  # noqa: ANN401  of any field
+    there = list(map(_plain, actual))
+    return all(_plain(each) in there for each in wanted)
+
+
+def _is_equal(actual: Any, wanted: Any) -> bool:  # noqa: ANN401  of any field
+    return bool(_plain(actual) == _plain(wanted))
+
+
+def _is_address(actual: Any, wanted: Any) -> bool:  # noqa: ANN401  of any field
+    return str(actual).lower() == str(wanted).lower()
+
+
+def _contains(actual: Any, wanted: Any) -> bool:  # noqa: ANN401  of any field
     return _as_bytes(wanted) in _as_bytes(actual)
+
+
+_COMPARED = {
+    Kind.IPV4: _lies_in,
+    Kind.IPV6: _lies_in,
+    Kind.TCP_OPTIONS: _has_options,
+    Kind.DHCP_OPTIONS: _has_options,
+    Kind.LIST: _is_equal,
+    Kind.MAC: _is_address,
+}
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401  of an option

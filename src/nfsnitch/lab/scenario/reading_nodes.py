@@ -61,9 +61,7 @@ class Nodes:
                 found[name] = value
         return found
 
-    def value(
-        self, node: Node | None, what: str, parse: Callable[[str], T], otherwise: D
-    ) -> T | D:
+    def value(self, node: Node | None, what: str, parse: Callable[[str], T], otherwise: D) -> T | D:
         """Return what the text of a single value stands for, or *otherwise*."""
         if node is None:
             return otherwise
