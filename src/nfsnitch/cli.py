@@ -46,6 +46,9 @@ _COMMANDS = {
     "doctor": _Command("doctor", "say what this machine can do, and how to get more"),
     "import": _Command("importing", "write rules of other firewalls as a rule file"),
     "export": _Command("exporting", "write rules for other firewalls, or as JSON"),
+    "lab": _Command(
+        "lab", "try the firewall in networks of its own, and rules on recorded traffic"
+    ),
     "schema": _Command("schema", "print the JSON Schema of rule files"),
     "completions": _Command("completions", "print the completion script for a shell"),
 }

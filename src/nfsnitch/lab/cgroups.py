@@ -22,13 +22,18 @@ def below_root(path: Path) -> str:
     return f"/{path.relative_to(v2_root())}"
 
 
+def kill(path: Path, timeout_s: float = EMPTY_TIMEOUT_S) -> None:
+    """End every process in the cgroup *path* and below it, and wait until nobody is left."""
+    (path / "cgroup.kill").write_text("1", encoding="ascii")
+    _wait_until_empty(path, timeout_s)
+
+
 def remove(path: Path, timeout_s: float = EMPTY_TIMEOUT_S) -> None:
     """End every process in the cgroup *path* and below it, then remove it; absent is fine."""
     if not path.is_dir():
         return
     try:
-        (path / "cgroup.kill").write_text("1", encoding="ascii")
-        _wait_until_empty(path, timeout_s)
+        kill(path, timeout_s)
         for folder in sorted(_tree(path), reverse=True):
             folder.rmdir()
     except FileNotFoundError:

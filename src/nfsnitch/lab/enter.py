@@ -22,6 +22,8 @@ from pathlib import Path
 from typing import Any
 
 CLONE_NEWNET = 0x40000000
+CLONE_NEWNS = 0x00020000
+MS_BIND, MS_REC, MS_PRIVATE = 0x1000, 0x4000, 0x40000
 HIGH_FD = 512
 """Descriptors are parked from here on while the wanted numbers are filled."""
 FAILED = 126
@@ -36,6 +38,22 @@ def enter_netns(path: str) -> None:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number), path)
     os.close(descriptor)
+
+
+def bind_files(binds: dict[str, str]) -> None:
+    """Have these files in the place of others, in a mount namespace of this process's own."""
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def check(result: int, what: str) -> None:
+        if result:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), what)
+
+    check(libc.unshare(CLONE_NEWNS), "a mount namespace")
+    check(libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None), "/")
+    for target, source in binds.items():
+        places = (os.fsencode(source), os.fsencode(os.path.realpath(target)))
+        check(libc.mount(*places, None, MS_BIND, None), target)
 
 
 def become_user(uid: int, gid: int) -> None:
@@ -62,6 +80,8 @@ def take_on(wish: dict[str, Any]) -> None:
     Path(wish["cgroup"], "cgroup.procs").write_text("0", encoding="ascii")
     if wish["netns"] is not None:
         enter_netns(wish["netns"])
+    if wish["binds"]:
+        bind_files(wish["binds"])
     place_descriptors(wish["fds"])
     os.chdir(wish["cwd"])
     if wish["uid"] is not None:

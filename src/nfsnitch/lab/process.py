@@ -57,6 +57,8 @@ class Entrance:
     """None with a uid: the same number."""
     fds: Mapping[int, int] = field(default_factory=dict)
     """Number in the program → descriptor of this process."""
+    binds: Mapping[str, str] = field(default_factory=dict)
+    """Path of a file → the file that the program shall see there (root alone can have that)."""
 
     def as_wish(self, status_fd: int) -> dict[str, Any]:
         """Return what enter.py reads."""
@@ -70,6 +72,7 @@ class Entrance:
             "uid": self.uid,
             "gid": self.uid if self.gid is None else self.gid,
             "fds": {str(target): source for target, source in self.fds.items()},
+            "binds": dict(self.binds),
             "status": status_fd,
         }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from nfsnitch.lab.world import World
@@ -17,16 +17,23 @@ _FILES = {
 _ENTER = 'while [ "$1" != -- ]; do mount --bind "$1" "$2" || exit 125; shift 2; done; exec "${@:2}"'
 
 
+def resolver_files(world: World, resolver: str = RESOLVER) -> Mapping[str, str]:
+    """Return path of a file → what to have there to find names by the server at *resolver*."""
+    files: dict[str, str] = {}
+    for place, text in _FILES.items():
+        file = world.folder / f"{Path(place).name}-{resolver.replace(':', '.')}"
+        if not file.exists():
+            file.write_text(text.format(resolver=resolver), encoding="ascii")
+        files[place] = str(file)
+    return files
+
+
 def resolving(world: World, argv: Sequence[str], resolver: str = RESOLVER) -> list[str]:
     """Return the command that runs *argv* with names found by the server at *resolver* alone.
 
     The program is *argv*'s own: what stands before it replaces itself by it.
     """
-    pairs: list[str] = []
-    for place, text in _FILES.items():
-        file = world.folder / f"{Path(place).name}-{resolver.replace(':', '.')}"
-        if not file.exists():
-            file.write_text(text.format(resolver=resolver), encoding="ascii")
-        pairs += [str(file), place]
+    files = resolver_files(world, resolver)
+    pairs = [path for place, file in files.items() for path in (file, place)]
     enter = ["unshare", "--mount", "--propagation", "private", "bash", "-c", _ENTER, "enter"]
     return [*enter, *pairs, "--", *argv]

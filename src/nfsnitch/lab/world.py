@@ -131,13 +131,15 @@ class World:
         stdout: Stream | None = None,
         stderr: Stream | None = None,
         fds: Mapping[int, int] | None = None,
+        binds: Mapping[str, str] | None = None,
     ) -> Child:
         """Start a program on a host; it is in its namespace and cgroup before its exec.
 
         Without *cgroup* it is among the client's programs (`apps`) on the client, and in `infra`
-        on any other host. Returns once it runs. Output goes to files of its own unless *stdout* or *stderr* says
-        otherwise. *env* is added to `PROGRAM_ENV`; *fds* maps numbers in the program to
-        descriptors here; *exe* is the file to run where that is not ``argv[0]``.
+        on any other host. Returns once it runs. Output goes to files of its own unless *stdout* or
+        *stderr* says otherwise. *env* is added to `PROGRAM_ENV`; *fds* maps numbers in the program
+        to descriptors here; *exe* is the file to run where that is not ``argv[0]``; *binds* has it
+        see other files in some places.
         """
         name = Path(argv[0]).name
         entrance = Entrance(
@@ -150,6 +152,7 @@ class World:
             uid=uid,
             gid=gid,
             fds=fds or {},
+            binds=binds or {},
         )
         child = Child.start(
             entrance,

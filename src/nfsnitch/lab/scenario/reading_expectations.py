@@ -22,7 +22,9 @@ WITHIN_NS: Final = 10 * 10**9
 COUNTERS: Final = tuple(counter.value for counter in Counter)
 JUDGED: Final = "judged"
 """Counted as well, by nftables: packets that were picked for the queue."""
-_counter = values.known("counter", (*COUNTERS, JUDGED))
+FIGURES: Final = ("held_flows", "questions", "known_names", "lasting_answers", "temporary_answers")
+"""Other numbers of the status: these as they are, not how they have grown."""
+_counter = values.known("counter", (*COUNTERS, JUDGED, *FIGURES))
 RECORD_FIELDS: Final = (
     *("time", "verdict", "action", "rule", "reason", "generation", "attribution", "held_ms"),
     *("packets", "owner", "pid", "tid", "start_time", "exe", "exe_device", "exe_inode"),
