@@ -10,9 +10,11 @@ _COMMANDS = {
     "run": (
         "lab_run",
         "play scenarios: what is sent, and what becomes of it",
-        "Build the networks that scenario files describe, with the real firewall in them, play the "
-        "scenarios, and take everything down again (root only). Exit status 1 if one fails, 2 if a "
-        "file is wrong; those that need what this machine has not are skipped.",
+        (
+            "Build the networks that scenario files describe, with the real firewall in them, play "
+            "the scenarios, and take everything down again (root only). Exit status 1 if one "
+            "fails, 2 if a file is wrong; those that need what this machine has not are skipped."
+        ),
     ),
     "replay": (
         "lab_replay",
@@ -22,8 +24,10 @@ _COMMANDS = {
     "shell": (
         "lab_shell",
         "send packets by hand, in such a network",
-        "Build a network with the firewall running, and open an interactive scapy in its client "
-        "(root only); records are shown as they are made.",
+        (
+            "Build a network with the firewall running, and open an interactive scapy in its "
+            "client (root only); records are shown as they are made."
+        ),
     ),
 }
 

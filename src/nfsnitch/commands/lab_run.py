@@ -17,6 +17,7 @@ from nfsnitch.core.text import shown
 if TYPE_CHECKING:
     from nfsnitch.lab.scenario.model import Scenario
     from nfsnitch.lab.scenario.outcomes import Outcome
+    from nfsnitch.lab.scenario.playing import Manner
 
 _BAD_FILES = 2
 
@@ -73,7 +74,7 @@ def run(options: argparse.Namespace) -> int:
     return _play(scenarios, playing.Manner(attach, keep, options.fresh), options)
 
 
-def _play(scenarios: Sequence[Scenario], manner, options: argparse.Namespace) -> int:  # type: ignore[no-untyped-def]
+def _play(scenarios: Sequence[Scenario], manner: Manner, options: argparse.Namespace) -> int:
     from nfsnitch.lab.scenario import jobs, reports  # noqa: PLC0415  see above
 
     outcomes: list[Outcome] = []

@@ -23,7 +23,7 @@ OF_THE_KERNEL = frozenset(
 )
 """These are counted since the rules came in force (`adapters.losses`)."""
 VERDICTS = (Counter.ACCEPTED, Counter.DROPPED, Counter.REJECTED)
-_LAST_WORDS = re.compile(r"nfsnitch: stopped \((?P<counts>[^)]*)\)")
+_LAST_WORDS = re.compile(r"nfsnitch: stopped \(([^)]*)\)")
 
 Counts = Mapping[str, int]
 
@@ -63,12 +63,10 @@ class Growth:
 
 def last_words(stderr: str) -> dict[str, int] | None:
     """Return the counters that a daemon told when it stopped; None if it did not."""
-    found = None
-    for found in _LAST_WORDS.finditer(stderr):
-        pass
-    if found is None:
+    told = _LAST_WORDS.findall(stderr)
+    if not told:
         return None
-    pairs = re.findall(r"([a-z-]+) (\d+)", found["counts"])
+    pairs = re.findall(r"([a-z-]+) (\d+)", told[-1])
     return {name: int(number) for name, number in pairs}
 
 

@@ -1,7 +1,7 @@
 """What holds at the end of every scenario, whatever it is about.
 
-Each packet that was queued got one verdict, none left or was lost unjudged that the scenario has not
-named, and nobody waits for an answer unless that was expected last.
+Each packet that was queued got one verdict, none left or was lost unjudged that the scenario has
+not named, and nobody waits for an answer unless that was expected last.
 """
 
 from __future__ import annotations

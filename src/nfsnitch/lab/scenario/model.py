@@ -308,8 +308,8 @@ class Scenario:
     fresh: bool = False
     """It wants a network and a daemon that no scenario has used before."""
     lets_by: tuple[str, ...] = ()
-    """Counters of packets that were not evaluated (``bypassed``, ``caught``, ...) that it expects to
-    grow; any other one's growth is a failure."""
+    """Counters of packets that were not evaluated (``bypassed``, ``caught``, ...) that it expects
+    to grow; any other one's growth is a failure."""
 
 
 NEEDS = (
