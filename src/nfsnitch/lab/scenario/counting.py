@@ -7,9 +7,11 @@ stay in force, over a killed daemon too, and begin anew with rules that do.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from nfsnitch.core.counters import Counter
+from nfsnitch.core.record import Json
 
 OF_THE_KERNEL = frozenset(
     {
@@ -23,6 +25,10 @@ OF_THE_KERNEL = frozenset(
 )
 """These are counted since the rules came in force (`adapters.losses`)."""
 VERDICTS = (Counter.ACCEPTED, Counter.DROPPED, Counter.REJECTED)
+_NOT_RECORDED = (
+    *(Counter.REPEATED, Counter.NAMES_IN_PIECES, Counter.QUESTIONS_LOCAL, Counter.ANSWERS_SENT),
+)
+"""Packets with a verdict, and without a record of their own."""
 _LAST_WORDS = re.compile(r"nfsnitch: stopped \(([^)]*)\)")
 
 Counts = Mapping[str, int]
@@ -73,3 +79,22 @@ def last_words(stderr: str) -> dict[str, int] | None:
 def without_verdict(counts: Counts) -> int:
     """Return how many packets the worker has taken from the queue and not given a verdict yet."""
     return counts[Counter.PACKETS] - sum(counts[name] for name in VERDICTS)
+
+
+class Since(NamedTuple):
+    """A moment of a daemon that was idle, or had not begun."""
+
+    counts: Counts
+    records: int
+
+    def unrecorded(self, counts: Counts, records: Sequence[Json]) -> int:
+        """Return how many packets got a verdict since then that no record tells of.
+
+        Where packets were let out until their flow says a name, nobody can tell; that is 0.
+        """
+        grown = {name: number - self.counts.get(name, 0) for name, number in counts.items()}
+        if grown[Counter.NAMES_AWAITED]:
+            return 0
+        verdicts = sum(grown[name] for name in VERDICTS)
+        elsewhere = sum(grown[name] for name in _NOT_RECORDED)
+        return verdicts - elsewhere - sum(each["packets"] for each in records[self.records :])

@@ -115,10 +115,11 @@ def records_told(records: Sequence[Json], fields: Mapping[str, Any]) -> str:
         key=lambda pair: len(pair[0]),
     )
     lines = [
-        f"{_summary(record)}: {values.instead(record, names) if names else 'as expected'}"
+        f"{_summary(record)}: {values.instead(record, names) if names else 'this one is like it'}"
         for names, record in ranked
     ]
-    return "\n".join([f"{len(records)} records, the most alike first", *first(lines, _MOST_TOLD)])
+    heading = f"{counted(len(records), 'record')}, the most alike first"
+    return "\n".join([heading, *first(lines, _MOST_TOLD)])
 
 
 def packets_told(number: int, frames: Sequence[bytes]) -> str:

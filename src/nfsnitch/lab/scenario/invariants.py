@@ -32,13 +32,23 @@ LOSSES: Mapping[str, str] = {
 """Counters that stay as they are, unless a scenario lets packets by in that way."""
 
 
-def broken(scenario: Scenario, status: Status, grown: Mapping[str, int]) -> Iterator[UnmetError]:
-    """Yield what does not hold, by the daemon's word after everything has settled."""
+def broken(
+    scenario: Scenario, status: Status, grown: Mapping[str, int], unrecorded: int
+) -> Iterator[UnmetError]:
+    """Yield what does not hold, by the daemon's word after everything has settled.
+
+    *unrecorded* is how many packets got a verdict that no record tells of.
+    """
     missing = counting.without_verdict(status.counters) - status.queue_waiting
     if missing:
         yield UnmetError(
             "exactly one verdict for each packet that was queued",
             f"{abs(missing)} packets have {'none' if missing > 0 else 'more than one'}",
+        )
+    if unrecorded > 0:
+        yield UnmetError(
+            "a record of each verdict",
+            f"of {unrecorded} packets no record tells, and they are not counted as repeated",
         )
     yield from lost(scenario, grown)
     if status.held_flows and not _may_be_held(scenario):

@@ -136,7 +136,8 @@ def _not_held(scene: Scene) -> Iterator[UnmetError]:
         return
     stage.settle()
     status = stage.status()
-    yield from invariants.broken(scene.scenario, status, stage.growth.of(status.counters))
+    grown = stage.growth.of(status.counters)
+    yield from invariants.broken(scene.scenario, status, grown, stage.unrecorded())
 
 
 def _broken(place: str, step: str, error: Exception) -> _Found:

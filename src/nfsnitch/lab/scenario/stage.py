@@ -53,6 +53,8 @@ from nfsnitch.protocol import (
 _ANSWER_TIMEOUT_S = 30.0
 _SETTLE_TIMEOUT_S = 20.0
 _LOOK_S = 0.02
+_LATE_S = 4.0
+"""Longer than the daemon lets records wait (`late_records`)."""
 JUDGED = "judged"
 """A counter of the ruleset: packets that it picked for the queue."""
 _Kind = TypeVar("_Kind", bound=Reply)
@@ -82,6 +84,7 @@ class Stage:
         self._firewall: Firewall | None = None
         self._options: tuple[str, ...] = ()
         self._first_record = 0
+        self._since = counting.Since({}, 0)
         self._counts_judged = False
 
     def __enter__(self) -> Self:
@@ -161,8 +164,10 @@ class Stage:
         self._counts_judged = any(
             isinstance(step, ExpectCounter) and step.name == JUDGED for step in scenario.steps
         )
-        self.growth = counting.Growth(self._counts(self.status()))
+        counts = self._counts(self.status())
+        self.growth = counting.Growth(counts)
         self._first_record = len(self.firewall.records)
+        self._since = counting.Since(counts, self._first_record)
 
     def end(self) -> None:
         """Leave nothing of a scenario behind but its files."""
@@ -276,6 +281,7 @@ class Stage:
         """Start the daemon again."""
         if self._is_running():
             raise LabError("the daemon is running already")
+        self._since = counting.Since({}, len(self.firewall.records))
         self.firewall.start()
         self._wait_for_lists()
 
@@ -341,6 +347,15 @@ class Stage:
 
     def _wait_until_decided(self) -> None:
         self._until(self._is_decided, "packets wait that nobody decides")
+        # Some are written late: those of programs that are looked at for the first time.
+        deadline = Deadline(_LATE_S)
+        while self.unrecorded() > 0 and deadline.left_s():
+            self.wait_a_moment(deadline.left_s())
+
+    def unrecorded(self) -> int:
+        """Return how many packets the daemon has given a verdict and not recorded."""
+        status = self.status()
+        return self._since.unrecorded(status.counters, self.firewall.records)
 
     def _is_decided(self) -> bool:
         """Tell whether the daemon is idle: it was so in two looks, and wrote no record between."""
@@ -357,6 +372,7 @@ class Stage:
         while not is_so():
             if not deadline.left_s():
                 raise TimeIsOverError(f"{otherwise} within {_SETTLE_TIMEOUT_S:g} s")
+            self.wait_a_moment(deadline.left_s())
 
 
 def _is_idle(status: Status) -> bool:
