@@ -1,9 +1,10 @@
-"""A TCP and UDP service for the lab: echoes or swallows, and notes who came.
+"""A TCP and UDP service for the lab: echoes, swallows or answers HTTP, and notes who came.
 
-``python -m nfsnitch.lab.echo [--echo PORT] [--sink PORT]`` says ``ready`` on standard output once
-it listens, then one line for every TCP connection and UDP datagram: what it is, where it came
-from, where it went to and how many bytes a datagram had. On SIGUSR1 it says ``settled`` as soon as
-nothing waits any more at its sockets: what had come by the time of the signal has a line by then.
+``python -m nfsnitch.lab.echo [--echo PORT] [--sink PORT] [--http PORT] [--at ADDRESS]`` says
+``ready`` on standard output once it listens (at those addresses, or without any at all of them),
+then one line for every TCP connection and UDP datagram: what it is, where it came from, where it
+went to and how many bytes a datagram had. On SIGUSR1 it says ``settled`` as soon as nothing waits
+any more at its sockets: what had come by the time of the signal has a line by then.
 """
 
 from __future__ import annotations
@@ -14,10 +15,15 @@ import select
 import signal
 import socket
 import sys
+from collections.abc import Awaitable, Callable
 from typing import cast
 
 BACKLOG = 4096
 SETTLED = "settled"
+PAGE = "hello from the server\n"
+"""What HTTP answers, whatever is asked for."""
+ANYWHERE = "::"
+_Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 _CHUNK_BYTES = 65536
 _RECEIVE_BUFFER_BYTES = 4 << 20
 _ROUNDS_TO_A_NOTE = 5
@@ -52,47 +58,65 @@ def plain(address: str) -> str:
 
 
 async def _connection(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, echo: bool
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, talk: _Talk
 ) -> None:
     saddr, sport = writer.get_extra_info("peername")[:2]
     daddr, dport = writer.get_extra_info("sockname")[:2]
     note("tcp", plain(saddr), sport, plain(daddr), dport)
     try:
-        while data := await reader.read(_CHUNK_BYTES):
-            if echo:
-                writer.write(data)
-                await writer.drain()
-    except ConnectionError:
-        # A program that exits at once resets its connection: nothing to say about it.
+        await talk(reader, writer)
+    except (ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+        # A program that exits at once resets its connection: nothing to say about it. Who sends
+        # no HTTP gets none.
         pass
     finally:
         writer.close()
 
 
-def _dual_stack(kind: socket.SocketKind, port: int) -> socket.socket:
-    sock = socket.socket(socket.AF_INET6, kind)
-    sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+async def _echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(_CHUNK_BYTES):
+        writer.write(data)
+        await writer.drain()
+
+
+async def _swallow(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+    while await reader.read(_CHUNK_BYTES):
+        pass
+
+
+async def _welcome(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    asked = await reader.readuntil(b"\r\n\r\n")
+    head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(PAGE)}\r\nConnection: close\r\n\r\n"
+    writer.write((head + ("" if asked.startswith(b"HEAD ") else PAGE)).encode("ascii"))
+    await writer.drain()
+
+
+def _opened(kind: socket.SocketKind, address: str, port: int) -> socket.socket:
+    family, *_, place = socket.getaddrinfo(address, port, type=kind, flags=socket.AI_NUMERICHOST)[0]
+    sock = socket.socket(family, kind)
+    if family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, address != ANYWHERE)
     if kind is socket.SOCK_STREAM:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     else:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER_BYTES)
-    sock.bind(("::", port))
+    sock.bind(place)
     sock.setblocking(False)  # noqa: FBT003  the standard library has no keyword for it
     return sock
 
 
-async def _serve(port: int, doors: select.poll, *, echo: bool) -> asyncio.Server:
+async def _serve_datagrams(address: str, port: int, doors: select.poll, *, echo: bool) -> None:
+    sock = _opened(socket.SOCK_DGRAM, address, port)
+    doors.register(sock, select.POLLIN)
     loop = asyncio.get_running_loop()
-    datagrams, stream = (
-        _dual_stack(kind, port) for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM)
-    )
-    for sock in (datagrams, stream):
-        doors.register(sock, select.POLLIN)
-    await loop.create_datagram_endpoint(lambda: _Datagrams(port, echo=echo), sock=datagrams)
+    await loop.create_datagram_endpoint(lambda: _Datagrams(port, echo=echo), sock=sock)
+
+
+async def _serve(address: str, port: int, doors: select.poll, talk: _Talk) -> asyncio.Server:
+    sock = _opened(socket.SOCK_STREAM, address, port)
+    doors.register(sock, select.POLLIN)
     return await asyncio.start_server(
-        lambda reader, writer: _connection(reader, writer, echo=echo),
-        sock=stream,
-        backlog=BACKLOG,
+        lambda reader, writer: _connection(reader, writer, talk), sock=sock, backlog=BACKLOG
     )
 
 
@@ -105,10 +129,15 @@ async def _settle(doors: select.poll) -> None:
     note(SETTLED)
 
 
-async def _main(echo_ports: list[int], sink_ports: list[int]) -> None:
+async def _main(options: argparse.Namespace) -> None:
     doors = select.poll()
-    servers = [await _serve(port, doors, echo=True) for port in echo_ports]
-    servers += [await _serve(port, doors, echo=False) for port in sink_ports]
+    kinds = [(options.echo, _echo), (options.sink, _swallow), (options.http, _welcome)]
+    servers = []
+    for address in options.at or [ANYWHERE]:
+        for port, talk in [(port, talk) for ports, talk in kinds for port in ports]:
+            if talk is not _welcome:
+                await _serve_datagrams(address, port, doors, echo=talk is _echo)
+            servers.append(await _serve(address, port, doors, talk))
     settling: set[asyncio.Task[None]] = set()
     asyncio.get_running_loop().add_signal_handler(
         signal.SIGUSR1, lambda: settling.add(asyncio.ensure_future(_settle(doors)))
@@ -122,8 +151,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="nfsnitch-lab-echo", description=__doc__)
     parser.add_argument("--echo", type=int, action="append", default=[], metavar="PORT")
     parser.add_argument("--sink", type=int, action="append", default=[], metavar="PORT")
-    options = parser.parse_args()
-    asyncio.run(_main(options.echo, options.sink))
+    parser.add_argument("--http", type=int, action="append", default=[], metavar="PORT")
+    parser.add_argument("--at", action="append", default=[], metavar="ADDRESS")
+    asyncio.run(_main(parser.parse_args()))
 
 
 if __name__ == "__main__":

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from nfsnitch.lab.echo import SETTLED
+from nfsnitch.lab.echo import PAGE, SETTLED
 from nfsnitch.lab.process import Child, same_modules
 from nfsnitch.lab.waiting import FollowedFile, TimeIsOverError
 from nfsnitch.lab.world import SERVER, World
@@ -18,7 +18,7 @@ ECHO_PORT = 7
 SINK_PORT = 9
 TELNET_PORT = 23
 """Swallows too: where a firewall says "connection refused", the server itself would not."""
-WELCOME = "hello from the server\n"
+WELCOME = PAGE
 """What HTTP answers for ``/``."""
 DNS_NAMES: Mapping[str, tuple[str, ...]] = {
     "example.test": ("192.0.2.1", "2001:db8::1"),
@@ -63,15 +63,15 @@ class AllServices(Services):
 
 def start_services(world: World) -> Services:
     """Start echo and sink in the server's namespace, and return once they serve."""
-    return Services(_serving(_start_echo(world)))
+    return Services(wait_for_echo(_start_echo(world)))
 
 
 def start_all_services(world: World) -> AllServices:
     """Start them all in the server's namespace, and return once all of them serve."""
     echo, http, dns = _start_echo(world), _start_http(world), _start_dns(world)
     _wait(http, http.stdout, "Serving HTTP on ")
-    _wait(dns, dns.stderr, "dnsmasq: started")
-    return AllServices(_serving(echo), http, dns)
+    wait_for_dns(dns)
+    return AllServices(wait_for_echo(echo), http, dns)
 
 
 def _start_http(world: World) -> Child:
@@ -83,25 +83,46 @@ def _start_http(world: World) -> Child:
 
 
 def _start_dns(world: World) -> Child:
+    return spawn_dns(world, SERVER, ("eth0",), DNS_NAMES)
+
+
+def spawn_dns(
+    world: World, host: str, interfaces: Iterable[str], names: Mapping[str, Iterable[str]]
+) -> Child:
+    """Start a DNS server for *names* on *host*; see `wait_for_dns`."""
     # Nothing of this machine's: no configuration, no hosts file, no other servers, no daemon.
     argv = ["dnsmasq", "--no-daemon", "--conf-file=/dev/null", "--no-resolv", "--no-hosts"]
-    argv += [f"--port={DNS_PORT}", "--cache-size=0", "--bind-interfaces", "--interface=eth0"]
+    argv += [f"--port={DNS_PORT}", "--cache-size=0", "--bind-interfaces"]
+    argv += [f"--interface={interface}" for interface in interfaces]
     argv += [
-        f"--address=/{name}/{address}"
-        for name, addresses in DNS_NAMES.items()
-        for address in addresses
+        f"--address=/{name}/{address}" for name, addresses in names.items() for address in addresses
     ]
-    return world.spawn(argv, netns=SERVER)
+    return world.spawn(argv, netns=host)
+
+
+def wait_for_dns(dns: Child) -> None:
+    """Return once it serves."""
+    _wait(dns, dns.stderr, "dnsmasq: started")
 
 
 def _start_echo(world: World) -> Child:
-    options = ("--echo", str(ECHO_PORT), "--sink", str(SINK_PORT), "--sink", str(TELNET_PORT))
+    return spawn_echo(world, SERVER, echo_options())
+
+
+def echo_options() -> tuple[str, ...]:
+    """Return which ports of echo.py echo and swallow."""
+    return ("--echo", str(ECHO_PORT), "--sink", str(SINK_PORT), "--sink", str(TELNET_PORT))
+
+
+def spawn_echo(world: World, host: str, options: Iterable[str]) -> Child:
+    """Start echo.py with *options* on *host*; see `wait_for_echo`."""
     return world.spawn(
-        (sys.executable, "-m", "nfsnitch.lab.echo", *options), netns=SERVER, env=same_modules()
+        (sys.executable, "-m", "nfsnitch.lab.echo", *options), netns=host, env=same_modules()
     )
 
 
-def _serving(echo: Child) -> Child:
+def wait_for_echo(echo: Child) -> Child:
+    """Return it once it serves."""
     _wait(echo, echo.stdout, "ready")
     return echo
 

@@ -22,8 +22,8 @@ from nfsnitch.lab.scenario.wiring import End, by_distance, end_at, ends, ends_of
 from nfsnitch.lab.waiting import Deadline, TimeIsOverError
 from nfsnitch.lab.world import CLIENT, World
 
-MAX_BYTES = 64 << 20
-"""How much is kept of all wires together; then the oldest frames go, and are counted."""
+MAX_BYTES = 16 << 20
+"""How much is kept of each end of a wire; then the oldest frames go, and are counted."""
 SETTLING_S = 20.0
 _FRAME_OVERHEAD_BYTES = 200
 _RETRY_S = 0.2
@@ -50,11 +50,26 @@ class Frame:
     checksums of the hosts' own packets, and the cutting of long TCP segments."""
 
 
-@dataclass(frozen=True, slots=True)
 class _Kept:
-    number: int
-    tap: int
-    passed: Passed
+    """The frames of one tap with their numbers, as many as there is room for."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        self.frames: collections.deque[tuple[int, Passed]] = collections.deque()
+        self.gone = 0
+
+    def append(self, number: int, passed: Passed) -> None:
+        self.frames.append((number, passed))
+        self._bytes += len(passed.data) + _FRAME_OVERHEAD_BYTES
+        while self._bytes > self._max_bytes:
+            _, oldest = self.frames.popleft()
+            self._bytes -= len(oldest.data) + _FRAME_OVERHEAD_BYTES
+            self.gone += 1
+
+    def clear(self) -> None:
+        self.frames.clear()
+        self._bytes = 0
 
 
 class Captures:
@@ -67,13 +82,11 @@ class Captures:
     def __init__(self, world: World, network: Network, max_bytes: int = MAX_BYTES) -> None:
         """Prepare to capture *network*, which *world* is made of."""
         self._world, self._network = world, network
-        self._max_bytes = max_bytes
         self._stack = ExitStack()
         self._taps: dict[int, Tap] = {}
         """By the number of their end."""
-        self._kept: collections.deque[_Kept] = collections.deque()
-        self._kept_bytes = 0
-        self._gone = 0
+        self._kept = {end.index: _Kept(max_bytes) for end in ends(network) if end.host != CLIENT}
+        self._overrun = 0
         self._next = 0
         self._markers = itertools.count(1)
         self._seen: set[int] = set()
@@ -97,13 +110,15 @@ class Captures:
     ) -> None:
         """End; what has been read stays, to be written."""
         self._read()
+        self._overrun = sum(tap.dropped for tap in self._taps.values())
         self._stack.close()
         self._taps.clear()
 
     @property
     def dropped(self) -> int:
         """Return how many frames were not kept: too many at once, or more than `max_bytes`."""
-        return self._gone + sum(tap.dropped for tap in self._taps.values())
+        gone = sum(kept.gone for kept in self._kept.values())
+        return self._overrun + gone + sum(tap.dropped for tap in self._taps.values())
 
     def descriptors(self) -> list[int]:
         """Return the descriptors that are readable when something has passed (for poll)."""
@@ -127,11 +142,11 @@ class Captures:
         self._read()
         network = self._network
         having = [end_at(network, host, interface)] if interface else ends_of(network, host)
-        views = dict(self._view(end) for end in having)
         found = [
-            _frame(kept, *views[kept.tap])
-            for kept in self._kept
-            if kept.number >= since and kept.tap in views
+            _frame(number, passed, end)
+            for end in having
+            for number, passed in self._kept[_listener(end)].frames
+            if number >= since
         ]
         # Taps are read one after the other.
         return sorted(found, key=lambda frame: frame.time_ns)
@@ -146,8 +161,8 @@ class Captures:
     def clear(self) -> None:
         """Forget all frames; numbers go on."""
         self._read()
-        self._kept.clear()
-        self._kept_bytes = 0
+        for kept in self._kept.values():
+            kept.clear()
 
     def settled(self, timeout_s: float = SETTLING_S) -> None:
         """Return once all frames that are under way now, and what they lead to, have arrived.
@@ -182,12 +197,6 @@ class Captures:
                 file.write(struct.pack("<IIII", seconds, nanoseconds, size, size) + frame.data)
         return path
 
-    def _view(self, end: End) -> tuple[int, tuple[End, bool]]:
-        """Return whose tap shows what passes at *end*, and for that: *end*, and if it is there."""
-        if end.host != CLIENT:
-            return end.index, (end, True)
-        return end.peer_index, (end, False)
-
     def _read(self) -> bool:
         """Read all that waits; tell whether there were frames."""
         before = self._next
@@ -201,17 +210,13 @@ class Captures:
             if not passed.is_outgoing:
                 self._seen.add(marker)
             return
-        self._kept.append(_Kept(self._next, index, passed))
+        self._kept[index].append(self._next, passed)
         self._next += 1
-        self._kept_bytes += len(passed.data) + _FRAME_OVERHEAD_BYTES
-        while self._kept_bytes > self._max_bytes:
-            self._kept_bytes -= len(self._kept.popleft().passed.data) + _FRAME_OVERHEAD_BYTES
-            self._gone += 1
 
     def _pass(self, from_: End, to: End, deadline: Deadline) -> None:
         """Wait until all that was sent from one end has come to the other."""
-        # The client's wires have their other end's tap alone, and the client answers it.
-        sender = self._taps[to.index if from_.host == CLIENT else from_.index]
+        # What the client would send, it answers to the other end of its wire.
+        sender = self._taps[_listener(from_)]
         if from_.wire.loss >= _ALL_LOST or not sender.is_up:
             return
         self._seen.clear()
@@ -263,10 +268,15 @@ def waiting(world: World, host: str = CLIENT) -> int:
     return inside(world.netns(host), count)
 
 
-def _frame(kept: _Kept, end: End, is_own: bool) -> Frame:  # noqa: FBT001  a pair from a table
-    passed = kept.passed
+def _listener(end: End) -> int:
+    """Return the number of the end whose tap shows what passes at *end*."""
+    return end.peer_index if end.host == CLIENT else end.index
+
+
+def _frame(number: int, passed: Passed, end: End) -> Frame:
+    is_own = _listener(end) == end.index
     is_outgoing = passed.is_outgoing is is_own
-    return Frame(kept.number, passed.time_ns, end.host, end.name, is_outgoing, passed.data)
+    return Frame(number, passed.time_ns, end.host, end.name, is_outgoing, passed.data)
 
 
 @contextmanager

@@ -1,89 +1,79 @@
-"""Real services on any of a network's hosts: echo and sink, HTTP, DNS."""
+"""The services that the hosts of a scenario's network offer."""
 
 from __future__ import annotations
 
-import functools
-import sys
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from nfsnitch.lab.process import Child, same_modules
+from nfsnitch.lab.process import Child
 from nfsnitch.lab.scenario.model import Network
-from nfsnitch.lab.scenario.standard import DNS_ANSWERS
-from nfsnitch.lab.scenario.wiring import ends_of, plain_addresses
-from nfsnitch.lab.services import DNS_PORT, ECHO_PORT, HTTP_PORT, SINK_PORT, WELCOME
-from nfsnitch.lab.waiting import FollowedFile
+from nfsnitch.lab.scenario.network import addresses, interfaces
+from nfsnitch.lab.services import (
+    HTTP_PORT,
+    Services,
+    echo_options,
+    spawn_dns,
+    spawn_echo,
+    wait_for_dns,
+    wait_for_echo,
+)
 from nfsnitch.lab.world import World
 
-_READY_TIMEOUT_S = 20.0
+DNS_NAMES: Mapping[str, tuple[str, ...]] = {
+    "example.test": ("198.51.100.2", "2001:db8:1::2"),
+    "other.test": ("203.0.113.1",),
+    "tracker.example": ("198.51.100.2",),
+}
+"""What DNS answers, for names below those as well; it knows nothing else and asks nobody."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Service:
-    start: Callable[[World, str], Child]
-    stream: Callable[[Child], FollowedFile]
-    """Where it says that it serves,"""
-    ready: str
-    """with a line that begins like this."""
+class Served:
+    """What runs on one host."""
+
+    services: Services | None
+    """Echo and HTTP, with a line for each connection and datagram; None: neither is wanted."""
+    dns: Child | None
+
+    @property
+    def children(self) -> list[Child]:
+        """Return the processes."""
+        echoes = [] if self.services is None else [self.services.echo]
+        return echoes if self.dns is None else [*echoes, self.dns]
 
 
-def start_services(world: World, network: Network) -> None:
-    """Start what the hosts of *network* serve, and return once all of it does.
+def serve(world: World, network: Network) -> dict[str, Served]:
+    """Start the services of all hosts, and return them by host once all of them serve.
+
+    Each listens at each of its host's addresses by itself, so that answers come from the address
+    that was asked.
 
     Raises:
-        LabError: something does not start, or not in time.
+        LabError: one does not start, or not in time.
 
     """
-    started = [
-        (_SERVICES[name], _SERVICES[name].start(world, host.name))
-        for host in network.hosts
-        for name in host.services
-    ]
-    for service, child in started:
-        is_ready = functools.partial(_begins, service.ready)
-        child.wait_for_line(service.stream(child), is_ready, _READY_TIMEOUT_S)
-
-
-def _begins(beginning: str, line: str) -> bool:
-    return line.startswith(beginning)
-
-
-def resolver_of(network: Network) -> str | None:
-    """Return an address of the first host that serves DNS; None if there is none."""
+    echoes, servers = {}, {}
     for host in network.hosts:
+        if options := _options(host.services):
+            at = [word for each in addresses(network, host.name) for word in ("--at", each)]
+            echoes[host.name] = spawn_echo(world, host.name, (*options, *at))
         if "dns" in host.services:
-            return next(iter(plain_addresses(ends_of(network, host.name))), None)
-    return None
+            having = interfaces(network, host.name)
+            servers[host.name] = spawn_dns(world, host.name, having, DNS_NAMES)
+    for echo in echoes.values():
+        wait_for_echo(echo)
+    for dns in servers.values():
+        wait_for_dns(dns)
+    services = {name: Services(echo) for name, echo in echoes.items()}
+    return {
+        host.name: Served(services.get(host.name), servers.get(host.name))
+        for host in network.hosts
+        if host.services
+    }
 
 
-def _echo(world: World, host: str) -> Child:
-    options = ("--echo", str(ECHO_PORT), "--sink", str(SINK_PORT))
-    argv = (sys.executable, "-m", "nfsnitch.lab.echo", *options)
-    return world.spawn(argv, netns=host, env=same_modules())
-
-
-def _http(world: World, host: str) -> Child:
-    root = world.folder / f"www-{host}"
-    root.mkdir()
-    (root / "index.html").write_text(WELCOME, encoding="ascii")
-    options = ("--bind", "::", "--directory", str(root), str(HTTP_PORT))
-    return world.spawn((sys.executable, "-u", "-m", "http.server", *options), netns=host)
-
-
-def _dns(world: World, host: str) -> Child:
-    # Nothing of this machine's: no configuration, no hosts file, no other servers, no daemon.
-    argv = ["dnsmasq", "--no-daemon", "--conf-file=/dev/null", "--no-resolv", "--no-hosts"]
-    argv += [f"--port={DNS_PORT}", "--cache-size=0", "--bind-interfaces", "--except-interface=lo"]
-    argv += [
-        f"--address=/{name}/{address}"
-        for name, addresses in DNS_ANSWERS.items()
-        for address in addresses
-    ]
-    return world.spawn(argv, netns=host)
-
-
-_SERVICES = {
-    "echo": _Service(_echo, lambda child: child.stdout, "ready"),
-    "http": _Service(_http, lambda child: child.stdout, "Serving HTTP on "),
-    "dns": _Service(_dns, lambda child: child.stderr, "dnsmasq: started"),
-}
+def _options(services: tuple[str, ...]) -> tuple[str, ...]:
+    """Return what echo.py is to serve of those."""
+    echo = echo_options() if "echo" in services else ()
+    http = ("--http", str(HTTP_PORT)) if "http" in services else ()
+    return (*echo, *http)
