@@ -97,4 +97,5 @@ class Since(NamedTuple):
             return 0
         verdicts = sum(grown[name] for name in VERDICTS)
         elsewhere = sum(grown[name] for name in _NOT_RECORDED)
-        return verdicts - elsewhere - sum(each["packets"] for each in records[self.records :])
+        told: int = sum(each["packets"] for each in records[self.records :])
+        return verdicts - elsewhere - told

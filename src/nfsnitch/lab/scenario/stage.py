@@ -30,8 +30,8 @@ from nfsnitch.lab.scenario import counting
 from nfsnitch.lab.scenario.capture import Captures
 from nfsnitch.lab.scenario.forgetting import forget
 from nfsnitch.lab.scenario.model import ExpectCounter, Network, Scenario
-from nfsnitch.lab.scenario.network import Layout
-from nfsnitch.lab.scenario.serving import resolver_of, start_services
+from nfsnitch.lab.scenario.network import Layout, addresses
+from nfsnitch.lab.scenario.serving import serve
 from nfsnitch.lab.waiting import PATIENCE, Deadline, LabError, TimeIsOverError
 from nfsnitch.lab.world import CLIENT, World
 from nfsnitch.protocol import (
@@ -92,9 +92,9 @@ class Stage:
         with ExitStack() as stack:
             stack.enter_context(self.world)
             cgroups.make(self.others)
-            start_services(self.world, self.network)
+            serve(self.world, self.network)
             self.captures = stack.enter_context(Captures(self.world, self.network))
-            resolver = resolver_of(self.network)
+            resolver = _resolver(self.network)
             if resolver is not None:
                 self.resolver_files = resolver_files(self.world, resolver)
             stack.callback(self._end_firewall)
@@ -373,6 +373,14 @@ class Stage:
             if not deadline.left_s():
                 raise TimeIsOverError(f"{otherwise} within {_SETTLE_TIMEOUT_S:g} s")
             self.wait_a_moment(deadline.left_s())
+
+
+def _resolver(network: Network) -> str | None:
+    """Return an address of the first host that serves DNS; None if there is none."""
+    for host in network.hosts:
+        if "dns" in host.services:
+            return next(iter(addresses(network, host.name)), None)
+    return None
 
 
 def _is_idle(status: Status) -> bool:
