@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from nfsnitch.core.counters import Counter
+from nfsnitch.core.decision import Reason
 from nfsnitch.core.record import Json
 
 OF_THE_KERNEL = frozenset(
@@ -97,5 +98,9 @@ class Since(NamedTuple):
             return 0
         verdicts = sum(grown[name] for name in VERDICTS)
         elsewhere = sum(grown[name] for name in _NOT_RECORDED)
-        told: int = sum(each["packets"] for each in records[self.records :])
-        return verdicts - elsewhere - told
+        told = records[self.records :]
+        # Flows over the limit have a record each; packets over that of a held flow have none.
+        over = sum(each["reason"] == Reason.HELD_LIMIT for each in told)
+        elsewhere += max(0, grown[Counter.HELD_LIMIT] - over)
+        packets: int = sum(each["packets"] for each in told)
+        return verdicts - elsewhere - packets

@@ -20,7 +20,7 @@ def outcome_lines(outcome: Outcome) -> Iterator[str]:
     yield f"{outcome.result:<{_WIDTH}} {outcome.seconds:7.2f} s  {shown(outcome.file)}"
     indent = " " * (_WIDTH + 1)
     if outcome.why:
-        yield f"{indent}{outcome.why}"
+        yield from (f"{indent}{line}" for line in outcome.why.splitlines())
     if outcome.failures:
         yield f"{indent}shows     {shown(outcome.shows)}"
     for failure in outcome.failures:
