@@ -177,9 +177,9 @@ def closest(text: str, known: Collection[str], otherwise: str) -> str:
     Only so much is compared as takes no time to speak of.
     """
     if len(text) <= _MAX_COMPARED_CHARACTERS:
-        words = list(islice(known, _MAX_COMPARED_NAMES))
+        words = {word.lower(): word for word in islice(known, _MAX_COMPARED_NAMES)}
         for found in difflib.get_close_matches(text.lower(), words, n=1):
-            return f"did you mean {quoted(found)}?"
+            return f"did you mean {quoted(words[found])}?"
     return otherwise
 
 

@@ -13,6 +13,7 @@ from nfsnitch.lab.scenario.layers import FieldType, Kind, field_type, flag_bits
 from nfsnitch.lab.scenario.matching import SOME_OF
 from nfsnitch.lab.scenario.model import Range
 
+PAIR: Final = 2
 HEX: Final = "hex:"
 """Before bytes that are written in hexadecimal."""
 
@@ -138,13 +139,15 @@ _TEXTS: Final[Mapping[tuple[Kind, bool], Callable[[str], str | bytes]]] = {
 
 
 def _options(given: Any) -> list[tuple[str, Any]]:  # noqa: ANN401  it is a value of YAML
-    """Return names and values of options: ``[{MSS: 1460}, NOP]`` or ``{MSS: 1460}``."""
+    """Return names and values of options: ``[{MSS: 1460}, NOP, [WScale, 7]]`` or a mapping."""
     found: list[tuple[str, Any]] = []
     for each in given if isinstance(given, list) else [given]:
         if isinstance(each, str) and each:
             found.append((each, None))
         elif isinstance(each, dict):
             found += each.items()
+        elif isinstance(each, list) and each and isinstance(each[0], str):
+            found.append((each[0], each[1] if len(each) == PAIR else each[1:]))
         else:
             raise Refused("an option is a name, or a name and its value", "write as in {MSS: 1460}")
     return found

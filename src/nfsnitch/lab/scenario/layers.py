@@ -6,15 +6,16 @@ where the machine is emulated.
 
 from __future__ import annotations
 
-import difflib
 import importlib
+import importlib.util
 import struct
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from functools import cache
-from typing import Any, Final, Never
+from types import ModuleType
+from typing import Any, Final
 
 from nfsnitch.adapters.rulefile.problems import Refused, closest, quoted
 
@@ -53,19 +54,18 @@ _MODULES: Final[Mapping[str, str]] = {
     "scapy.layers.dns": "DNS DNSQR DNSRR DNSRROPT",
     "scapy.layers.dhcp": "BOOTP DHCP",
     "scapy.layers.vxlan": "VXLAN",
-    "scapy.contrib.igmp": "IGMP",
-    "scapy.contrib.igmpv3": "IGMPv3 IGMPv3mq IGMPv3mr IGMPv3gr",
+    "scapy.layers.igmp": "IGMP",
 }
 LAYERS: Final[Mapping[str, str]] = {
     name: module for module, names in _MODULES.items() for name in names.split()
 }
 """Name of each layer → the module of scapy that has it."""
+_BEFORE: Final = {"scapy.layers.igmp": "scapy.contrib.igmp"}
+"""Where older versions of scapy have a module."""
 LINK: Final = ("Ether", "Dot1Q")
 """Layers that only frames begin with."""
 QUOTED: Final = ("IPerror", "IPerror6")
 """The packet that an ICMP error speaks of: it says both addresses itself."""
-MOST_NAME = 40
-"""So many characters of what may be a layer's name are compared."""
 
 
 class Kind(Enum):
@@ -118,10 +118,17 @@ def ready(names: Iterable[str]) -> bool:
 
     What has been dissected before knows nothing of the layers that came with it.
     """
-    missing = {LAYERS[name] for name in names} - sys.modules.keys()
-    for module in missing:
-        importlib.import_module(module)
-    return bool(missing)
+    before = len(sys.modules)
+    for module in {LAYERS[name] for name in names}:
+        _module(module)
+    return len(sys.modules) > before
+
+
+@cache
+def _module(name: str) -> ModuleType:
+    """Import a module of scapy, or the one that was in its place."""
+    is_there = importlib.util.find_spec(name) is not None
+    return importlib.import_module(name if is_there else _BEFORE[name])
 
 
 @cache
@@ -133,8 +140,9 @@ def layer_class(name: str) -> Any:  # noqa: ANN401  of scapy, which makes its fi
 
     """
     if name not in LAYERS:
-        _refuse_layer(name)
-    return getattr(importlib.import_module(LAYERS[name]), name)
+        otherwise = "write one that docs/lab.md names, or its bytes as Raw"
+        raise Refused("there is no such layer", closest(name, LAYERS, otherwise))
+    return getattr(_module(LAYERS[name]), name)
 
 
 @cache
@@ -172,14 +180,6 @@ def flag_bits(layer: str, name: str, text: str) -> int:
             raise Refused(f"there is no flag {quoted(flag)}", instead)
         bits |= words[flag]
     return bits
-
-
-def _refuse_layer(name: str) -> Never:
-    otherwise = "write one that docs/lab.md names, or its bytes as Raw"
-    by_small = {known.lower(): known for known in LAYERS}
-    alike = difflib.get_close_matches(name[:MOST_NAME].lower(), by_small, n=1)
-    hint = f"did you mean {quoted(by_small[alike[0]])}?" if alike else otherwise
-    raise Refused("there is no such layer", hint)
 
 
 def _type_of(plain: Any) -> FieldType | None:  # noqa: ANN401  a field of scapy
@@ -228,7 +228,7 @@ def _number(plain: Any, of_scapy: Any) -> FieldType | None:  # noqa: ANN401  of 
         whole = isinstance(struct.unpack(plain.fmt, bytes(struct.calcsize(plain.fmt)))[0], int)
     except (struct.error, TypeError, IndexError):
         return None
-    return FieldType(Kind.NUMBER, int(plain.sz) * 8, _words(plain)) if whole else None
+    return FieldType(Kind.NUMBER, int(plain.sz * 8), _words(plain)) if whole else None
 
 
 def _words(plain: Any) -> Mapping[str, int]:  # noqa: ANN401  a field of scapy

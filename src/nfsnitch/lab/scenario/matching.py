@@ -11,6 +11,10 @@ from nfsnitch.lab.scenario.model import Range
 
 SOME_OF = "~"
 """Before flags: these are set, whatever else is."""
+_ETHERNET_BYTES = 14
+_FAMILIES = ("IGMP",)
+"""Layers of which scapy has a class for each kind. Others' classes stand for other layers, as
+IPerror is an IP."""
 _PAYLOAD = ("Raw", "Padding")
 
 
@@ -24,6 +28,8 @@ def matches(packet: Any, wanted: Mapping[str, Mapping[str, Any]]) -> bool:  # no
     """
     came_late = ready([*wanted, "Ether"])
     if isinstance(packet, bytes):
+        if len(packet) < _ETHERNET_BYTES:
+            return False
         packet = layer_class("Ether")(packet)
     elif came_late:
         packet = type(packet)(bytes(packet))
@@ -66,7 +72,9 @@ def _layers(packet: Any) -> Iterator[Any]:  # noqa: ANN401  of scapy
 
 
 def _is_like(layer: Any, name: str, fields: Mapping[str, Any]) -> bool:  # noqa: ANN401  of scapy
-    return type(layer) is layer_class(name) and all(
+    wanted_class = layer_class(name)
+    is_one = type(layer) is wanted_class or (name in _FAMILIES and isinstance(layer, wanted_class))
+    return is_one and all(
         _fits(name, field, layer.getfieldval(field), wanted) for field, wanted in fields.items()
     )
 

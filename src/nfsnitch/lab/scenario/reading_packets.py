@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from nfsnitch.adapters.rulefile.document import Mapping as MappingNode
-from nfsnitch.adapters.rulefile.document import Node, Scalar
+from nfsnitch.adapters.rulefile.document import Node, Scalar, Sequence
 from nfsnitch.adapters.rulefile.problems import Refused, closest, quoted
 from nfsnitch.lab.scenario import reading_values as values
 from nfsnitch.lab.scenario.field_values import field_value, hexadecimal
@@ -18,6 +18,7 @@ from nfsnitch.lab.scenario.reading_nodes import Nodes, plain
 
 MOST_FRAGMENTS: Final = 1_000
 _SHAPE = ("hex", "fragment", "order", "truncate")
+_IN_FRAMES = ("ARP", "Dot1Q")
 _A_LAYER = "write as in {UDP: {dport: 53}}"
 
 Typed = tuple[tuple[str, Mapping[str, Any]], ...]
@@ -47,29 +48,37 @@ def read_shape(fields: Mapping[str, Node], nodes: Nodes, otherwise: Shape) -> Sh
     )
 
 
-def read_packet(node: Node, nodes: Nodes, around: Shape, *, framed: bool) -> Layers | None:
+def read_packet(node: Node, nodes: Nodes, around: Shape, *, framed: bool) -> Layers:
     """Return the packet that is written at *node*, which has been built once to see that it can be.
 
-    With *framed* a packet that begins with no layer of frames gets an Ethernet header.
+    It is a mapping of layers, or a list of such mappings where a layer comes more than once. With
+    *framed*, or where only frames have its first layer, it gets an Ethernet header if it has none.
     """
-    pairs = nodes.pairs(node, "packet", _A_LAYER)
-    if pairs is None:
-        return None
     noted = nodes.problems.count
-    beside = {key.text: each for key, each in pairs.items() if key.text in _SHAPE}
+    pairs = _pairs(node, nodes)
+    beside = {key.text: each for key, each in pairs if key.text in _SHAPE}
     shape = read_shape(beside, nodes, around)
-    typed = _layers([(key.scalar, each) for key, each in pairs.items()], nodes, _SHAPE)
+    typed = _layers(pairs, nodes, _SHAPE)
     prefix = nodes.value(beside.get("hex"), "hex", hexadecimal, b"")
-    if framed and typed and typed[0][0] != "Ether":
+    if typed and typed[0][0] != "Ether" and not prefix and (framed or typed[0][0] in _IN_FRAMES):
         typed = (("Ether", {}), *typed)
     layers = Layers(
         node.position, typed, shape.fragment_bytes, shape.order, shape.truncate_bytes, prefix
     )
-    if not typed and "hex" not in beside:
+    if not pairs or (nodes.problems.count == noted and not typed and "hex" not in beside):
         nodes.refuse(node, "packet", Refused("it has neither layers nor bytes", _A_LAYER))
     if nodes.problems.count == noted:
         _try(layers, node, nodes)
     return layers
+
+
+def _pairs(node: Node, nodes: Nodes) -> list[tuple[Scalar, Node]]:
+    """Return the layers of a mapping, or of a list of mappings where some come twice."""
+    found = []
+    for each in node.items if isinstance(node, Sequence) else (node,):
+        pairs = nodes.pairs(each, "packet", _A_LAYER) or {}
+        found += [(key.scalar, value) for key, value in pairs.items()]
+    return found
 
 
 def read_wanted(node: Node, nodes: Nodes) -> Mapping[str, Mapping[str, Any]]:

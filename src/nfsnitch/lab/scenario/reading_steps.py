@@ -122,8 +122,7 @@ def _packets(read: Mapping[str, Node], node: Node, scope: Scope) -> tuple[Layers
     each = [read["packet"]] if "packet" in read else nodes.items(read["packets"], "packets")
     if not each:
         nodes.refuse(node, "packets", Refused("there is none", "write one or more"))
-    packets = [read_packet(one, nodes, around, framed="frame" in read) for one in each]
-    return tuple(packet for packet in packets if packet is not None)
+    return tuple(read_packet(one, nodes, around, framed="frame" in read) for one in each)
 
 
 def _check_frames(
