@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from nfsnitch.adapters.rulefile.document import Form, Node, Scalar, parse
-from nfsnitch.adapters.rulefile.files import Source, read_source
+from nfsnitch.adapters.rulefile.files import Source, note_unprintable, read_source
 from nfsnitch.adapters.rulefile.problems import Problems, Refused, quoted
 from nfsnitch.lab.scenario import reading_values as values
 from nfsnitch.lab.scenario.model import NEEDS, Expectation, Program, Scenario
@@ -64,6 +64,8 @@ def load_text(source: Source) -> Scenario:
 
     """
     problems = Problems()
+    note_unprintable(source, problems)
+    problems.check()
     root = parse(source, problems, FORM)
     scenario = None if root is None else _scenario(source, root, Nodes(problems))
     problems.check()

@@ -133,7 +133,7 @@ def _check_frames(
         instead = "send it from: router, or without Ether as an IP packet"
         why = "frames come from the network: what the client sends goes through its firewall"
         nodes.refuse(read.get("frame", node), "frame from client", Refused(why, instead))
-    if not all(is_frame(each) or not each.layers for each in packets):
+    if not all(is_frame(each) or each.prefix or not each.layers for each in packets):
         instead = "begin each packet with Ether, or send them in two steps"
         nodes.refuse(node, "send", Refused("it has frames and IP packets", instead))
 
