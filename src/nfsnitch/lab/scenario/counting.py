@@ -97,7 +97,7 @@ class Since(NamedTuple):
         if grown[Counter.NAMES_AWAITED]:
             return 0
         verdicts = sum(grown[name] for name in VERDICTS)
-        elsewhere = sum(grown[name] for name in _NOT_RECORDED)
+        elsewhere: int = sum(grown[name] for name in _NOT_RECORDED)
         told = records[self.records :]
         # Flows over the limit have a record each; packets over that of a held flow have none.
         over = sum(each["reason"] == Reason.HELD_LIMIT for each in told)

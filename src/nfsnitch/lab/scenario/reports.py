@@ -20,13 +20,18 @@ def outcome_lines(outcome: Outcome) -> Iterator[str]:
     yield f"{outcome.result:<{_WIDTH}} {outcome.seconds:7.2f} s  {shown(outcome.file)}"
     indent = " " * (_WIDTH + 1)
     if outcome.why:
-        yield from (f"{indent}{line}" for line in outcome.why.splitlines())
+        yield from (f"{indent}{printable(line)}" for line in outcome.why.splitlines())
     if outcome.failures:
         yield f"{indent}shows     {shown(outcome.shows)}"
     for failure in outcome.failures:
         yield from _failure_lines(failure, indent)
     if outcome.folder:
         yield f"{indent}folder    {outcome.folder}"
+
+
+def printable(line: str) -> str:
+    """Return a line fit to be shown; one that is so already stays as it is."""
+    return line if line.isprintable() else shown(line)
 
 
 def summary(outcomes: Sequence[Outcome], seconds: float) -> str:
@@ -76,7 +81,7 @@ def exit_status(outcomes: Sequence[Outcome]) -> int:
 def _failure_lines(failure: Failure, indent: str) -> Iterator[str]:
     yield f"{indent}at        {shown(failure.place)}: {failure.step}"
     for word, text in (("expected", failure.expected), ("seen", failure.seen)):
-        first, *rest = text.splitlines() or [""]
+        first, *rest = map(printable, text.splitlines() or [""])
         yield f"{indent}{word:<9} {first}"
         yield from (f"{indent}{'':<9} {line}" for line in rest)
 
