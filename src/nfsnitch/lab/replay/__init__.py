@@ -1,0 +1,1 @@
+"""Rules tried on what has been: on the flows of a capture, or on recorded decisions. Offline."""
