@@ -95,7 +95,8 @@ def frames(path: Path, notes: Notes) -> Iterator[Frame]:
                 notes.problem(f"{named(path)}: it cannot be read to its end: {_words(error)}")
                 return
         if said or counting.is_cut:
-            why = shown(said[0]) if said else "its last packet is not whole"
+            why = "it is cut off, and its last packet not whole"
+            why = why if counting.is_cut else shown(said[0])
             notes.problem(f"{named(path)}: {why}")
 
 
@@ -167,7 +168,11 @@ class _Counting:
 
     def read(self, size: int) -> bytes:
         """Read so many bytes, or what there is."""
-        data = self._file.read(size)
+        try:
+            data = self._file.read(size)
+        except EOFError:  # compressed, and cut off: scapy takes that for its end
+            self.is_cut = True
+            raise
         self.is_cut |= 0 < len(data) < size
         return data
 

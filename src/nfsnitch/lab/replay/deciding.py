@@ -71,8 +71,8 @@ class Deciding:
         self._heard = HeardNames(ruleset.settings)
         self._open: OrderedDict[int, None] = OrderedDict()
         self._wake_ns: int | None = None
-        self._refused: OrderedDict[object, Outcome] = OrderedDict()
-        """The outcome of questions that were refused, which are not recorded again at once."""
+        self._refused: OrderedDict[object, Told] = OrderedDict()
+        """What became of questions that were refused, which are not recorded again at once."""
 
     def wants(self, number: int, flow: Flow) -> bool:
         """Whether further packets of a flow may decide it, or have to be judged themselves."""
@@ -169,21 +169,23 @@ class Deciding:
         if not number and put is not None:
             number = put.number
         self._open.pop(number, None)
-        outcome = _outcome(record)
         is_question = decision.reason is Reason.QUESTION
+        told = Told(number, _outcome(record), record.names, is_question)
         if is_question and isinstance(flow, Flow):
-            self._refused[self._key(record.owner, flow)] = outcome
+            self._refused[self._key(record.owner, flow)] = told
             if len(self._refused) > _MOST_REFUSED:
                 self._refused.popitem(last=False)
-        return Told(number, outcome, record.names, is_question)
+        return told
 
     def _unrecorded(self, put: Put, commands: list[Command]) -> Told:
         """Return what became of a packet of which there is no record."""
         event = put.event
         if Count(Counter.QUESTIONS_LOCAL) in commands or not isinstance(event, FlowArrived):
             return Told(put.number, _SKIP, NOT_LOOKED_UP)
-        outcome = self._refused.get(self._key(event.found.owner, event.flow))
-        return Told(put.number, outcome or _LOST, NOT_LOOKED_UP, is_question=outcome is not None)
+        told = self._refused.get(self._key(event.found.owner, event.flow))
+        if told is None:
+            return Told(put.number, _LOST, NOT_LOOKED_UP)
+        return told._replace(number=put.number)
 
     def _key(self, owner: object, flow: Flow) -> object:
         return owner, flow.daddr, flow.proto, self._read.last

@@ -47,7 +47,7 @@ class RecordedCases:
     def put(self, each: Recorded) -> Put:
         """Return the packet on which a decision was recorded."""
         number, packet_id = next(self._numbers), next(self._packet_ids)
-        now = self._moments.at(each.wall_ns)
+        now = self._moments.at(max(0, each.wall_ns - each.held_ns))  # when its packet came
         if isinstance(each.flow, Unknown):
             kind = PacketFailed if each.reason is Reason.ERROR else MalformedArrived
             event = kind(now, packet_id, each.flow.reason, each.iface)

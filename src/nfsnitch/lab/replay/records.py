@@ -36,7 +36,7 @@ from nfsnitch.lab.replay.fields import (
 from nfsnitch.lab.replay.recorded_owner import read_owner
 
 _PROTOCOLS = {name: number for number, name in PROTOCOL_NAMES.items()}
-_BYPASSES = frozenset(BYPASS_NAMES.values())
+_BYPASSES = tuple(BYPASS_NAMES.values())
 _MOST_PROTOCOL = 255
 _MOST_PORT = 65_535
 _NS_PER_S = 1_000_000_000

@@ -83,7 +83,9 @@ class Totals:
             self.changes[one.action, other.action] += 1
             self.differing += 1
             return True
-        self.other_rule += _rule(one) != _rule(other)
+        # What was asked about was recorded with the rule that its answer made.
+        is_answered = one.action == "ask" and one.verdict is not None
+        self.other_rule += not is_answered and _rule(one) != _rule(other)
         return False
 
     def _add_row(self, row: Row) -> None:
@@ -105,10 +107,8 @@ def compared(
     return (before, outcomes[0]) if len(outcomes) == 1 else (outcomes[0], outcomes[1])
 
 
-def _rule(outcome: Outcome) -> str | None:
-    # What was asked about was recorded with the rule that the answer made.
-    asked = outcome.action == "ask" and outcome.verdict is not None
-    return None if asked else outcome.rule or outcome.reason
+def _rule(outcome: Outcome) -> str:
+    return outcome.rule or outcome.reason
 
 
 def _alike(row: Row) -> Alike:
