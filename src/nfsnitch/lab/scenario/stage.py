@@ -341,7 +341,9 @@ class Stage:
 
         def is_ready() -> bool:
             rows = self.ask(ListsRequest(0), Lists).rows
-            return not any(row["waits"] or row["phase"] for row in rows)
+            # One that is new is neither worked on nor waits, until somebody has looked at it.
+            looked_at = (row["checked_s"] is not None or row["problem"] is not None for row in rows)
+            return all(looked_at) and not any(row["waits"] or row["phase"] for row in rows)
 
         self._until(is_ready, "the lists are not compiled")
 
