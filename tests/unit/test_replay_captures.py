@@ -149,7 +149,7 @@ def test_neighbour_discovery_is_not_judged_and_ipv6_is(replay: Play) -> None:
 
 def test_of_fragments_the_first_is_judged_and_the_others_belong_to_it(replay: Play) -> None:
     whole = IP(src=CLIENT, dst=SERVER) / UDP(sport=5, dport=9) / Raw(bytes(3_000))
-    pieces: list[Packet] = whole.fragment(1_000)
+    pieces: list[Packet] = whole.fragment(1_000)  # type: ignore[no-untyped-call]
     path = replay.capture(pieces)
     document = replay.document(path, "--rules", replay.rules(ALLOW), "--client", CLIENT)
     assert document["flows"] == 1
