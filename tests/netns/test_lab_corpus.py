@@ -1,0 +1,66 @@
+"""Every scenario of tests/lab, played against the real firewall."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from nfsnitch.lab.scenario.model import Scenario
+from nfsnitch.lab.scenario.outcomes import Result
+from nfsnitch.lab.scenario.playing import Manner, Player
+from nfsnitch.lab.scenario.reading import load
+from nfsnitch.lab.scenario.reports import outcome_lines
+
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.netns,
+    pytest.mark.bpf,
+    pytest.mark.vm_guest(modes=("lsm",)),
+    pytest.mark.timeout(300),
+]
+
+FOLDER = Path(__file__).parents[1] / "lab"
+FILES = sorted(FOLDER.rglob("*.yaml"))
+WORKERS = 2
+"""The scenarios of each network are shared out to so many."""
+
+
+def in_order() -> list[Scenario]:
+    """Return all scenarios: those of a network together, and last those that share nothing."""
+    scenarios = [load(file) for file in FILES]
+    return sorted(scenarios, key=lambda each: (each.fresh, repr(each.network), each.options))
+
+
+def params() -> Iterator[object]:
+    """Yield the scenarios as parameters, each with its worker."""
+    for number, scenario in enumerate(in_order()):
+        name = str(Path(scenario.file).relative_to(FOLDER).with_suffix(""))
+        yield pytest.param(
+            scenario, id=name, marks=pytest.mark.xdist_group(f"corpus-{number % WORKERS}")
+        )
+
+
+@pytest.fixture(name="player", scope="module")
+def fixture_player() -> Iterator[Player]:
+    with Player(Manner()) as player:
+        yield player
+
+
+@pytest.mark.parametrize("scenario", list(params()))
+def test_a_scenario_goes_as_it_says(scenario: Scenario, player: Player) -> None:
+    outcome = player.play(scenario)
+
+    if outcome.result is Result.SKIPPED and os.environ.get("NFSNITCH_GUEST_MODE") is None:
+        pytest.skip(outcome.why)
+    assert outcome.result is Result.PASSED, "\n".join(outcome_lines(outcome))
+
+
+def test_there_are_enough_and_each_says_what_it_shows_in_one_sentence() -> None:
+    shows = [load(file).shows for file in FILES]
+
+    assert len(FILES) >= 60
+    assert len(set(shows)) == len(shows)
+    assert [each for each in shows if not each.endswith(".") or "\n" in each] == []
