@@ -22,10 +22,12 @@ from first_data_play import DCID, crypto, hello_message, initial, tls_hello
 from nfsnitch.core.decision import Action, Decision, Reason, Verdict
 from nfsnitch.core.flow import packed_address
 from nfsnitch.core.owner import Attribution
+from nfsnitch.core.packet import Malformed, parse
 from nfsnitch.core.record import Record
 from nfsnitch.lab.replay.capture_files import frames
 from nfsnitch.lab.replay.case import BadInputError
 from nfsnitch.lab.replay.notes import Notes
+from nfsnitch.lab.replay.tracking import Tracker
 from replay_play import (
     CLIENT,
     CLIENT_6,
@@ -42,6 +44,7 @@ from replay_play import (
     ethernet,
     question,
     resolution,
+    said,
     segment,
 )
 
@@ -251,6 +254,17 @@ def test_each_question_that_rules_refuse_is_told_with_its_name(replay: Play) -> 
     assert found == [(["a.test"], "deny", 2), ([], "allow", 1), (["b.test"], "deny", 1)]
 
 
+def test_a_question_on_a_connection_that_was_let_out_is_a_row_of_its_own(replay: Play) -> None:
+    rules = f"{ALLOW[:-2]}\n- {{name: no, action: deny, host: '*.test', dns: refuse}}"
+    messages = [bytes(question(name)[UDP].payload) for name in ("shop.example", "a.test")]
+    data = b"".join(len(each).to_bytes(2, "big") + each for each in messages)
+    path = replay.capture(connection(53, RESOLVER, data=data))
+    arguments = ("--rules", replay.rules(rules), "--client", CLIENT)
+    rows = replay.rows(path, *arguments, "--against", replay.rules(ALLOW, "others.yaml"))
+    found = [(each["names"], said(each["rules"]), said(each["against"])) for each in rows]
+    assert found == [(["a.test"], "deny no", "allow unattributed")]
+
+
 def test_the_senders_of_most_first_packets_are_taken_for_this_machine(replay: Play) -> None:
     ours = [segment("S", sport) for sport in (1, 2, 3)]
     foreign = [IP(src=SERVER, dst=CLIENT) / TCP(sport=7, dport=each, flags="S") for each in (1, 2)]
@@ -303,6 +317,39 @@ def test_owners_come_from_records_of_the_same_time(replay: Play) -> None:
         ("/usr/bin/curl", "curl"),
         ({"unknown": "no decision on this flow was recorded at that time"}, None),
     ]
+
+
+@given(
+    packet=st.sampled_from(
+        [
+            bytes(segment("S")),
+            bytes(IP(src=CLIENT, dst=SERVER) / ICMP(type=3) / datagram()),
+            bytes(IPv6(src=CLIENT_6, dst=SERVER_6) / TCP()),
+            bytes(IP(src=CLIENT, dst=SERVER, proto=51) / Raw(b"\x06\x04" + bytes(22)) / TCP()),
+        ]
+    ),
+    changes=st.lists(st.tuples(st.integers(0, 79), st.integers(0, 255)), max_size=6),
+    size=st.integers(0, 100),
+)
+def test_no_packet_is_too_odd_to_be_followed(
+    packet: bytes, changes: list[tuple[int, int]], size: int
+) -> None:
+    raw = bytearray(packet)
+    for at, value in changes:
+        raw[at % len(raw)] = value
+    odd = bytes(raw[:size])
+    found, tracker = parse(odd), Tracker(lambda _: True, Notes())
+    if isinstance(found, Malformed):
+        return
+    first, second = (tracker.take(odd, found, 0) for _ in range(2))
+    assert second is None or (first is not None and second.number >= first.number == 1)
+
+
+def test_a_connection_behind_an_authentication_header_is_one_flow(replay: Play) -> None:
+    header = Raw(struct.pack("!BBHII", 6, 4, 0, 1, 1) + bytes(12))
+    outside = IP(src=CLIENT, dst=SERVER, proto=51) / header
+    begins, goes_on = TCP(sport=9, dport=80, flags="S"), TCP(sport=9, dport=80, flags="A", seq=1)
+    assert flows(replay, outside / begins, outside / goes_on) == 1
 
 
 # how captures are written

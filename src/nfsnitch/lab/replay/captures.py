@@ -93,8 +93,10 @@ class Captures:
             sight = Sight(next(self._numbers), is_first=True)
         if not sight.is_first and not needs.wants(sight.number, flow):
             return
-        now = self._moments.moment(frame.wall_ns)
         segment = read_segment(frame.packet, flow) if needs.reads_data(flow) else None
+        if segment is not None and segment.tcp and segment.is_empty and not sight.is_first:
+            return  # what may still decide it is data
+        now = self._moments.moment(frame.wall_ns)
         found, iface = self._found(frame, flow, sight.number, now)
         is_local = self._clients.has(flow.daddr)
         event = FlowArrived(

@@ -156,9 +156,9 @@ def _flow(document: Json) -> Flow | Unknown:
     name = text(document, "proto")
     proto = _PROTOCOLS.get(name)
     if proto is None:
-        if not (name.isascii() and name.isdecimal() and int(name[:4]) <= _MOST_PROTOCOL):
+        proto = int(name[:4]) if name.isascii() and name.isdecimal() else -1
+        if not 0 <= proto <= _MOST_PROTOCOL or str(proto) != name:
             raise UnreadableError("proto is no protocol")
-        proto = int(name)
     saddr, daddr = _address(document, "saddr"), _address(document, "daddr")
     if len(saddr) != len(daddr):
         raise UnreadableError("saddr and daddr are of two families")

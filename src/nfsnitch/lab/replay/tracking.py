@@ -28,6 +28,8 @@ _SEQ_AND_FLAGS = Struct("!4x I 5x B")
 _IPV4_INSIDE = Struct("!B 8x B 2x 4s 4s")
 _IPV6_INSIDE = Struct("!6x B x 16s 16s")
 _ICMP_HEADER_BYTES = 8
+_PLAIN_IPV4, _PROTO_AT, _IPV4_HEADER_BYTES = 0x45, 9, 20
+"""An IPv4 header without options: its first byte, where its protocol stands, its length."""
 _IPV6_HEADER_BYTES = 40
 _ERRORS = frozenset({3, 4, 5, 11, 12})
 _ERRORS_END_V6 = 128
@@ -141,8 +143,8 @@ def _opens(flags: int) -> bool:
 
 def _start(packet: bytes, flow: Flow) -> int:
     """Return where the transport header begins of a packet that could be parsed."""
-    if flow.family is Family.IPV4 and packet[0] == 0x45:  # noqa: PLR2004  no options: the quick way
-        return 20
+    if packet[0] == _PLAIN_IPV4 and packet[_PROTO_AT] == flow.proto:  # the quick way
+        return _IPV4_HEADER_BYTES
     ends = transport(packet)
     return 0 if ends is None else ends[0]
 
