@@ -57,6 +57,8 @@ _LATE_S = 4.0
 """Longer than the daemon lets records wait (`late_records`)."""
 JUDGED = "judged"
 """A counter of the ruleset: packets that it picked for the queue."""
+_TAKES_A_RESTART = "takes a restart of the daemon"
+"""What the daemon says of settings that it does not change while it runs (`in_force`)."""
 _Kind = TypeVar("_Kind", bound=Reply)
 
 
@@ -152,11 +154,12 @@ class Stage:
         if self._is_running() and (self.is_spoilt or self._options != scenario.options):
             self._end_firewall()
         self.write_rules(rules)
-        if self._is_running():
-            problem = self.reload()
-            if problem is not None:
-                raise RulesRefusedError(problem)
-        else:
+        problem = self.reload() if self._is_running() else None
+        if problem is not None and _TAKES_A_RESTART not in problem:
+            raise RulesRefusedError(problem)
+        if problem is not None:
+            self._end_firewall()
+        if not self._is_running():
             self._new_firewall(scenario.options)
         self.is_spoilt = bool(scenario.options)
         self._forget()
