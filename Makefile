@@ -41,6 +41,11 @@ test-bcc: setup-vm ## Go all ways out in the guests once more, with eBPF program
 	@NFSNITCH_BPF=bcc $(PYTHON) -m pytest tests/vm -v --numprocesses 2 --dist loadgroup \
 		-k ways_out_each $(ARGS)
 
+.PHONY: test-lab
+test-lab: setup-vm ## Play all scenarios of tests/lab in each guest, in all attach modes
+	@NFSNITCH_LAB_GUESTS=all $(PYTHON) -m pytest tests/vm -v --numprocesses 2 --dist loadgroup \
+		-k lab_corpus $(ARGS)
+
 .PHONY: bench
 bench: setup ## Measure how long it takes until somebody sees the question; ARGS="--rounds N", ARGS=lists
 	@$(PYTHON) -m nfsnitch.lab.bench $(ARGS)

@@ -18,7 +18,6 @@ pytestmark = [
     pytest.mark.root,
     pytest.mark.netns,
     pytest.mark.bpf,
-    pytest.mark.vm_guest(modes=("lsm",)),
     pytest.mark.timeout(300),
 ]
 
@@ -26,6 +25,9 @@ FOLDER = Path(__file__).parents[1] / "lab"
 FILES = sorted(FOLDER.rglob("*.yaml"))
 WORKERS = 2
 """The scenarios of each network are shared out to so many."""
+GUESTS = (("6.1", "kprobe"), ("6.12", "lsm"))
+"""Each scenario goes to one of them, or to all with `ALL_GUESTS`: emulated, they take their time."""
+ALL_GUESTS = os.environ.get("NFSNITCH_LAB_GUESTS") == "all"
 
 
 def in_order() -> list[Scenario]:
@@ -38,9 +40,16 @@ def params() -> Iterator[object]:
     """Yield the scenarios as parameters, each with its worker."""
     for number, scenario in enumerate(in_order()):
         name = str(Path(scenario.file).relative_to(FOLDER).with_suffix(""))
-        yield pytest.param(
-            scenario, id=name, marks=pytest.mark.xdist_group(f"corpus-{number % WORKERS}")
-        )
+        worker = pytest.mark.xdist_group(f"corpus-{number % WORKERS}")
+        yield pytest.param(scenario, id=name, marks=[worker, in_guests(number)])
+
+
+def in_guests(number: int) -> pytest.MarkDecorator:
+    """Return where else the scenario of this number is played."""
+    if ALL_GUESTS:
+        return pytest.mark.vm_guest
+    line, mode = GUESTS[number // WORKERS % len(GUESTS)]
+    return pytest.mark.vm_guest(lines=(line,), modes=(mode,))
 
 
 @pytest.fixture(name="player", scope="module")

@@ -41,8 +41,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             )
             for line in LINES
             for mode in MODES
-            for nodeid, modes in selected
-            if mode in modes
+            for nodeid, modes, lines in selected
+            if mode in modes and line in lines
         ],
     )
 
@@ -53,15 +53,18 @@ def short_name(nodeid: str) -> str:
     return f"{Path(file).name.removeprefix('test_')}::{name}"
 
 
-def guest_tests(session: pytest.Session) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Yield the tests that are marked, and the modes that each is for."""
+def guest_tests(
+    session: pytest.Session,
+) -> Iterator[tuple[str, tuple[str, ...], tuple[str, ...]]]:
+    """Yield the tests that are marked, and the modes and kernels that each is for."""
     for path in sorted(path for folder in FOLDERS for path in TESTS.glob(f"{folder}/test_*.py")):
         if "vm_guest" not in path.read_text(encoding="utf-8"):
             continue
         for item in session.genitems(pytest.Module.from_parent(session, path=path)):
             marker = item.get_closest_marker("vm_guest")
             if marker is not None:
-                yield item.nodeid, marker.kwargs.get("modes", MODES)
+                modes = marker.kwargs.get("modes", MODES)
+                yield item.nodeid, modes, marker.kwargs.get("lines", LINES)
 
 
 @pytest.fixture(name="guests", scope="session")
