@@ -26,7 +26,7 @@ FILES = sorted(FOLDER.rglob("*.yaml"))
 WORKERS = 2
 """The scenarios of each network are shared out to so many."""
 GUESTS = (("6.1", "kprobe"), ("6.12", "lsm"))
-"""Each scenario goes to one of them, or to all with `ALL_GUESTS`: emulated, they take their time."""
+"""Each scenario goes to one of them, with `ALL_GUESTS` to all: emulated, they take their time."""
 ALL_GUESTS = os.environ.get("NFSNITCH_LAB_GUESTS") == "all"
 
 
