@@ -42,7 +42,7 @@ from nfsnitch.lab.world import CLIENT, SERVER, World
 pytestmark = [
     pytest.mark.root,
     pytest.mark.netns,
-    pytest.mark.vm_guest(modes=("cgroup",)),
+    pytest.mark.vm_guest(lines=("6.12",), modes=("cgroup",)),
 ]
 
 # Builds a network that does not end by itself, and says its name.
