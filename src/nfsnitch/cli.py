@@ -44,11 +44,9 @@ _COMMANDS = {
     "stop": _Command("stop", "have the daemon stop, and take its ruleset away"),
     "unload": _Command("unload", "take out of the kernel what outlives the daemon"),
     "doctor": _Command("doctor", "say what this machine can do, and how to get more"),
+    "lab": _Command("lab", "try rules and firewall out, away from the machine's own network"),
     "import": _Command("importing", "write rules of other firewalls as a rule file"),
     "export": _Command("exporting", "write rules for other firewalls, or as JSON"),
-    "lab": _Command(
-        "lab", "try the firewall in networks of its own, and rules on recorded traffic"
-    ),
     "schema": _Command("schema", "print the JSON Schema of rule files"),
     "completions": _Command("completions", "print the completion script for a shell"),
 }

@@ -205,7 +205,7 @@ def test_the_records_most_alike_are_told_first_and_hostile_text_is_made_harmless
     lines = told.seen.splitlines()
     assert lines[0] == "10 records, the most alike first"
     assert lines[1] == "accept tcp to 192.0.2.1 80 by /usr/bin/curl: rule dns"
-    assert r"/opt/\x1b[31m\n" in lines[2]
+    assert r"/opt/\x1b[31m\x0a" in lines[2]
     assert lines[-1] == "… and 2 more"
 
 

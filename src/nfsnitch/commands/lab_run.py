@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import sys
 import time
@@ -19,11 +20,16 @@ if TYPE_CHECKING:
     from nfsnitch.lab.scenario.outcomes import Outcome
     from nfsnitch.lab.scenario.playing import Manner
 
-_BAD_FILES = 2
+BAD_FILES = 2
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Say what the command line understands."""
+    parser.description = (
+        "Build the networks that scenario files describe, with the real firewall in them, play the "
+        "scenarios, and take everything down again (root only). Exit status 1 if one fails, 2 if "
+        "a file is wrong; those that need what this machine has not are skipped."
+    )
     parser.add_argument(
         "scenarios",
         nargs="+",
@@ -53,15 +59,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Play scenarios and print how they went; return the exit status."""
-    try:
-        from nfsnitch.lab.scenario import playing  # noqa: PLC0415  the daemon's machine may lack scapy
-    except ModuleNotFoundError as error:
-        say(f"the lab needs {error.name}: pip install 'nfsnitch[lab]'")
+    if lacks_scapy():
         return 1
+    from nfsnitch.lab.scenario.playing import Manner  # noqa: PLC0415  only the lab has scapy
+
     files = list(_files(options.scenarios))
-    scenarios = _loaded(files)
+    scenarios = loaded(files)
     if scenarios is None:
-        return _BAD_FILES
+        return BAD_FILES
     if options.list:
         for each in scenarios:
             write_line(f"{shown(each.file)}: {shown(each.shows)}")
@@ -71,7 +76,7 @@ def run(options: argparse.Namespace) -> int:
         return 1
     attach = None if options.attach is None else AttachMode(options.attach)
     keep = None if options.keep is None else options.keep.absolute()
-    return _play(scenarios, playing.Manner(attach, keep, options.fresh), options)
+    return _play(scenarios, Manner(attach, keep, options.fresh), options)
 
 
 def _play(scenarios: Sequence[Scenario], manner: Manner, options: argparse.Namespace) -> int:
@@ -114,7 +119,15 @@ def _files(paths: Sequence[Path]) -> Iterator[Path]:
             yield path
 
 
-def _loaded(files: Sequence[Path]) -> list[Scenario] | None:
+def lacks_scapy() -> bool:
+    """Tell whether scapy is missing, which only the lab needs, and say so."""
+    if importlib.util.find_spec("scapy") is not None:
+        return False
+    say("the lab needs scapy: pip install 'nfsnitch[lab]'")
+    return True
+
+
+def loaded(files: Sequence[Path]) -> list[Scenario] | None:
     """Return what is in *files*; None, and all that is wrong is told, if that cannot be."""
     from nfsnitch.adapters.rulefile.problems import RuleFileError  # noqa: PLC0415  see above
     from nfsnitch.lab.scenario.reading import load  # noqa: PLC0415

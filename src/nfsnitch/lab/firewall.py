@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +24,7 @@ READY = "ready"
 READY_TIMEOUT_S = 60.0
 """Long: the slowest way to load the eBPF programs compiles them first."""
 STOP_TIMEOUT_S = 20.0
+_FOLLOWING_S = 86_400.0
 
 ATTACH_VARIABLE = "NFSNITCH_ATTACH"
 """Environment variable: the attach mode of every firewall in the lab that is not given another."""
@@ -124,6 +125,16 @@ class Firewall:
         lines = self._file.lines()
         self._parsed += [json.loads(line) for line in lines[len(self._parsed) :]]
         return list(self._parsed)
+
+    @property
+    def records_file(self) -> Path:
+        """Return the file that the daemon writes records to."""
+        return self._file.path
+
+    def follow(self, ends_fd: int, start: int = 0) -> Iterator[Json]:
+        """Yield records from number *start* on as they come, until *ends_fd* is readable."""
+        for line in self._file.follow(timeout_s=_FOLLOWING_S, ends_fd=ends_fd, start=start):
+            yield json.loads(line)
 
     def wait_for_records(
         self, fits: Fits, count: int, timeout_s: float = 10.0, *, start: int = 0
