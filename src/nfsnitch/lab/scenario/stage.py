@@ -57,8 +57,6 @@ _LATE_S = 4.0
 """Longer than the daemon lets records wait (`late_records`)."""
 JUDGED = "judged"
 """A counter of the ruleset: packets that it picked for the queue."""
-_TAKES_A_RESTART = "takes a restart of the daemon"
-"""What the daemon says of settings that it does not change while it runs (`in_force`)."""
 _Kind = TypeVar("_Kind", bound=Reply)
 
 
@@ -154,12 +152,11 @@ class Stage:
         if self._is_running() and (self.is_spoilt or self._options != scenario.options):
             self._end_firewall()
         self.write_rules(rules)
-        problem = self.reload() if self._is_running() else None
-        if problem is not None and _TAKES_A_RESTART not in problem:
-            raise RulesRefusedError(problem)
-        if problem is not None:
-            self._end_firewall()
-        if not self._is_running():
+        if self._is_running():
+            problem = self.reload()
+            if problem is not None:
+                raise RulesRefusedError(problem)
+        else:
             self._new_firewall(scenario.options)
         self.is_spoilt = bool(scenario.options)
         self._forget()
@@ -344,9 +341,7 @@ class Stage:
 
         def is_ready() -> bool:
             rows = self.ask(ListsRequest(0), Lists).rows
-            # One that is new is neither worked on nor waits, until somebody has looked at it.
-            looked_at = (row["checked_s"] is not None or row["problem"] is not None for row in rows)
-            return all(looked_at) and not any(row["waits"] or row["phase"] for row in rows)
+            return all(row["names"] is not None or row["problem"] for row in rows)
 
         self._until(is_ready, "the lists are not compiled")
 
