@@ -72,6 +72,10 @@ class Stage:
     def captures(self) -> Stage:
         return self
 
+    @property
+    def daemon(self) -> Stage:
+        return self
+
     def frames(self, host: str, interface: str | None, since: int) -> list[Frame]:
         assert interface is None
         return [each for each in self.passed if each.host == host and each.number >= since]

@@ -91,7 +91,7 @@ def _played(scenario: Scenario, options: argparse.Namespace) -> int:
 def _tell_records(scene: Scene, start: int, ends_fd: int) -> int:
     """Show records from number *start* on until that program has ended; return how many."""
     colour = sys.stderr.isatty()
-    for record in scene.stage.firewall.follow(ends_fd, start):
+    for record in scene.stage.daemon.firewall.follow(ends_fd, start):
         _tell(record_line(record, colour=colour))
         start += 1
     return start

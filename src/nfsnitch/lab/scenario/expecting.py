@@ -39,7 +39,9 @@ def expect_record(scene: Scene, wanted: ExpectRecord) -> None:
     def number() -> int:
         return sum(not values.differing(record, fields) for record in scene.records)
 
-    if not _comes(scene, number, wanted.count, wanted.within_ns, scene.stage.wait_for_record):
+    if not _comes(
+        scene, number, wanted.count, wanted.within_ns, scene.stage.daemon.wait_for_record
+    ):
         raise UnmetError(
             f"{in_words(wanted.count, 'record')} with {values.wanted_text(fields)}",
             records_told(scene.records, fields),
@@ -74,10 +76,10 @@ def expect_counter(scene: Scene, wanted: ExpectCounter) -> None:
     """Raise `UnmetError` unless a counter has grown by so much."""
 
     def number() -> int:
-        return scene.stage.figure(wanted.name)
+        return scene.stage.daemon.figure(wanted.name)
 
-    if not _comes(scene, number, wanted.count, wanted.within_ns, scene.stage.wait_a_moment):
-        grown = {name: n for name, n in scene.stage.grown().items() if n}
+    if not _comes(scene, number, wanted.count, wanted.within_ns, scene.stage.daemon.wait_a_moment):
+        grown = {name: n for name, n in scene.stage.daemon.grown().items() if n}
         told = ", ".join(f"{name} {n}" for name, n in sorted(grown.items())) or "nothing"
         raise UnmetError(
             f"counter {wanted.name} to grow by {wanted.count.text}",

@@ -29,9 +29,9 @@ def keep(scene: Scene, failures: Sequence[Failure], where: Path | None) -> Path:
         shutil.copyfile(scenario.file, folder / "scenario.yaml")
     _write(folder / "failure.txt", "\n\n".join(map(_text, failures)))
     with suppress(LabError):
-        _write(folder / "records.jsonl", "\n".join(map(json.dumps, stage.records)))
-        _write(folder / "firewall.stderr", stage.firewall.child.stderr.text())
-    _write(folder / "rules.yaml", stage.rules_file.read_text(encoding="utf-8"))
+        _write(folder / "records.jsonl", "\n".join(map(json.dumps, stage.daemon.records)))
+        _write(folder / "firewall.stderr", stage.daemon.firewall.child.stderr.text())
+    _write(folder / "rules.yaml", stage.daemon.rules_file.read_text(encoding="utf-8"))
     _write(folder / "ruleset.nft", _ruleset(scene))
     _write(folder / "counters.json", _counters(scene))
     stage.captures.write(folder)
@@ -62,7 +62,10 @@ def _ruleset(scene: Scene) -> str:
 def _counters(scene: Scene) -> str:
     stage = scene.stage
     try:
-        told = {"running": stage.is_on, "grown": {k: n for k, n in stage.grown().items() if n}}
+        told = {
+            "running": stage.daemon.is_on,
+            "grown": {k: n for k, n in stage.daemon.grown().items() if n},
+        }
     except LabError as error:
         told = {"running": False, "problem": str(error)}
     return json.dumps(told, indent=2)

@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from nfsnitch.core.counters import Counter
+from nfsnitch.core.text import shown
+from nfsnitch.lab.process import Child
 from nfsnitch.lab.scenario import counting
 from nfsnitch.lab.scenario.model import ExpectCounter, Scenario
 from nfsnitch.lab.scenario.outcomes import UnmetError
 from nfsnitch.protocol import Status
 
+_MOST_LINES = 10
 HELD = "held_flows"
 """The figure of the status by which a scenario may expect that somebody is still held."""
 
@@ -57,6 +60,13 @@ def broken(
             f"expect: {{counter: {HELD}, count: {status.held_flows}}})",
             f"{status.held_flows} held, {status.questions} questions",
         )
+
+
+def ended(child: Child) -> UnmetError:
+    """Return what is told of a daemon that is gone, and nobody has ended it."""
+    said = [shown(line) for line in child.stderr.text().splitlines()[-_MOST_LINES:]]
+    seen = [f"it ended with status {child.wait(0)}; it said last", *said]
+    return UnmetError("the firewall to run", "\n".join(seen))
 
 
 def lost(scenario: Scenario, grown: Mapping[str, int]) -> Iterator[UnmetError]:

@@ -11,10 +11,11 @@ from typing import Self
 
 from nfsnitch.core.attach import AttachMode
 from nfsnitch.lab.scenario import failure, invariants, needs
+from nfsnitch.lab.scenario.daemon import RulesRefusedError
 from nfsnitch.lab.scenario.model import Scenario
 from nfsnitch.lab.scenario.outcomes import Failure, Outcome, Result, UnmetError
 from nfsnitch.lab.scenario.scene import Scene, folder_name
-from nfsnitch.lab.scenario.stage import RulesRefusedError, Stage
+from nfsnitch.lab.scenario.stage import Stage
 from nfsnitch.lab.scenario.steps import do
 from nfsnitch.lab.scenario.words import step_text
 from nfsnitch.lab.waiting import LabError
@@ -70,7 +71,7 @@ class Player:
         if result is Result.BROKEN or wants_fresh:
             self.clear()
         elif result is Result.FAILED and self._stage is not None:
-            self._stage.is_spoilt = True
+            self._stage.daemon.is_spoilt = True
         failures = tuple(each for each, _ in found)
         seconds = time.monotonic() - began_s
         place = str(folder) if folder is not None else ""
@@ -131,13 +132,15 @@ def _acted(scene: Scene) -> list[_Found]:
 
 
 def _not_held(scene: Scene) -> Iterator[UnmetError]:
-    stage = scene.stage
-    if not stage.is_on:
+    daemon = scene.stage.daemon
+    if not daemon.is_on:
+        if daemon.is_wanted and not daemon.is_paused:
+            yield invariants.ended(daemon.firewall.child)
         return
-    stage.settle()
-    status = stage.status()
-    grown = stage.growth.of(status.counters)
-    yield from invariants.broken(scene.scenario, status, grown, stage.unrecorded())
+    scene.stage.settle()
+    status = daemon.status()
+    grown = daemon.growth.of(status.counters)
+    yield from invariants.broken(scene.scenario, status, grown, daemon.unrecorded())
 
 
 def _broken(place: str, step: str, error: Exception) -> _Found:

@@ -67,7 +67,7 @@ class Scene:
     @property
     def records(self) -> list[Json]:
         """Return the scenario's records so far."""
-        return self.stage.records
+        return self.stage.daemon.records
 
     def start(self, run: Run) -> Child:
         """Start a program of the scenario."""

@@ -59,8 +59,8 @@ def what_is_there(scene: Scene) -> Iterator[str]:
         yield f"{host.name:<9} {' '.join(addresses(stage.network, host.name))}{serves}"
     for name, path in scene.programs.items():
         yield f"${name:<8} {path}"
-    yield f"rules     {stage.rules_file} (save it, and they are in force)"
-    yield f"records   {stage.firewall.records_file}"
+    yield f"rules     {stage.daemon.rules_file} (save it, and they are in force)"
+    yield f"records   {stage.daemon.firewall.records_file}"
     socket = socket_path(stage.world.netns_inode(CLIENT))
     yield f"elsewhere nfsnitch watch --socket {socket}"
     yield f"          ip netns exec {stage.world.run_name.netns(CLIENT)} bash"

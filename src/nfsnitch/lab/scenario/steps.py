@@ -94,29 +94,29 @@ def _question(asked: Asked) -> str:
 
 
 def _rules(scene: Scene, step: NewRules) -> None:
-    before = scene.stage.rules_file.read_text(encoding="utf-8")
-    scene.stage.write_rules(scene.text(step.text))
-    problem = scene.stage.reload()
+    before = scene.stage.daemon.rules_file.read_text(encoding="utf-8")
+    scene.stage.daemon.write_rules(scene.text(step.text))
+    problem = scene.stage.daemon.reload()
     if problem is None and step.is_refused:
         raise UnmetError("the rules to be refused", "they are in force")
     if problem is not None and not step.is_refused:
         raise UnmetError("the rules to come in force", f"they are refused: {problem}")
     if step.is_refused:  # a restart would read them again
-        scene.stage.write_rules(before)
+        scene.stage.daemon.write_rules(before)
 
 
 def _daemon(scene: Scene, step: Daemon) -> None:
-    stage = scene.stage
+    daemon = scene.stage.daemon
     if step.deed is FirewallDeed.RESTART:
-        stage.stop()
-        stage.start()
+        daemon.stop()
+        daemon.start()
         return
     deeds: dict[FirewallDeed, Callable[[], None]] = {
-        FirewallDeed.STOP: stage.stop,
-        FirewallDeed.KILL: stage.kill,
-        FirewallDeed.START: stage.start,
-        FirewallDeed.PAUSE: stage.pause,
-        FirewallDeed.RESUME: stage.resume,
+        FirewallDeed.STOP: daemon.stop,
+        FirewallDeed.KILL: daemon.kill,
+        FirewallDeed.START: daemon.start,
+        FirewallDeed.PAUSE: daemon.pause,
+        FirewallDeed.RESUME: daemon.resume,
     }
     deeds[step.deed]()
 
