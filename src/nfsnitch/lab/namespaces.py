@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from nfsnitch.lab.waiting import LabError
+from nfsnitch.lab.waiting import PATIENCE, LabError
 
 FOLDER = Path("/run/netns")
 """Where `ip netns` keeps them."""
@@ -131,7 +131,7 @@ def ip(*arguments: str, stdin: str = "") -> None:
         input=stdin,
         text=True,
         capture_output=True,
-        timeout=_IP_TIMEOUT_S,
+        timeout=_IP_TIMEOUT_S * PATIENCE,
         check=False,
     )
     if done.returncode:

@@ -27,7 +27,7 @@ from nfsnitch.lab.scenario.wiring import (
     peer_of,
     plain_addresses,
 )
-from nfsnitch.lab.waiting import LabError
+from nfsnitch.lab.waiting import PATIENCE, LabError, TimeIsOverError
 from nfsnitch.lab.world import CLIENT
 
 _SYSCTLS = Path("/proc/sys")
@@ -112,6 +112,8 @@ def lacking(need: str) -> str | None:
     """
     try:
         inside_a_new_one(_TRIALS[need])
+    except TimeIsOverError:
+        raise  # that says nothing about the kernel
     except LabError as problem:
         return f"{_WORDS[need]}: {problem}"
     return None
@@ -219,14 +221,13 @@ def _set_up(names: Iterable[str]) -> None:
 
 
 def _command(argv: list[str], stdin: str) -> None:
-    done = subprocess.run(
-        argv,
-        input=stdin,
-        text=True,
-        capture_output=True,
-        timeout=_COMMAND_TIMEOUT_S,
-        check=False,
-    )
+    timeout_s = _COMMAND_TIMEOUT_S * PATIENCE  # the first of its kind may have modules loaded
+    try:
+        done = subprocess.run(
+            argv, input=stdin, text=True, capture_output=True, timeout=timeout_s, check=False
+        )
+    except subprocess.TimeoutExpired as problem:
+        raise TimeIsOverError(f"{' '.join(argv)} takes longer than {timeout_s:g} s") from problem
     if done.returncode:
         raise LabError(f"{' '.join(argv)}: {done.stderr.strip()} (given: {stdin.strip()})")
 
