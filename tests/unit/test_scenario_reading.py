@@ -696,6 +696,18 @@ def test_what_is_no_range_is_refused(text: str) -> None:
         values.range_of(text)
 
 
+@pytest.mark.parametrize("text", ["> 0", "<5", ">-1.5"])
+def test_greater_and_less_are_refused_where_a_text_could_be_meant(text: str) -> None:
+    line = told_of_step(f"expect: {{record: {{held_ms: '{text}'}}}}")
+
+    assert "held_ms: a range has its ends in it; write a number, '>= 3', '<= 3' or '3..5'" in line
+
+
+@pytest.mark.parametrize("text", [">", "<unknown>", ">x 3", "> 3 <"])
+def test_texts_with_such_signs_are_texts(text: str) -> None:
+    assert values.value(text) == text
+
+
 @pytest.mark.parametrize(
     ("text", "time_ns"),
     [("1ms", 10**6), ("1.5s", 15 * 10**8), ("2m", 120 * 10**9), ("24h", values.MOST_NS)],

@@ -24,6 +24,8 @@ _RANGE = re.compile(
     re.ASCII,
 )
 _EXACT = re.compile(_NUMBER, re.ASCII)
+_BEYOND = re.compile(rf"[<>]\s*{_NUMBER}", re.ASCII)
+"""Likely meant as a range; as a text no value of a record is like it."""
 _WHOLE = re.compile(r"0[xX][0-9a-fA-F]{1,32}|[0-9]{1,39}", re.ASCII)
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m|h)", re.ASCII)
 _UNITS_NS = {"ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
@@ -89,7 +91,14 @@ def range_of(text: str) -> Range:
 
 
 def value(text: str) -> str | Range:
-    """Return what a record's value is compared with: a range where *text* is plainly one."""
+    """Return what a record's value is compared with: a range where *text* is plainly one.
+
+    Raises:
+        Refused: it says greater or less, which no range does.
+
+    """
+    if _BEYOND.fullmatch(text) is not None:
+        raise Refused("a range has its ends in it", _A_RANGE)
     return text if _range(text) is None else range_of(text)
 
 
