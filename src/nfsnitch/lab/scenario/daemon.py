@@ -44,6 +44,8 @@ _LATE_S = 4.0
 """Longer than the daemon lets records wait (`late_records`)."""
 JUDGED = "judged"
 """A counter of the ruleset: packets that it picked for the queue."""
+_TAKES_A_RESTART = "takes a restart of the daemon"
+"""What the daemon says of settings that it does not change while it runs (`in_force`)."""
 _Kind = TypeVar("_Kind", bound=Reply)
 
 
@@ -101,11 +103,12 @@ class StageDaemon:
         if self.is_running and (self.is_spoilt or self._options != scenario.options):
             self.end()
         self.write_rules(rules)
-        if self.is_running:
-            problem = self.reload()
-            if problem is not None:
-                raise RulesRefusedError(problem)
-        else:
+        problem = self.reload() if self.is_running else None
+        if problem is not None and _TAKES_A_RESTART not in problem:
+            raise RulesRefusedError(problem)
+        if problem is not None:
+            self.end()
+        if not self.is_running:
             self._new_firewall(scenario.options)
         self.is_spoilt = bool(scenario.options)
         self.is_wanted = True
