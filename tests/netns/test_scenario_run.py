@@ -282,3 +282,17 @@ def test_what_a_killed_one_leaves_is_removed_by_the_next(tmp_path: Path) -> None
     status, out, _ = played(tmp_path / "a-short.yaml")
     assert (status, left_of(process.pid)) == (0, []), out
     assert remove_leftovers() == []
+
+
+def test_rules_that_take_another_daemon_get_one_and_wrong_ones_are_told(tmp_path: Path) -> None:
+    usual = write(tmp_path, "a-usual", PASSING).read_text("utf-8")
+    other = usual.replace("version: 1\n", "version: 1\n  timeouts: {hang: 30s}\n")
+    (tmp_path / "b-other.yaml").write_text(other, "utf-8")
+    (tmp_path / "c-wrong.yaml").write_text(usual.replace("default: reject", "default: rejct"))
+    (tmp_path / "d-usual.yaml").write_text(usual, "utf-8")
+    status, out, _ = played(tmp_path)
+    assert [line.split()[0] for line in out.splitlines() if ".yaml" in line and " s " in line] == [
+        *("passed", "passed", "broken", "passed"),
+    ]
+    assert "did you mean 'reject'?" in out
+    assert status == 1

@@ -17,6 +17,7 @@ from nfsnitch.core.attach import AttachMode
 from nfsnitch.core.counters import Counter
 from nfsnitch.core.record import Json
 from nfsnitch.lab.firewall import STOP_TIMEOUT_S, Firewall
+from nfsnitch.lab.process import EndedError
 from nfsnitch.lab.scenario import counting
 from nfsnitch.lab.scenario.model import ExpectCounter, Scenario
 from nfsnitch.lab.waiting import PATIENCE, Deadline, LabError, TimeIsOverError
@@ -44,8 +45,6 @@ _LATE_S = 4.0
 """Longer than the daemon lets records wait (`late_records`)."""
 JUDGED = "judged"
 """A counter of the ruleset: packets that it picked for the queue."""
-_TAKES_A_RESTART = "takes a restart of the daemon"
-"""What the daemon says of settings that it does not change while it runs (`in_force`)."""
 _Kind = TypeVar("_Kind", bound=Reply)
 
 
@@ -103,12 +102,12 @@ class StageDaemon:
         if self.is_running and (self.is_spoilt or self._options != scenario.options):
             self.end()
         self.write_rules(rules)
-        problem = self.reload() if self.is_running else None
-        if problem is not None and _TAKES_A_RESTART not in problem:
-            raise RulesRefusedError(problem)
-        if problem is not None:
-            self.end()
-        if not self.is_running:
+        if self.is_running:
+            problem = self.reload()
+            if problem is not None:  # some settings take another daemon
+                self.end()
+                self._new_firewall(scenario.options, problem)
+        else:
             self._new_firewall(scenario.options)
         self.is_spoilt = bool(scenario.options)
         self.is_wanted = True
@@ -252,11 +251,15 @@ class StageDaemon:
         listed = json.loads(done.stdout)["nftables"]
         return int(next(each["counter"]["packets"] for each in listed if "counter" in each))
 
-    def _new_firewall(self, options: tuple[str, ...]) -> None:
+    def _new_firewall(self, options: tuple[str, ...], problem: str | None = None) -> None:
+        """Start another daemon; *problem* is why the one before would not have the rules."""
         rules = [self.rules_file]
         self._firewall = None
         firewall = Firewall(self._world, rules, attach=self._attach, extra=options)
-        firewall.start()
+        try:
+            firewall.start()
+        except EndedError as error:
+            raise RulesRefusedError(problem or str(error)) from error
         self._firewall, self._options = firewall, options
         self._wait_for_lists()
 

@@ -1,7 +1,7 @@
 """What a scenario file says, once it has been read (docs/lab.md describes the file).
 
 Everything is as the file has it, checked but not yet done: no address is assigned and no packet
-built before `staging` does it. Times are in nanoseconds, wherever the file's text has a unit.
+built before `stage` does it. Times are in nanoseconds, wherever the file's text has a unit.
 """
 
 from __future__ import annotations
