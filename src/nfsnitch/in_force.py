@@ -67,7 +67,9 @@ class InForce:
     def _use_settings(self, rules_before: Ruleset, ruleset: Ruleset) -> None:
         """Set up anew what follows from the settings and rules, where they are others."""
         before, settings = rules_before.settings, ruleset.settings
-        fixed = [name for name in FIXED if getattr(before, name) != getattr(settings, name)]
+        fixed = [
+            said for name, said in FIXED.items() if getattr(before, name) != getattr(settings, name)
+        ]
         if fixed:
             raise RulesRefusedError(
                 f"{', '.join(fixed)}: changed, and takes a restart of the daemon; nothing else has"

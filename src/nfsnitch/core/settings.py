@@ -123,8 +123,14 @@ class Seeing(NamedTuple):
     """Whatever is sent to DNS servers."""
 
 
-FIXED = ("reject_mark", "queue_bit", "label", "hang_timeout_ns")
-"""What cannot be changed while the daemon runs: packets and flows bear these marks and labels."""
+FIXED = {
+    "reject_mark": "reject_mark",
+    "queue_bit": "queue_bit",
+    "label": "label",
+    "hang_timeout_ns": "timeouts: hang",
+}
+"""What cannot be changed while the daemon runs, with its name in rule files: packets and flows bear
+these marks and labels."""
 
 
 def most_held(queue_length: int) -> int:
