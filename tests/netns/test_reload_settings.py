@@ -76,7 +76,11 @@ def test_what_happens_on_failure_is_changed_by_a_reload_and_every_packet_is_judg
 
 @pytest.mark.parametrize(
     ("head", "named"),
-    [("label: 99", "label"), ("queue_bit: 0x01000000", "queue_bit")],
+    [
+        ("label: 99", "label"),
+        ("queue_bit: 0x01000000", "queue_bit"),
+        ("timeouts: {hang: 7s}", "timeouts: hang"),
+    ],
 )
 def test_settings_that_packets_bear_are_not_changed_by_a_reload_and_nor_is_anything_else(
     world: World, services: Services, rules: WriteRules, head: str, named: str
