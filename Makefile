@@ -46,6 +46,10 @@ test-lab: setup-vm ## Play all scenarios of tests/lab in each guest, in all atta
 	@NFSNITCH_LAB_GUESTS=all $(PYTHON) -m pytest tests/vm -v --numprocesses 2 --dist loadgroup \
 		-k lab_corpus $(ARGS)
 
+.PHONY: mutants
+mutants: setup ## Put faults into the daemon, and see the scenarios find each of them out: 5 minutes
+	@PYTHONPATH=tests $(PYTHON) -m lab.mutants $(ARGS)
+
 .PHONY: bench
 bench: setup ## Measure how long it takes until somebody sees the question; ARGS="--rounds N", ARGS=lists
 	@$(PYTHON) -m nfsnitch.lab.bench $(ARGS)

@@ -32,6 +32,9 @@ ATTACH_VARIABLE = "NFSNITCH_ATTACH"
 LOADER_VARIABLE = "NFSNITCH_BPF"
 """Environment variable: the loader of all of them, auto if it is not there."""
 
+DAEMON = (sys.executable, "-m", "nfsnitch.cli")
+"""The command whose ``run`` is the daemon."""
+
 Fits = Callable[[Json], bool]
 
 
@@ -52,7 +55,7 @@ def having(**fields: Any) -> Fits:  # noqa: ANN401  a record's values are of man
 class Firewall:
     """The daemon, started and stopped with the `with` block, enforcing inside it."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  all but the first two have a default, and are named
         self,
         world: World,
         rules: Sequence[Path],
@@ -62,10 +65,12 @@ class Firewall:
         queue_num: int = DEFAULT_QUEUE_NUM,
         extra: Sequence[str] = (),
         ready_timeout_s: float = READY_TIMEOUT_S,
+        command: Sequence[str] = DAEMON,
     ) -> None:
         """Prepare the daemon with *rules*, watching *cgroup* (None: the client's programs).
 
         The attach mode is *attach*, else what the environment's `ATTACH_VARIABLE` says, else auto.
+        *command* is given ``run`` and its arguments.
         """
         mode = attach or AttachMode(os.environ.get(ATTACH_VARIABLE) or AttachMode.AUTO)
         self._world = world
@@ -74,7 +79,7 @@ class Firewall:
         self._parsed: list[Json] = []
         self._child: Child | None = None
         self.argv = (
-            *(sys.executable, "-m", "nfsnitch.cli", "run", "--rules"),
+            *(*command, "run", "--rules"),
             # It starts in another folder.
             *(str(path.absolute()) for path in rules),
             *("--cgroup", str(cgroup or world.apps), "--queue", str(queue_num)),

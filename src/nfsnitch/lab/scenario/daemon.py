@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
@@ -16,7 +16,7 @@ from nfsnitch.control_client import Client, ControlError
 from nfsnitch.core.attach import AttachMode
 from nfsnitch.core.counters import Counter
 from nfsnitch.core.record import Json
-from nfsnitch.lab.firewall import STOP_TIMEOUT_S, Firewall
+from nfsnitch.lab.firewall import DAEMON, STOP_TIMEOUT_S, Firewall
 from nfsnitch.lab.process import EndedError
 from nfsnitch.lab.scenario import counting
 from nfsnitch.lab.scenario.model import ExpectCounter, Scenario
@@ -39,7 +39,8 @@ from nfsnitch.protocol import (
 )
 
 _ANSWER_TIMEOUT_S = 30.0
-_SETTLE_TIMEOUT_S = 20.0
+SETTLE_TIMEOUT_S = 20.0
+"""What is under way has been decided by then, unless the firewall fails to."""
 _LOOK_S = 0.02
 _LATE_S = 4.0
 """Longer than the daemon lets records wait (`late_records`)."""
@@ -52,10 +53,16 @@ class RulesRefusedError(LabError):
     """The daemon found something wrong with a scenario's rules."""
 
 
+class UnsettledError(TimeIsOverError):
+    """The daemon goes on being busy: packets wait, and nobody decides them."""
+
+
 class StageDaemon:
     """The firewall in the client of a world; it is started with the first scenario."""
 
     def __init__(self, world: World, attach: AttachMode | None) -> None:
+        self.command: Sequence[str] = DAEMON
+        """The next one that is started."""
         self.growth = counting.Growth({})
         self.is_paused = False
         """It has been stopped by a signal, and cannot answer."""
@@ -255,7 +262,9 @@ class StageDaemon:
         """Start another daemon; *problem* is why the one before would not have the rules."""
         rules = [self.rules_file]
         self._firewall = None
-        firewall = Firewall(self._world, rules, attach=self._attach, extra=options)
+        firewall = Firewall(
+            self._world, rules, attach=self._attach, extra=options, command=self.command
+        )
         try:
             firewall.start()
         except EndedError as error:
@@ -282,7 +291,7 @@ class StageDaemon:
         """Wait until all that is queued has been decided and recorded, or is held for an answer.
 
         Raises:
-            TimeIsOverError: something else waits in the queue.
+            UnsettledError: something else waits in the queue.
 
         """
         self._until(self._is_decided, "packets wait that nobody decides")
@@ -307,10 +316,10 @@ class StageDaemon:
 
     def _until(self, is_so: Callable[[], bool], otherwise: str) -> None:
         # Each look is an answer of the daemon's, which makes those wait who ask too often.
-        deadline = Deadline(_SETTLE_TIMEOUT_S)
+        deadline = Deadline(SETTLE_TIMEOUT_S)
         while not is_so():
             if not deadline.left_s():
-                raise TimeIsOverError(f"{otherwise} within {_SETTLE_TIMEOUT_S:g} s")
+                raise UnsettledError(f"{otherwise} within {SETTLE_TIMEOUT_S:g} s")
             self.wait_a_moment(deadline.left_s())
 
 

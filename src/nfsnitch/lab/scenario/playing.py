@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
 from nfsnitch.core.attach import AttachMode
+from nfsnitch.lab.firewall import DAEMON
 from nfsnitch.lab.scenario import failure, invariants, needs
-from nfsnitch.lab.scenario.daemon import RulesRefusedError
+from nfsnitch.lab.scenario.daemon import RulesRefusedError, UnsettledError
 from nfsnitch.lab.scenario.model import Scenario
 from nfsnitch.lab.scenario.outcomes import Failure, Outcome, Result, UnmetError
 from nfsnitch.lab.scenario.scene import Scene, folder_name
@@ -31,6 +32,8 @@ class Manner:
     """Where the folders of failed scenarios are made; None: below that for temporary files."""
     fresh: bool = False
     """Each scenario gets a network and a daemon of its own."""
+    daemon: Sequence[str] = DAEMON
+    """The command whose ``run`` is the daemon."""
 
 
 class Player:
@@ -53,6 +56,13 @@ class Player:
         """Take the stage down; the next scenario gets another one."""
         self._stage = None
         self._stack.close()
+
+    def use_daemon(self, command: Sequence[str]) -> None:
+        """Have another daemon decide from the next scenario on, in the same network."""
+        self._manner = replace(self._manner, daemon=command)
+        if self._stage is not None:
+            self._stage.daemon.command = command
+            self._stage.daemon.is_spoilt = True
 
     def play(self, scenario: Scenario) -> Outcome:
         """Play one scenario; nothing that happens to it is raised but what ends the program."""
@@ -80,6 +90,7 @@ class Player:
     def _played(self, scenario: Scenario) -> tuple[list[_Found], Path | None]:
         if self._stage is None:
             self._stage = self._stack.enter_context(Stage(scenario.network, self._manner.attach))
+            self._stage.daemon.command = self._manner.daemon
         stage = self._stage
         scene = Scene(stage, scenario, stage.new_folder(folder_name(scenario)))
         found: list[_Found] = []
@@ -117,6 +128,8 @@ def _acted(scene: Scene) -> list[_Found]:
         except UnmetError as unmet:
             found = Failure(str(step.position), step_text(step), unmet.expected, unmet.seen)
             return [(found, Result.FAILED)]
+        except UnsettledError as error:
+            return [_unsettled(str(step.position), step_text(step), error)]
         except (LabError, OSError) as error:
             return [_broken(str(step.position), step_text(step), error)]
     try:
@@ -127,6 +140,8 @@ def _acted(scene: Scene) -> list[_Found]:
             )
             for each in _not_held(scene)
         ]
+    except UnsettledError as error:
+        return [_unsettled(scene.scenario.file, "what holds always", error)]
     except LabError as error:
         return [_broken(scene.scenario.file, "what holds always", error)]
 
@@ -141,6 +156,11 @@ def _not_held(scene: Scene) -> Iterator[UnmetError]:
     status = daemon.status()
     grown = daemon.growth.of(status.counters)
     yield from invariants.broken(scene.scenario, status, grown, daemon.unrecorded())
+
+
+def _unsettled(place: str, step: str, error: UnsettledError) -> _Found:
+    expected = "each packet that is queued to be decided"
+    return Failure(place, step, expected, str(error)), Result.FAILED
 
 
 def _broken(place: str, step: str, error: Exception) -> _Found:
