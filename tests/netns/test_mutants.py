@@ -25,7 +25,7 @@ def fixture_judge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Judge]:
 def test_a_wrong_verdict_is_found_out(judge: Judge) -> None:
     judgement = judge.judged(MUTANTS["drop-becomes-accept"])
     assert judgement.caught_by == "tcp/denied-in-silence"
-    assert judgement.how.startswith("failed: expected drop to end with")
+    assert judgement.how.startswith("failed: expected bad to end with")
 
 
 def test_a_record_without_a_user_is_found_out(judge: Judge) -> None:
