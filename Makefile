@@ -50,6 +50,10 @@ test-lab: setup-vm ## Play all scenarios of tests/lab in each guest, in all atta
 mutants: setup ## Put faults into the daemon, and see the scenarios find each of them out: 5 minutes
 	@PYTHONPATH=tests $(PYTHON) -m lab.mutants $(ARGS)
 
+.PHONY: invent
+invent: setup ## Invent rules and flows, and look whether the firewall keeps its word; ARGS="--seed 7"
+	@PYTHONPATH=tests $(PYTHON) -m lab.inventing $(ARGS)
+
 .PHONY: bench
 bench: setup ## Measure how long it takes until somebody sees the question; ARGS="--rounds N", ARGS=lists
 	@$(PYTHON) -m nfsnitch.lab.bench $(ARGS)

@@ -27,6 +27,7 @@ def _no_question() -> None:
         return [each for each in real(*args) if not isinstance(each, ShowQuestion)]
 
     around(Inquiry, "ask", ask)
+    around(Inquiry, "changed", lambda _real, _inquiry, _held: [])
     around(Questions, "asked", lambda _real, _questions: [])
 
 

@@ -30,7 +30,9 @@ _PASSING = {
     ),
     "new-only": _Passes("ct state != new", "only what is new is judged", ("tcp/no-flags",)),
     "established-passes": _Passes(
-        "ct state established", "what conntrack calls established passes", ("udp/port-reuse",)
+        "ct state established",
+        "what conntrack calls established passes",
+        ("rules/datagram-on-a-known-tuple",),
     ),
     "not-syn-passes": _Passes(
         "tcp flags & syn == 0", "TCP without SYN passes", ("tcp/ack-without-syn",)
@@ -85,7 +87,7 @@ _OTHERS = {
         _CONNECTIONS, "", "each segment of a connection is judged", ("local/loopback-judged",)
     ),
     "replies-judged": _Other(
-        _REPLIES, "", "answers to what came in are judged", ("local/inbound-connection",)
+        _REPLIES, "", "answers to what came in are judged", ("local/inbound-datagram",)
     ),
     "neighbours-judged": _Other(
         "nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert",

@@ -78,6 +78,8 @@ def _owner_unknown() -> None:
 @mutant("raw-unknown", "what raw sockets send is nobody's", "tcp/ack-without-syn")
 def _raw_unknown() -> None:
     around(Attributor, "_cookie_of_raw", lambda _real, _attributor, _flow: None)
+    nobody = Finding(_NOBODY, Attribution.NONE, _NOBODY)
+    around(Attributor, "_by_proc", lambda _real, _attributor, _flow, _entry: nobody)
 
 
 @mutant(

@@ -88,18 +88,6 @@ def _rules_not_reloaded() -> None:
     around(Engine, "_ruleset_changed", changed)
 
 
-@mutant(
-    "rules-only-for-new",
-    "new rules do not decide what is held",
-    "asking/reload-to-allow",
-    "asking/reload-to-reject",
-)
-def _rules_only_for_new() -> None:
-    from nfsnitch.core.waiting import WaitingFlows  # noqa: PLC0415
-
-    around(WaitingFlows, "rule_again", lambda _real, _waiting, _now: [])
-
-
 @mutant("nothing-cut", "what new rules refuse goes on", "asking/reload-cuts")
 def _nothing_cut() -> None:
     around(Cutting, "cut", lambda _real, *_: CutDone(refused=True, spared=False))

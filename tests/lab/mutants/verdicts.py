@@ -41,7 +41,7 @@ def _reject_becomes_accept() -> None:
     _told(Verdict.REJECT, Verdict.ACCEPT)
 
 
-@mutant("no-reset", "nft sends no reset for TCP that is rejected", "tcp/rejected-ack-is-reset")
+@mutant("no-reset", "nft sends no reset for TCP that is rejected", "tcp/two-programs")
 def _no_reset() -> None:
     nft_text("meta l4proto tcp reject with tcp reset", "meta l4proto tcp drop")
 

@@ -52,6 +52,11 @@ class Player:
         """Take the stage down."""
         self.clear()
 
+    @property
+    def stage(self) -> Stage | None:
+        """Return the stage with all that was seen on it last; None if it has been taken down."""
+        return self._stage
+
     def clear(self) -> None:
         """Take the stage down; the next scenario gets another one."""
         self._stage = None
