@@ -33,8 +33,8 @@ _PORTLESS = {
 
 def broken(invention: Invention, stage: Stage) -> Iterator[str]:
     """Yield in words what does not hold, on a stage that has just played the example."""
-    records = stage.records
-    generation = stage.status().generation
+    records = stage.daemon.records
+    generation = stage.daemon.status().generation
     yield from _ruled_otherwise(_rulesets(invention, generation), records)
     yield from _arrived_in_silence(stage, records)
 
@@ -92,13 +92,17 @@ def _tuple_of(record: Json) -> tuple[object, ...]:
 def _seen(packet: Any) -> tuple[object, ...] | None:  # noqa: ANN401  of scapy
     """Return what a record would say of a packet; None: none has to speak of it."""
     ip = next((packet[name] for name in ("IP", "IPv6") if packet.haslayer(name)), None)
-    if ip is None or ip.src not in _CLIENT or getattr(ip, "frag", 0) or _is_error(ip):
+    if ip is None or ip.src not in _CLIENT or _is_later_fragment(ip) or _is_error(ip):
         return None
     for name in ("TCP", "UDP"):
         if ip.haslayer(name):
             return name.lower(), ip.src, ip.dst, ip[name].sport, ip[name].dport
     proto = _PORTLESS.get(ip.proto if ip.name == "IP" else ip.nh)
     return None if proto is None else (proto, ip.src, ip.dst, 0, 0)
+
+
+def _is_later_fragment(ip: Any) -> bool:  # noqa: ANN401  of scapy
+    return bool(ip.name == "IP" and ip.frag)
 
 
 def _is_error(ip: Any) -> bool:  # noqa: ANN401  of scapy
