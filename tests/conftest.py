@@ -17,8 +17,9 @@ settings.load_profile("nfsnitch")
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Say which tests that use the machine itself one worker runs, one after the other.
 
-    All those that measure it, and of the others each file's: they have namespaces and cgroups of
-    their own. Those in guests come first: these are long, and wait most of the time.
+    All those that measure it or send through raw sockets (in the mode `cgroup` these are told apart
+    by protocol alone), and of the others each file's: they have namespaces and cgroups of their
+    own. Those in guests come first: these are long, and wait most of the time.
     """
     items.sort(key=lambda item: item.get_closest_marker("vm") is None)
     if not config.pluginmanager.hasplugin("xdist"):
@@ -26,8 +27,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         has_group = item.get_closest_marker("xdist_group") is not None
         if not has_group and any(item.get_closest_marker(name) for name in SHARED_MACHINE):
-            is_measured = item.get_closest_marker("undisturbed") is not None
-            group = "machine" if is_measured else item.path.stem
+            is_alone = item.get_closest_marker("undisturbed") is not None
+            group = "machine" if is_alone else item.path.stem
             item.add_marker(pytest.mark.xdist_group(group))
 
 

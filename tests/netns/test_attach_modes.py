@@ -20,6 +20,7 @@ from nfsnitch.lab.services import ECHO_PORT, SINK_PORT, Services
 from nfsnitch.lab.world import World
 
 pytestmark = [
+    pytest.mark.undisturbed,
     pytest.mark.root,
     pytest.mark.netns,
     pytest.mark.bpf,

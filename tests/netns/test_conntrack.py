@@ -16,7 +16,7 @@ from nfsnitch.adapters.conntrack import Conntrack
 from nfsnitch.adapters.nft import ACCEPTED_LABEL, NAME_LABEL, REFUSED_LABEL
 from nfsnitch.core.flow import NO_PORTS, Family, Flow, Icmp, Protocol, packed_address
 
-pytestmark = [pytest.mark.root, pytest.mark.netns]
+pytestmark = [pytest.mark.undisturbed, pytest.mark.root, pytest.mark.netns]
 
 OURS, OURS6 = "192.0.2.2", "2001:db8::2"
 THERE, THERE6 = "192.0.2.1", "2001:db8::1"

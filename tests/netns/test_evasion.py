@@ -24,7 +24,7 @@ from nfsnitch.lab.programs import build_program, swarm
 from nfsnitch.lab.services import ECHO_PORT, SINK_PORT, Services
 from nfsnitch.lab.world import CLIENT, SERVER, World
 
-pytestmark = [pytest.mark.root, pytest.mark.netns, pytest.mark.bpf]
+pytestmark = [pytest.mark.undisturbed, pytest.mark.root, pytest.mark.netns, pytest.mark.bpf]
 
 NOBODY = 65534
 HIGH_PORT = 8443

@@ -27,7 +27,7 @@ from nfsnitch.core.counters import Counter
 from nfsnitch.lab.firewall import Firewall, having
 from nfsnitch.lab.world import CLIENT, SERVER, World
 
-pytestmark = [pytest.mark.root, pytest.mark.netns, pytest.mark.bpf]
+pytestmark = [pytest.mark.undisturbed, pytest.mark.root, pytest.mark.netns, pytest.mark.bpf]
 
 RULES = """
 default: deny

@@ -14,6 +14,7 @@ from nfsnitch.lab.scenario.reading import load
 from nfsnitch.lab.scenario.reports import outcome_lines
 
 pytestmark = [
+    pytest.mark.undisturbed,
     pytest.mark.root,
     pytest.mark.netns,
     pytest.mark.bpf,
@@ -22,8 +23,6 @@ pytestmark = [
 
 FOLDER = Path(__file__).parents[1] / "lab"
 FILES = sorted(FOLDER.rglob("*.yaml"))
-WORKERS = 2
-"""The scenarios of each network are shared out to so many."""
 GUESTS = (("6.1", "kprobe"), ("6.12", "lsm"))
 """Each scenario goes to one of them, with `ALL_GUESTS` to all: emulated, they take their time."""
 ALL_GUESTS = os.environ.get("NFSNITCH_LAB_GUESTS") == "all"
@@ -40,18 +39,17 @@ def in_order() -> list[Path]:
 
 
 def params() -> Iterator[object]:
-    """Yield the files as parameters, each with its worker."""
+    """Yield the files as parameters, each with its guests."""
     for number, file in enumerate(in_order()):
         name = str(file.relative_to(FOLDER).with_suffix(""))
-        worker = pytest.mark.xdist_group(f"corpus-{number % WORKERS}")
-        yield pytest.param(file, id=name, marks=[worker, in_guests(number)])
+        yield pytest.param(file, id=name, marks=in_guests(number))
 
 
 def in_guests(number: int) -> pytest.MarkDecorator:
     """Return where else the scenario of this number is played."""
     if ALL_GUESTS:
         return pytest.mark.vm_guest
-    line, mode = GUESTS[number // WORKERS % len(GUESTS)]
+    line, mode = GUESTS[number % len(GUESTS)]
     return pytest.mark.vm_guest(lines=(line,), modes=(mode,))
 
 

@@ -15,7 +15,7 @@ import pytest
 from nfsnitch.lab.process import same_modules
 from nfsnitch.lab.waiting import PATIENCE, Deadline
 
-pytestmark = [pytest.mark.root, pytest.mark.netns, pytest.mark.bpf]
+pytestmark = [pytest.mark.undisturbed, pytest.mark.root, pytest.mark.netns, pytest.mark.bpf]
 
 SHELL = (sys.executable, "-m", "nfsnitch.cli", "lab", "shell")
 SCRIPT = """

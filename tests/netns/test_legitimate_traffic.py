@@ -13,7 +13,7 @@ from nfsnitch.lab.firewall import Firewall, having
 from nfsnitch.lab.services import ECHO_PORT, Services
 from nfsnitch.lab.world import SERVER, World
 
-pytestmark = [pytest.mark.root, pytest.mark.netns, pytest.mark.bpf]
+pytestmark = [pytest.mark.undisturbed, pytest.mark.root, pytest.mark.netns, pytest.mark.bpf]
 
 DENY = "default: deny\nunattributed: deny\nrules: []\n"
 ECHO = f"""

@@ -12,7 +12,7 @@ from lab.mutants.catalogue import MUTANTS
 from lab.mutants.running import Judge
 from nfsnitch.lab.scenario.playing import Manner, Player
 
-pytestmark = [pytest.mark.root, pytest.mark.netns, pytest.mark.bpf]
+pytestmark = [pytest.mark.undisturbed, pytest.mark.root, pytest.mark.netns, pytest.mark.bpf]
 
 
 @pytest.fixture(name="judge", scope="module")

@@ -20,7 +20,12 @@ from nfsnitch.core.flow import Bypass
 from nfsnitch.core.opening import MAX_OPENING_RULES, OpeningRule, OpeningTest, Texts
 from nfsnitch.resources import bpf_object
 
-pytestmark = [pytest.mark.root, pytest.mark.bpf, pytest.mark.vm_guest(modes=("lsm",))]
+pytestmark = [
+    pytest.mark.undisturbed,
+    pytest.mark.root,
+    pytest.mark.bpf,
+    pytest.mark.vm_guest(modes=("lsm",)),
+]
 
 BOTH = frozenset(Bypass)
 EXE = os.fsencode(Path("/proc/self/exe").resolve())

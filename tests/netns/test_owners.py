@@ -19,7 +19,7 @@ from nfsnitch.lab.process import Child, Finished, same_modules
 from nfsnitch.lab.world import World
 from nfsnitch.protocol import socket_path
 
-pytestmark = [pytest.mark.root, pytest.mark.netns, pytest.mark.bpf]
+pytestmark = [pytest.mark.undisturbed, pytest.mark.root, pytest.mark.netns, pytest.mark.bpf]
 
 ALLOW = "default: allow\nrules: []\n"
 MEMBER, STRANGER = 65_534, 65_533

@@ -13,7 +13,7 @@ from nfsnitch.lab.firewall import Firewall, having
 from nfsnitch.lab.process import Child
 from nfsnitch.lab.world import SERVER, World
 
-pytestmark = [pytest.mark.root, pytest.mark.netns, pytest.mark.bpf]
+pytestmark = [pytest.mark.undisturbed, pytest.mark.root, pytest.mark.netns, pytest.mark.bpf]
 everywhere = pytest.mark.vm_guest
 by_hooks = pytest.mark.vm_guest(modes=("lsm", "kprobe"))
 by_lsm = pytest.mark.vm_guest(modes=("lsm",))

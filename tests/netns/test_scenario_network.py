@@ -40,6 +40,7 @@ from nfsnitch.lab.waiting import LabError
 from nfsnitch.lab.world import CLIENT, SERVER, World
 
 pytestmark = [
+    pytest.mark.undisturbed,
     pytest.mark.root,
     pytest.mark.netns,
     pytest.mark.vm_guest(lines=("6.12",), modes=("cgroup",)),

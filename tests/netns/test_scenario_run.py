@@ -22,7 +22,13 @@ from nfsnitch.lab.runs import remove_leftovers
 from nfsnitch.lab.scenario.needs import OWN_MACHINE_VARIABLE
 from nfsnitch.lab.waiting import PATIENCE
 
-pytestmark = [pytest.mark.root, pytest.mark.netns, pytest.mark.bpf, pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.undisturbed,
+    pytest.mark.root,
+    pytest.mark.netns,
+    pytest.mark.bpf,
+    pytest.mark.timeout(300),
+]
 
 HEAD = """
 shows: {shows}

@@ -15,7 +15,13 @@ from ways.cells import COLUMN, Cell, keep
 from ways.stage import OLDER, LackingError, Opener, Place, Sent, Stage, Truth, Way, staged
 from ways.table import WAYS
 
-pytestmark = [pytest.mark.root, pytest.mark.netns, pytest.mark.bpf, pytest.mark.vm_guest]
+pytestmark = [
+    pytest.mark.undisturbed,
+    pytest.mark.root,
+    pytest.mark.netns,
+    pytest.mark.bpf,
+    pytest.mark.vm_guest,
+]
 
 ALLOW_ALL = "default: allow\nunattributed: deny\nrules: []\n"
 Keep = Callable[[Cell], None]

@@ -17,6 +17,7 @@ from nfsnitch.lab.world import World
 from ways.stage import PORT, Place, Stage, staged, truths_of
 
 pytestmark = [
+    pytest.mark.undisturbed,
     pytest.mark.root,
     pytest.mark.netns,
     pytest.mark.bpf,

@@ -137,7 +137,8 @@ class PlayDaemon:
         lines = [encode(reply)]
         if isinstance(reply, Asking):
             lines += map(encode, self.questions)
-        client.sendall(b"".join(lines))
+        with suppress(BrokenPipeError, ConnectionResetError):  # it has gone meanwhile
+            client.sendall(b"".join(lines))
         if isinstance(reply, ModeSet):
             self.send(ModeChanged(reply.mode, reply.left_s))
         self.requests.append(request)

@@ -217,11 +217,13 @@ class Captures:
         """Wait until all that was sent from one end has come to the other."""
         # What the client would send, it answers to the other end of its wire.
         sender = self._taps[_listener(from_)]
-        if from_.wire.loss >= _ALL_LOST or not sender.is_up:
+        if from_.wire.loss >= _ALL_LOST:
             return
         self._seen.clear()
         sent: dict[int, set[int]] = {cpu: set() for cpu in os.sched_getaffinity(0)}
         while deadline.left_s():
+            if not sender.is_up:  # which the kernel may find out a moment after the other end
+                return
             for cpu in [cpu for cpu, numbers in sent.items() if not numbers & self._seen]:
                 number = next(self._markers) % markers.NUMBERS
                 sent[cpu].add(number)
