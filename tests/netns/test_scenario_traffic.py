@@ -254,7 +254,8 @@ def test_a_wire_whose_end_is_down_has_nothing_under_way() -> None:
 
         captures.settled(10)
 
-        assert captures.frames("router", since=since) == []
+        arrived = [each for each in captures.frames("router", since=since) if not each.is_outgoing]
+        assert arrived == []
 
 
 def test_a_barrier_that_does_not_come_back_is_an_error() -> None:
