@@ -21,7 +21,6 @@ pytestmark = [
     pytest.mark.root,
     pytest.mark.netns,
     pytest.mark.bpf,
-    pytest.mark.vm_guest(modes=("lsm",)),
 ]
 
 ADDRESS = "192.0.2.1"
@@ -142,6 +141,7 @@ def test_tls_to_one_address_is_decided_by_the_name_in_the_client_hello(
     assert "trust-errors" not in stopped.stderr
 
 
+@pytest.mark.vm_guest(modes=("lsm",))
 @pytest.mark.usefixtures("all_services")
 def test_http_is_decided_by_the_host_of_its_request(world: World, rules: WriteRules) -> None:
     with Firewall(world, [rules(BY_NAME)]) as firewall:
@@ -164,6 +164,7 @@ def test_what_is_denied_never_reaches_the_server(
         assert all_services.http.stderr.text() == ""
 
 
+@pytest.mark.vm_guest(modes=("lsm",))
 @pytest.mark.usefixtures("all_services")
 def test_a_long_transfer_passes_in_the_kernel_once_the_name_is_known(
     world: World, rules: WriteRules, tmp_path: Path
@@ -249,6 +250,7 @@ def test_a_server_that_speaks_first_is_heard_and_the_connection_recorded_when_it
         assert (record["verdict"], record["reason"]) == ("accept", "name-awaited")
 
 
+@pytest.mark.vm_guest(modes=("lsm",))
 @pytest.mark.parametrize("name", [FINE, BAD])
 def test_quic_is_decided_by_the_name_in_its_initial_packets(
     world: World, rules: WriteRules, services: Services, name: str
@@ -266,6 +268,7 @@ def test_quic_is_decided_by_the_name_in_its_initial_packets(
         assert done.stdout.split() == ["1200"] * expected
 
 
+@pytest.mark.vm_guest(modes=("lsm",))
 def test_a_trusted_flow_of_datagrams_does_not_hide_another_name(
     world: World, rules: WriteRules, services: Services
 ) -> None:
@@ -294,6 +297,7 @@ def test_half_of_a_quic_client_hello_waits_a_fifth_of_a_second(
         assert services.arrived("udp") == []
 
 
+@pytest.mark.vm_guest(modes=("lsm",))
 @pytest.mark.usefixtures("services")
 @pytest.mark.parametrize("mark", [0, 0x42])
 def test_packets_leave_with_the_mark_that_they_came_with(

@@ -18,7 +18,6 @@ pytestmark = [
     pytest.mark.root,
     pytest.mark.netns,
     pytest.mark.bpf,
-    pytest.mark.vm_guest(modes=("lsm",)),
     pytest.mark.usefixtures("all_services"),
 ]
 
@@ -107,6 +106,7 @@ def test_a_refused_question_is_answered_that_there_is_no_such_name(
     assert "answers-lost" not in counted
 
 
+@pytest.mark.vm_guest(modes=("lsm",))
 def test_the_c_library_believes_it_and_says_so_at_once(world: World, rules: WriteRules) -> None:
     with Firewall(world, [rules(RULES)]) as firewall:
         refused = world.run(resolving(world, ("getent", "ahosts", "a.example.test")))
@@ -127,6 +127,7 @@ def test_a_dropped_question_is_never_answered(world: World, rules: WriteRules) -
         assert firewall.wait_for_record(having(pid=dropped.pid))["rule"] == "no b"
 
 
+@pytest.mark.vm_guest(modes=("lsm",))
 def test_over_tcp_the_connection_is_reset(world: World, rules: WriteRules) -> None:
     with Firewall(world, [rules(RULES)]) as firewall:
         refused = dig(world, "+tcp", "a.example.test")
@@ -139,6 +140,7 @@ def test_over_tcp_the_connection_is_reset(world: World, rules: WriteRules) -> No
         assert (record["verdict"], record["proto"]) == ("reject", "tcp")
 
 
+@pytest.mark.vm_guest(modes=("lsm",))
 def test_the_next_question_of_the_same_socket_is_judged_although_it_looks_like_an_answer(
     world: World, rules: WriteRules
 ) -> None:
@@ -153,6 +155,7 @@ def test_the_next_question_of_the_same_socket_is_judged_although_it_looks_like_a
     assert "questions-refused 2" in counted
 
 
+@pytest.mark.vm_guest(modes=("lsm",))
 def test_a_trusted_flow_of_questions_has_each_of_them_judged(
     world: World, rules: WriteRules
 ) -> None:
@@ -211,6 +214,7 @@ def test_what_cannot_be_read_as_a_question_is_refused(
         assert "questions-malformed 1" in firewall.stop().stderr
 
 
+@pytest.mark.vm_guest(modes=("lsm",))
 def test_a_refused_question_does_not_leave_behind_another_one_in_a_train_of_datagrams(
     world: World, rules: WriteRules
 ) -> None:
@@ -242,7 +246,6 @@ def test_without_rules_that_refuse_questions_none_is_looked_at(
 
 
 @pytest.mark.undisturbed
-@pytest.mark.vm_guest(modes=())  # an emulator's times say nothing
 def test_a_question_that_is_not_refused_costs_no_more_than_one_queued_packet(
     world: World, rules: WriteRules, capsys: pytest.CaptureFixture[str]
 ) -> None:

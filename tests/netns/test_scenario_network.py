@@ -43,7 +43,6 @@ pytestmark = [
     pytest.mark.undisturbed,
     pytest.mark.root,
     pytest.mark.netns,
-    pytest.mark.vm_guest(lines=("6.12",), modes=("cgroup",)),
 ]
 
 # Builds a network that does not end by itself, and says its name.
@@ -136,6 +135,7 @@ def test_what_two_networks_of_one_name_differ_in_is_their_own(lab: Lab) -> None:
     assert ping(lab.world, SERVER4, "-M", "do", "-s", "1300").returncode == 0
 
 
+@pytest.mark.vm_guest(lines=("6.12",), modes=("cgroup",))
 def test_a_router_that_masquerades_shows_its_own_address() -> None:
     needs("masquerade")
     hosts = (HOSTS[0], dataclasses.replace(HOSTS[1], masquerades="eth1"), HOSTS[2])
@@ -157,6 +157,7 @@ def test_a_router_that_masquerades_shows_its_own_address() -> None:
     assert sources == {"198.51.100.1"}
 
 
+@pytest.mark.vm_guest(lines=("6.12",), modes=("cgroup",))
 def test_a_slow_wire_takes_its_time_both_ways_and_the_barrier_waits_for_it() -> None:
     needs("netem")
     network = changed(backbone=dataclasses.replace(BACKBONE, delay_ns=150_000_000))
@@ -177,6 +178,7 @@ def test_a_slow_wire_takes_its_time_both_ways_and_the_barrier_waits_for_it() -> 
     assert came.time_ns - left.time_ns >= 150_000_000
 
 
+@pytest.mark.vm_guest(lines=("6.12",), modes=("cgroup",))
 def test_a_wire_that_loses_all_lets_nothing_through_and_one_that_loses_some_does() -> None:
     needs("netem")
     for loss, least, most in [(100.0, 0, 0), (30.0, 1, 99)]:
@@ -193,6 +195,7 @@ def test_a_wire_that_loses_all_lets_nothing_through_and_one_that_loses_some_does
         assert least <= len(came) <= most
 
 
+@pytest.mark.vm_guest(lines=("6.12",), modes=("cgroup",))
 def test_a_vlan_tags_what_is_on_the_wire_and_frames_can_be_sent_on_it() -> None:
     needs("vlan")
     network = changed(access=dataclasses.replace(ACCESS, vlan=7))

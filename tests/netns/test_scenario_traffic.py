@@ -43,7 +43,6 @@ pytestmark = [
     pytest.mark.undisturbed,
     pytest.mark.root,
     pytest.mark.netns,
-    pytest.mark.vm_guest(lines=("6.12",), modes=("cgroup",)),
 ]
 
 COUNTING = """
