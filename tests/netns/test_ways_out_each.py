@@ -24,6 +24,8 @@ pytestmark = [
 ]
 
 ALLOW_ALL = "default: allow\nunattributed: deny\nrules: []\n"
+MOST_UNSURE = 3
+"""Of twenty packets."""
 Keep = Callable[[Cell], None]
 
 
@@ -120,6 +122,11 @@ def faults(firewall: Firewall, sent: Sent, start: int) -> dict[str, list[str]]:
     return {daddr: why for daddr, why in (by_program | by_kernel).items() if why}
 
 
+def is_unsure(reason: str | None, wrong: list[str]) -> bool:
+    """Whether a record says only that its owner is unknown, for the reason that is known."""
+    return reason is not None and any(reason in each for each in wrong)
+
+
 @pytest.mark.parametrize("number", range(len(WAYS)), ids=[way.name for way in WAYS])
 def test_each_packet_is_its_senders_whichever_way_it_leaves(
     stage: Stage, keep_cell: Keep, number: int
@@ -142,6 +149,9 @@ def test_each_packet_is_its_senders_whichever_way_it_leaves(
     bad = faults(firewall, sent, start)
     why = way.blind.get(mode, "")
     keep_cell(Cell.here(mode, way.name, way.count - len(bad), way.count, why))
+    unsure = {daddr for daddr, each in bad.items() if is_unsure(way.unsure.get(mode), each)}
+    assert len(unsure) <= MOST_UNSURE, f"{mode} is unsure of more than a few: {sorted(unsure)}"
+    bad = {daddr: each for daddr, each in bad.items() if daddr not in unsure}
 
     if why:
         assert bad, f"{mode} does see it, against what is said: {why}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from nfsnitch.core.attach import AttachMode
 from ways.stage import COUNT, FEW, OLDER, PORT, Place, Sent, Stage, Way
 
 
@@ -25,7 +26,8 @@ def by(how: str, *options: str, ipv6: bool = False) -> Callable[[Stage, Place], 
 
 def _kind(title: str, how: str, *, ipv6: bool = False, needs: str = "") -> Way:
     name = f"{how}-ipv6" if ipv6 else how
-    return Way(name, title, by(how, ipv6=ipv6), needs=needs)
+    unsure = _ANOTHER_WAS_CLOSED if how.startswith("raw") else {}
+    return Way(name, title, by(how, ipv6=ipv6), needs=needs, unsure=unsure)
 
 
 def _older(title: str, how: str) -> Way:
@@ -42,6 +44,10 @@ def _older(title: str, how: str) -> Way:
 
 
 _URING = "io_uring"
+_ANOTHER_WAS_CLOSED = {
+    AttachMode.CGROUP: "a raw socket that may have sent it was closed a moment ago"
+}
+"""Of raw sockets this mode knows how many there are of a protocol, and which was made last."""
 
 WAYS = (
     _kind("UDP, `sendto()`", "udp-sendto"),

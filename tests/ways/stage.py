@@ -198,6 +198,8 @@ class Way:
     """What a kernel may lack; "": nothing, so it must be right everywhere."""
     blind: Mapping[AttachMode, str] = field(default_factory=dict)
     """Modes that cannot tell whose it is, and why."""
+    unsure: Mapping[AttachMode, str] = field(default_factory=dict)
+    """Modes that cannot always tell, and what records say then."""
     before: Callable[[Stage, Place], None] | None = None
     """Done before the firewall starts."""
 
