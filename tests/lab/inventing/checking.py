@@ -23,6 +23,7 @@ from nfsnitch.lab.scenario.standard import SERVER
 _CLIENT = ("192.0.2.2", "2001:db8::2")
 _ERRORS = {("ICMP", 3), ("ICMP", 11), ("ICMPv6DestUnreach", 1)}
 """What the kernel says of what has come, as part of that."""
+_FRAGMENT = 44
 _PORTLESS = {
     Protocol.ICMP.value: "icmp",
     Protocol.ICMPV6.value: "icmpv6",
@@ -33,8 +34,8 @@ _PORTLESS = {
 
 def broken(invention: Invention, stage: Stage) -> Iterator[str]:
     """Yield in words what does not hold, on a stage that has just played the example."""
-    records = stage.daemon.records
-    generation = stage.daemon.status().generation
+    records = stage.records
+    generation = stage.status().generation
     yield from _ruled_otherwise(_rulesets(invention, generation), records)
     yield from _arrived_in_silence(stage, records)
 
@@ -102,7 +103,9 @@ def _seen(packet: Any) -> tuple[object, ...] | None:  # noqa: ANN401  of scapy
 
 
 def _is_later_fragment(ip: Any) -> bool:  # noqa: ANN401  of scapy
-    return bool(ip.name == "IP" and ip.frag)
+    if ip.name == "IP":
+        return bool(ip.frag)
+    return ip.nh == _FRAGMENT and bool(ip.payload.offset)
 
 
 def _is_error(ip: Any) -> bool:  # noqa: ANN401  of scapy

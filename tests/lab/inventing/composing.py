@@ -33,7 +33,8 @@ from nfsnitch.lab.scenario.model import (
 )
 from nfsnitch.lab.scenario.standard import SERVER, STANDARD
 
-FIRST_PORT = 50_000
+_PORTS = range(20_000, 60_000)
+_PORTS_OF_ONE = 16
 WITHIN_NS = 10_000_000_000
 _RUN_NS = 20_000_000_000
 SCRIPT = "sends.py"
@@ -76,9 +77,13 @@ if waits:
 """
 
 
-def scenario_of(invention: Invention, shows: str) -> Scenario:
-    """Return the scenario that an example is."""
-    composer = _Composer(invention)
+def scenario_of(invention: Invention, shows: str, number: int = 0) -> Scenario:
+    """Return the scenario that an example is.
+
+    Those with other *number*s send from other ports. Of a packet that is made up on a tuple which
+    a socket had before, nobody can tell whose it is.
+    """
+    composer = _Composer(invention, _PORTS[number * _PORTS_OF_ONE % len(_PORTS)])
     return Scenario(
         file="invented.yaml",
         shows=shows,
@@ -91,9 +96,9 @@ def scenario_of(invention: Invention, shows: str) -> Scenario:
 
 
 class _Composer:
-    def __init__(self, invention: Invention) -> None:
+    def __init__(self, invention: Invention, first_port: int) -> None:
         self._invention = invention
-        self._ports = itertools.count(FIRST_PORT)
+        self._ports = itertools.count(first_port)
         self._names = itertools.count(1)
         self._answers = itertools.cycle(invention.answers)
         self._malformed = 0

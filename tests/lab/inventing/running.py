@@ -70,7 +70,7 @@ def search(
         nonlocal played
         played += 1
         shows = f"Invented: seed {number}, example {played}."
-        scenario = scenario_of(invention, shows)
+        scenario = scenario_of(invention, shows, played)
         why = problem_of(player, invention, scenario)
         tell(f"{played} {'holds' if why is None else why}")
         if why is not None:
