@@ -34,8 +34,8 @@ _PORTLESS = {
 
 def broken(invention: Invention, stage: Stage) -> Iterator[str]:
     """Yield in words what does not hold, on a stage that has just played the example."""
-    records = stage.records
-    generation = stage.status().generation
+    records = stage.daemon.records
+    generation = stage.daemon.status().generation
     yield from _ruled_otherwise(_rulesets(invention, generation), records)
     yield from _arrived_in_silence(stage, records)
 

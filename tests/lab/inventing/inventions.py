@@ -109,7 +109,19 @@ def _conditions() -> st.SearchStrategy[tuple[tuple[str, Any], ...]]:
     def of(names: list[str]) -> st.SearchStrategy[tuple[tuple[str, Any], ...]]:
         return st.tuples(*(st.tuples(st.just(name), fields[name]) for name in names))
 
-    return st.lists(st.sampled_from(sorted(fields)), max_size=3, unique=True).flatmap(of)
+    return (
+        st.lists(st.sampled_from(sorted(fields)), max_size=3, unique=True)
+        .flatmap(of)
+        .filter(_can_match)
+    )
+
+
+def _can_match(conditions: tuple[tuple[str, Any], ...]) -> bool:
+    """Whether a rule may have these: one that cannot match anything is refused."""
+    said = dict(conditions)
+    return not {"family", "daddr"} <= said.keys() and (
+        "dport" not in said or said.get("proto") != "icmp"
+    )
 
 
 def rule_files() -> st.SearchStrategy[RuleFile]:
