@@ -10,7 +10,14 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from lab.inventing.inventions import PROGRAMS, RAW, Invention, RuleFile, Sent
+from lab.inventing.inventions import (
+    PROGRAMS,
+    RAW,
+    UNKNOWN_TO_CONNTRACK,
+    Invention,
+    RuleFile,
+    Sent,
+)
 from lab.inventing.packets import NOWHERE, is_malformed, looked_for, made_up
 from lab.inventing.predicting import Told, flow_of, path_of, ruleset_of, ruling
 from nfsnitch.core.counters import Counter
@@ -37,6 +44,7 @@ _PORTS = range(20_000, 60_000)
 _PORTS_OF_ONE = 16
 WITHIN_NS = 10_000_000_000
 _RUN_NS = 20_000_000_000
+_MAY_BE_REJECTED = {Action.REJECT, Action.ASK}
 SCRIPT = "sends.py"
 SENDS = """\
 import select, signal, socket, struct, sys
@@ -131,7 +139,11 @@ class _Composer:
         told = []
         for each in sent:
             sport = next(self._ports)
-            told.append(Told(each, sport, ruling(ruleset, each, sport)))
+            said = ruling(ruleset, each, sport)
+            # The reset with which the kernel answers what is rejected is judged as well where
+            # conntrack knows of no connection: a packet more, of which nothing was foretold.
+            if not (each.kind in UNKNOWN_TO_CONNTRACK and said.action in _MAY_BE_REJECTED):
+                told.append(Told(each, sport, said))
         return told
 
     def _phase(self, told: Sequence[Told], held: Sequence[Told]) -> Iterator[Step]:

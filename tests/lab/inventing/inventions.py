@@ -75,6 +75,8 @@ MADE_UP = (
 _IPV4_ONLY = {"timestamp", "options", "gre", "unknown"}
 PORTLESS = {"echo", "timestamp", "unknown", "gre"}
 """Kinds without ports: by which flow a record speaks of them, their addresses alone say."""
+UNKNOWN_TO_CONNTRACK = {"fin", "rst", "null", "xmas", "syn-fin"}
+"""Kinds that begin no connection, in the eyes of conntrack."""
 MALFORMED = {"bad-offset", "cut-short"}
 """Kinds that are refused, whatever the rules say."""
 

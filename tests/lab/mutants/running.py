@@ -30,7 +30,7 @@ from nfsnitch.lab.scenario.outcomes import Outcome, Result
 from nfsnitch.lab.scenario.playing import Manner, Player
 from nfsnitch.lab.scenario.reading import load
 
-_LAUNCHER = Path(__file__).with_name("launcher.py")
+LAUNCHER = Path(__file__).with_name("launcher.py")
 _PATIENCE_NS = 3_000_000_000
 """What has not come by then, when a daemon is sound, has failed to: all that is sound passes."""
 _SETTLE_TIMEOUT_S = 5.0
@@ -65,7 +65,7 @@ class Judge:
         began_s = time.monotonic()
         how = "there is no scenario to find it out"
         for name in dict.fromkeys([*mutant.scenarios, *others]):
-            self._player.use_daemon((sys.executable, str(_LAUNCHER), mutant.name))
+            self._player.use_daemon((sys.executable, str(LAUNCHER), mutant.name))
             outcome = self._player.play(scenario(name))
             how = _told(outcome)
             if outcome.result is Result.FAILED and self.sound(name).result is Result.PASSED:
