@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from lab.inventing.inventions import Sent
+from lab.inventing.inventions import MALFORMED, Sent
 from nfsnitch.adapters import rulefile
 from nfsnitch.adapters.rulefile.files import Source
 from nfsnitch.adapters.rulefile.loader import load_text
@@ -44,7 +44,7 @@ class Told(NamedTuple):
     @property
     def is_asked(self) -> bool:
         """Whether somebody has to answer first."""
-        return self.ruling.action is Action.ASK
+        return self.ruling.action is Action.ASK and self.sent.kind not in MALFORMED
 
     @property
     def verdict(self) -> str:

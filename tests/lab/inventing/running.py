@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import random
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,8 @@ from nfsnitch.lab.scenario.playing import Player
 from nfsnitch.lab.scenario.writing import as_yaml
 
 _PHASES = (Phase.generate, Phase.shrink)
+_SHRINK_S = 60.0
+"""How long something smaller is looked for that fails, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,7 @@ def search(
     """
     last: list[Found] = []
     played = 0
+    ends_s = math.inf
 
     @settings(
         max_examples=examples,
@@ -67,13 +72,16 @@ def search(
     @seed(number)
     @given(inventions())
     def holds(invention: Invention) -> None:
-        nonlocal played
+        nonlocal played, ends_s
+        if time.monotonic() > ends_s:
+            return  # small enough
         played += 1
         shows = f"Invented: seed {number}, example {played}."
         scenario = scenario_of(invention, shows, played)
         why = problem_of(player, invention, scenario)
         tell(f"{played} {'holds' if why is None else why}")
         if why is not None:
+            ends_s = min(ends_s, time.monotonic() + _SHRINK_S)
             last.append(Found(scenario, why))
             raise _NotHeldError(why)
 
