@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -14,6 +14,8 @@ from nfsnitch.core.instant import Instant
 from nfsnitch.core.listing import Entry, NamedList
 from nfsnitch.core.owner import Owner, Process
 from nfsnitch.core.rule import IDENTITY_FIELDS, NAME_FIELDS, Rule
+from nfsnitch.core.rule_index import FEWEST_RULES, RuleIndex
+from nfsnitch.core.rule_keys import OF_THE_FLOW
 from nfsnitch.core.settings import Seeing, Settings
 from nfsnitch.core.timed import DeadlineCondition, ExpiryCondition, ScheduleCondition, Timed
 from nfsnitch.core.unknown import Unknown
@@ -61,6 +63,21 @@ class _Traits(NamedTuple):
         )
 
 
+class _Layer(NamedTuple):
+    """Rules that are walked through together, with what is known of them."""
+
+    rules: tuple[Rule, ...]
+    traits: _Traits
+    of_flows: RuleIndex | None
+    """None: they are too few for one."""
+    of_questions: RuleIndex | None
+    """The same where nothing but the question of a name is known; None: no rule refuses any."""
+
+    def candidates(self, case: Case) -> Iterable[Rule]:
+        """Return in their order all rules but some that would surely be passed by."""
+        return self.rules if self.of_flows is None else self.of_flows.candidates(case)
+
+
 def _traits(rules: tuple[Rule, ...]) -> _Traits:
     in_force = [rule for rule in rules if rule.enabled]
     conditions = [each for rule in in_force for each in rule.conditions]
@@ -71,6 +88,17 @@ def _traits(rules: tuple[Rule, ...]) -> _Traits:
         any(rule.asks_names for rule in in_force),
         any(rule.dns is not None for rule in in_force),
     )
+
+
+def _layer(rules: tuple[Rule, ...]) -> _Layer:
+    traits = _traits(rules)
+    if len(rules) < FEWEST_RULES:
+        return _Layer(rules, traits, None, None)
+    of_questions = RuleIndex(rules, OF_THE_FLOW) if traits.refuses_questions else None
+    return _Layer(rules, traits, RuleIndex(rules), of_questions)
+
+
+_NO_RULES = _layer(())
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,19 +119,18 @@ class Ruleset:
     """All that rules may name, in the order of the files."""
     answers: tuple[Rule, ...] = ()
     """Rules that people's answers have made: they decide where all the rest says `Action.ASK`."""
-    _of_rules: tuple[tuple[Rule, ...], _Traits] | None = field(
-        default=None, repr=False, compare=False
-    )
-    """Of `rules` alone; None: not looked at yet."""
+    _of_rules: _Layer = field(default=_NO_RULES, repr=False, compare=False)
+    """Of `rules` alone, or of others that this has been made from."""
+    _of_answers: _Layer = field(default=_NO_RULES, repr=False, compare=False)
     _of_all: _Traits = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Look once through the rules for what has to be known of them all."""
-        known = self._of_rules
         # `replace` hands on what was known of other rules, too.
-        of_rules = known[1] if known and known[0] is self.rules else _traits(self.rules)
-        object.__setattr__(self, "_of_rules", (self.rules, of_rules))
-        object.__setattr__(self, "_of_all", of_rules + _traits(self.answers))
+        for name, rules in (("_of_rules", self.rules), ("_of_answers", self.answers)):
+            if getattr(self, name).rules is not rules:
+                object.__setattr__(self, name, _layer(rules))
+        object.__setattr__(self, "_of_all", self._of_rules.traits + self._of_answers.traits)
 
     def with_answers(self, answers: tuple[Rule, ...]) -> Ruleset:
         """Return the same rules with these answers; the rules are not looked through again."""
@@ -162,10 +189,12 @@ class Ruleset:
         make a difference, it is `Action.ASK` with `Reason.NAME_AWAITED`.
         """
         awaiting: list[Ruling] = []
-        ruling = self._first(self.rules, case, awaiting) or self.fallback(case.owner)
+        ruling = self._first(self._of_rules, case, awaiting) or self.fallback(case.owner)
         is_asked = ruling.action is Action.ASK and ruling.reason is not Reason.UNIDENTIFIED
         if is_asked and self.answers:
-            ruling = self._first(self.answers, case, awaiting) or ruling
+            ruling = self._first(self._of_answers, case, awaiting) or ruling
+        if not awaiting:
+            return ruling
         makes_difference = (each for each in awaiting if each.action is not ruling.action)
         first = next(makes_difference, None)
         return ruling if first is None else first._replace(action=Action.ASK)
@@ -177,7 +206,8 @@ class Ruleset:
         says of the flow that will follow nothing is known: one that might allow that lets the
         question pass.
         """
-        for rule in self.rules:
+        index = self._of_rules.of_questions
+        for rule in self.rules if index is None else index.candidates(case):
             conditions = [each for each in rule.conditions if each.field not in FLOW_FIELDS]
             if not all(each.matches(case) for each in conditions):
                 continue
@@ -187,12 +217,13 @@ class Ruleset:
                 return None
         return None
 
-    def _first(self, rules: tuple[Rule, ...], case: Case, awaiting: list[Ruling]) -> Ruling | None:
-        """Return what the first of *rules* says that decides.
+    def _first(self, layer: _Layer, case: Case, awaiting: list[Ruling]) -> Ruling | None:
+        """Return what the first rule of *layer* says that decides.
 
         Those for which the name has to come first, if it may still come, are passed by. What they
         may say then goes to *awaiting*.
         """
+        rules = layer.candidates(case)
         is_program = self.asks_identity and isinstance(case.owner, Process)
         if is_program or self.asks_names:
             return _first_by_what_is_known(rules, case, awaiting)
@@ -236,7 +267,7 @@ def _mismatches(rules: tuple[Rule, ...], case: Case) -> Iterator[tuple[Rule, str
 
 
 def _first_by_what_is_known(
-    rules: tuple[Rule, ...], case: Case, awaiting: list[Ruling]
+    rules: Iterable[Rule], case: Case, awaiting: list[Ruling]
 ) -> Ruling | None:
     for rule in rules:
         mismatch = rule.first_mismatch(case)

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from statistics import median, quantiles
 
-from nfsnitch.lab import bench_lists
+from nfsnitch.lab import bench_lists, bench_rules
 from nfsnitch.lab.answerer import Answerer
 from nfsnitch.lab.desktop import Desktop
 from nfsnitch.lab.firewall import Firewall
@@ -43,10 +43,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, and say what came of it; return the exit status."""
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=ROUNDS, metavar="N")
-    parser.add_argument("what", nargs="?", choices=["questions", "lists"], default="questions")
+    parser.add_argument(
+        "what", nargs="?", choices=["questions", "lists", "rules"], default="questions"
+    )
     options = parser.parse_args(arguments)
     if options.what == "lists":
         return bench_lists.main()
+    if options.what == "rules":
+        return bench_rules.main()
     times_ms = measured(options.rounds)
     p95 = quantiles(times_ms, n=20)[-1]
     rows = (("p50", median(times_ms)), ("p95", p95), ("max", max(times_ms)))
