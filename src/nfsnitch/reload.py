@@ -27,6 +27,7 @@ from nfsnitch.core.events import Instant
 from nfsnitch.core.rule import Rule
 from nfsnitch.core.ruleset import Ruleset
 from nfsnitch.core.text import counted
+from nfsnitch.large import settle, uncollected
 from nfsnitch.threads import in_thread, packets_first
 
 _READINGS = 5
@@ -100,12 +101,15 @@ def load_whole(paths: Sequence[Path]) -> Loaded | NotLoaded:
 def _load(paths: Sequence[Path]) -> Ruleset | str:
     """Return the rules, or what is wrong."""
     try:
-        return rulefile.load(paths, rulefile.system_names(), _warn)
+        with uncollected():
+            ruleset = rulefile.load(paths, rulefile.system_names(), _warn)
+        settle(len(ruleset.rules))
     except rulefile.RuleFileError as error:
         return str(error)
     except Exception as error:  # noqa: BLE001  whatever it is, rules are in force that may stay
         _log.exception("the rule files could not be read")
         return f"the rule files could not be read: {type(error).__name__}; see the log"
+    return ruleset
 
 
 def _warn(warning: rulefile.RuleWarning) -> None:

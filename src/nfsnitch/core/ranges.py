@@ -46,7 +46,9 @@ class Ports:
 def ports(ranges: Iterable[PortRange]) -> Ports:
     """Return the set of all ports in *ranges*, which may overlap and have any order."""
     merged = _merged(ranges)
-    return Ports(tuple(first for first, _ in merged), tuple(last for _, last in merged))
+    firsts = tuple(first for first, _ in merged)
+    lasts = tuple(last for _, last in merged)
+    return Ports(firsts, firsts if firsts == lasts else lasts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +109,8 @@ def _packed_ends(
     length = ADDRESS_BYTES[family]
     ends = [(first, last) for each, first, last in merged if each is family]
     firsts = tuple(first.to_bytes(length, "big") for first, _ in ends)
+    if all(first == last for first, last in ends):
+        return firsts, firsts
     return firsts, tuple(last.to_bytes(length, "big") for _, last in ends)
 
 
