@@ -66,11 +66,13 @@ class Firewall:
         extra: Sequence[str] = (),
         ready_timeout_s: float = READY_TIMEOUT_S,
         command: Sequence[str] = DAEMON,
+        records: bool = True,
     ) -> None:
         """Prepare the daemon with *rules*, watching *cgroup* (None: the client's programs).
 
         The attach mode is *attach*, else what the environment's `ATTACH_VARIABLE` says, else auto.
-        *command* is given ``run`` and its arguments.
+        *command* is given ``run`` and its arguments. Without *records* it writes none, and there
+        are none to wait for.
         """
         mode = attach or AttachMode(os.environ.get(ATTACH_VARIABLE) or AttachMode.AUTO)
         self._world = world
@@ -86,7 +88,8 @@ class Firewall:
             *("--attach", mode.value),
             *("--bpf", os.environ.get(LOADER_VARIABLE) or Loader.AUTO.value),
             *("--state", str(world.folder / "state")),
-            *("--records", str(self._file.path), *extra),
+            *(("--records", str(self._file.path)) if records else ()),
+            *extra,
         )
 
     def __enter__(self) -> Self:

@@ -1,0 +1,76 @@
+"""The bars: what the figures of one run are to keep, as ratios where that can be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from nfsnitch.lab.benching.cases import (
+    MANY_RULES,
+    NFSNITCH,
+    NONE,
+    PYTHON_WORKER,
+)
+from nfsnitch.lab.benching.figures import added, ratio
+from nfsnitch.lab.benching.result import Result
+
+LATENCIES = {
+    "connect_p50_us": "p50, 1 client",
+    "connect_p99_us": "p99, 1 client",
+    "crowd_p50_us": "p50, 8 clients",
+    "crowd_p99_us": "p99, 8 clients",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One figure, and what it may be at most (or at least)."""
+
+    what: str
+    value: float
+    limit: float
+    unit: str = ""
+    at_least: bool = False
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether it is on the right side."""
+        return self.value >= self.limit if self.at_least else self.value <= self.limit
+
+
+def added_ratio(result: Result, name: str, other: str, figure: str) -> float | None:
+    """Return how many times *other*'s added latency the contender adds."""
+    none = result.of(NONE)
+    value = added(result.of(name), none, figure)
+    return ratio(value, added(result.of(other), none, figure))
+
+
+def bars(result: Result) -> list[Bar]:
+    """Return all whose figures are there."""
+    return [*_latencies(result), *_single(result)]
+
+
+def _latencies(result: Result) -> Iterator[Bar]:
+    for figure, title in LATENCIES.items():
+        found = added_ratio(result, NFSNITCH, PYTHON_WORKER, figure)
+        if found is not None:
+            yield Bar(f"added latency, {title}, to the Python worker's", found, 1.5, "x")
+    found = added_ratio(result, MANY_RULES, NFSNITCH, "connect_p50_us")
+    if found is not None:
+        yield Bar("the same p50 with very many rules, to that with few", found, 1.2, "x")
+
+
+def _single(result: Result) -> Iterator[Bar]:
+    mine, many = result.of(NFSNITCH), result.of(MANY_RULES)
+    tcp = ratio(mine.get("tcp_mbit_s"), result.of(NONE).get("tcp_mbit_s"))
+    wanted: list[tuple[str, float | None, float, str, bool]] = [
+        ("established TCP, to no firewall's", tcp, 0.99, "x", True),
+        ("packets of a one-way UDP stream queued", mine.get("one_way_queued"), 1, "", False),
+        ("reading very many rules again", many.get("reload_s"), 2, " s", False),
+        ("memory with few rules", mine.get("pss_mb"), 40, " MB", False),
+        ("memory with very many rules", many.get("pss_mb"), 120, " MB", False),
+        ("idle", mine.get("idle_percent"), 0.1, " %", False),
+    ]
+    for what, value, limit, unit, at_least in wanted:
+        if value is not None:
+            yield Bar(what, value, limit, unit, at_least)

@@ -1,0 +1,73 @@
+"""Throughput of established flows: by iperf3 where it is installed, else by bench_send."""
+
+from __future__ import annotations
+
+import json
+
+from nfsnitch.lab.benching.figures import Figures
+from nfsnitch.lab.benching.processes import datagrams_read
+from nfsnitch.lab.benching.rule_files import IPERF_PORT, SERVER_ADDRESS, STREAM_PORT
+from nfsnitch.lab.benching.site import Site, iperf_path
+from nfsnitch.lab.world import SERVER
+
+_DATAGRAM_BYTES = 1_400
+_READY_TIMEOUT_S = 20.0
+_MBIT = 1e6
+
+
+def tool() -> str:
+    """Return by what it is measured here."""
+    return "bench_send" if iperf_path() is None else "iperf3"
+
+
+def measured(site: Site) -> Figures:
+    """Measure TCP, as it arrives, and UDP, as it is sent; in Mbit/s, and what share of it arrived.
+
+    All UDP that is sent goes through the rules, the queue and the wire; how much of it the server
+    then reads says more about how busy the machine is.
+    """
+    return _by_own(site) if site.iperf is None else _by_iperf(site, site.iperf)
+
+
+def _by_own(site: Site) -> Figures:
+    milliseconds = site.amounts.stream_ms
+    told = site.run(site.send, "tcp", SERVER_ADDRESS, STREAM_PORT, milliseconds).stdout
+    _, tcp_bytes, tcp_ns = map(int, told.split())
+    before = datagrams_read(site.server.pid)
+    told = site.run(site.send, "udp", SERVER_ADDRESS, STREAM_PORT, milliseconds).stdout
+    sent, udp_bytes, udp_ns = map(int, told.split())
+    came = datagrams_read(site.server.pid) - before
+    return {
+        "tcp_mbit_s": _mbit_s(tcp_bytes, tcp_ns / 1e9),
+        "udp_mbit_s": _mbit_s(udp_bytes, udp_ns / 1e9),
+        "udp_arrived_share": min(1.0, came / max(1, sent)),
+    }
+
+
+def _mbit_s(count: float, seconds: float) -> float:
+    return count * 8 / seconds / _MBIT
+
+
+def _by_iperf(site: Site, iperf: str) -> Figures:
+    tcp = _iperf(site, iperf)["end"]["sum_received"]
+    udp = _iperf(site, iperf, "-u", "-b", "0", "-l", str(_DATAGRAM_BYTES))["end"]["sum"]
+    return {
+        "tcp_mbit_s": tcp["bits_per_second"] / _MBIT,
+        "udp_mbit_s": udp["bits_per_second"] / _MBIT,
+        "udp_arrived_share": 1.0 - udp["lost_percent"] / 100,
+    }
+
+
+def _iperf(site: Site, iperf: str, *options: str) -> dict[str, dict[str, dict[str, float]]]:
+    port = str(IPERF_PORT)
+    server = site.world.spawn([iperf, "-s", "-1", "-p", port, "--forceflush"], netns=SERVER)
+    server.wait_for_line(
+        server.stdout, lambda line: line.startswith("Server listening"), _READY_TIMEOUT_S
+    )
+    seconds = max(1, round(site.amounts.stream_ms / 1000))
+    done = site.run(
+        iperf, "-c", SERVER_ADDRESS, "-p", port, "-t", seconds, "-J", *options, timeout_s=60
+    )
+    server.finish(_READY_TIMEOUT_S)
+    told: dict[str, dict[str, dict[str, float]]] = json.loads(done.stdout)
+    return told
