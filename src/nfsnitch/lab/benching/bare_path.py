@@ -1,4 +1,6 @@
-"""``python -m nfsnitch.lab.benching.bare_path QUEUE``: every new flow's packets to a queue.
+"""``python -m nfsnitch.lab.benching.bare_path [QUEUE]``: every new flow's packets to a queue.
+
+Says what queues packets here, ``nft`` or ``iptables``; without QUEUE that is all.
 
 In the namespace in which it is run, and by what nfsnitch itself would use there: the queue of nft,
 or where the kernel has none one rule of iptables-nft for packets that nft has marked. Nothing else:
@@ -33,14 +35,18 @@ def ruleset(queue_num: int, *, nft_queues: bool) -> str:
 
 def main() -> None:
     """Put it in force, and say how packets are queued."""
-    queue_num = int(sys.argv[1])
     nft_queues = NftRuleset().can_queue()
+    for word in sys.argv[1:]:
+        _install(int(word), nft_queues=nft_queues)
+    sys.stdout.write("nft\n" if nft_queues else "iptables\n")
+
+
+def _install(queue_num: int, *, nft_queues: bool) -> None:
     code, _, problem = Nftables().cmd(ruleset(queue_num, nft_queues=nft_queues))
     if code:
         raise NftError(problem.strip())
     if not nft_queues:
         QueueRule(queue_num, _BIT).install()
-    sys.stdout.write("nft\n" if nft_queues else "iptables\n")
 
 
 if __name__ == "__main__":

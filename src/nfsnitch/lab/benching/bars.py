@@ -9,6 +9,7 @@ from nfsnitch.lab.benching.cases import (
     MANY_RULES,
     NFSNITCH,
     NONE,
+    OPENSNITCH,
     PYTHON_WORKER,
 )
 from nfsnitch.lab.benching.figures import added, ratio
@@ -47,7 +48,19 @@ def added_ratio(result: Result, name: str, other: str, figure: str) -> float | N
 
 def bars(result: Result) -> list[Bar]:
     """Return all whose figures are there."""
-    return [*_latencies(result), *_single(result)]
+    return [*_latencies(result), *_single(result), *_rival(result)]
+
+
+def _rival(result: Result) -> Iterator[Bar]:
+    """Yield by how much more the rival adds and takes."""
+    for figure, title in LATENCIES.items():
+        found = added_ratio(result, OPENSNITCH, NFSNITCH, figure)
+        if found is not None:
+            yield Bar(f"OpenSnitch's added latency, {title}, to ours", found, 6, "x", at_least=True)
+    theirs, ours = (result.of(name).get("cpu_s_per_1000") for name in (OPENSNITCH, NFSNITCH))
+    found = ratio(theirs, ours)
+    if found is not None:
+        yield Bar("OpenSnitch's CPU per 1,000 flows, to ours", found, 6, "x", at_least=True)
 
 
 def _latencies(result: Result) -> Iterator[Bar]:

@@ -9,6 +9,7 @@ from nfsnitch.lab.benching.amounts import Amounts
 from nfsnitch.lab.benching.contenders import Nfsnitch, Start, c_worker, nobody, python_worker
 
 NONE, C_WORKER, PYTHON_WORKER, NFSNITCH = "none", "c-worker", "python-worker", "nfsnitch"
+OPENSNITCH = "opensnitch"
 SOME_RULES, MANY_RULES = "nfsnitch-some-rules", "nfsnitch-many-rules"
 
 
@@ -23,6 +24,8 @@ class Phase(StrEnum):
 
 
 _EVERYTHING = frozenset(Phase)
+BARE = frozenset({Phase.STREAMS, Phase.ONE_WAY})
+"""Of those without rules to be read again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +44,11 @@ def all_cases(amounts: Amounts) -> list[Case]:
     """Return the contenders, in the order of the first round."""
     few, some, many = amounts.few_rules, amounts.some_rules, amounts.many_rules
     usual = Nfsnitch(few)
-    bare = frozenset({Phase.STREAMS, Phase.ONE_WAY})
     reload = frozenset({Phase.RELOAD})
     return [
         Case(NONE, "no firewall", nobody, frozenset({Phase.STREAMS})),
-        Case(C_WORKER, "C worker, accepts at once", c_worker, bare),
-        Case(PYTHON_WORKER, "Python worker, accepts at once", python_worker, bare),
+        Case(C_WORKER, "C worker, accepts at once", c_worker, BARE),
+        Case(PYTHON_WORKER, "Python worker, accepts at once", python_worker, BARE),
         Case(NFSNITCH, f"nfsnitch, {few:,} rules", usual, _EVERYTHING),
         Case(SOME_RULES, f"nfsnitch, {some:,} rules", replace(usual, rules=some), reload),
         Case(

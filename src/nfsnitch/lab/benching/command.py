@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from nfsnitch.lab.benching import __doc__ as what
-from nfsnitch.lab.benching import page
+from nfsnitch.lab.benching import page, rivals
 from nfsnitch.lab.benching.amounts import FULL, QUICK
 from nfsnitch.lab.benching.bars import bars
 from nfsnitch.lab.benching.cases import NONE, all_cases
@@ -50,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
         "--idle", type=float, metavar="SECONDS", help=f"to look at it idle ({FULL.idle_s:g})"
     )
     parser.add_argument("--only", nargs="+", metavar="CASE", help="some contenders, by name")
+    parser.add_argument("--rival", choices=rivals.RIVALS, help="measure that one as well")
     parser.add_argument("--from", dest="source", type=Path, metavar="FILE", help="measure nothing")
     parser.add_argument("--json", metavar="FILE", help="keep the figures there; - to print them")
     parser.add_argument(
@@ -72,6 +73,8 @@ def _result(options: argparse.Namespace) -> Result:
             names = ", ".join(case.name for case in cases)
             raise ValueError(f"no such contender: {', '.join(sorted(unknown))}; there are {names}")
         cases = [case for case in cases if case.name in wanted]
+    if options.rival:
+        cases.append(rivals.case(options.rival))
     return run(amounts, _tell, cases)
 
 
