@@ -74,7 +74,6 @@ def test_a_yes_lets_the_very_packet_go_that_waited(world: World, rules: WriteRul
     assert_one_verdict_each(counters)
 
 
-@pytest.mark.vm_guest(modes=("lsm",))
 def test_an_answer_for_ever_is_a_rule_in_a_file_and_holds_after_a_restart(
     world: World, rules: WriteRules
 ) -> None:
@@ -185,7 +184,6 @@ def test_two_who_answer_at_once_the_first_one_counts(world: World, rules: WriteR
     assert done.returncode == 0
 
 
-@pytest.mark.vm_guest(modes=("lsm",))
 def test_nobody_is_asked_in_a_silent_mode_and_it_can_be_answered_later(
     world: World, rules: WriteRules
 ) -> None:

@@ -14,7 +14,6 @@ from nfsnitch.lab.waiting import PATIENCE
 pytestmark = [pytest.mark.root, pytest.mark.netns, pytest.mark.bpf]
 
 
-@pytest.mark.vm_guest(modes=("lsm",))
 def test_every_scene_of_the_demonstration_ends_as_it_should() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "nfsnitch.lab.demo"],

@@ -20,7 +20,6 @@ pytestmark = [
     pytest.mark.root,
     pytest.mark.netns,
     pytest.mark.bpf,
-    pytest.mark.vm_guest(modes=("lsm",)),
     pytest.mark.usefixtures("all_services"),
 ]
 
@@ -85,7 +84,11 @@ def test_two_programs_reach_one_address_by_two_names_and_one_of_them_is_refused(
 
 @pytest.mark.parametrize(
     ("libc", "family", "resolver"),
-    [("false", 2, RESOLVER), ("false", 10, "2001:db8::1"), ("true", 2, RESOLVER)],
+    [
+        ("false", 2, RESOLVER),
+        ("false", 10, "2001:db8::1"),
+        pytest.param("true", 2, RESOLVER, marks=pytest.mark.vm_guest(modes=("lsm",))),
+    ],
 )
 def test_the_name_is_known_before_the_connection_a_thousand_times_of_a_thousand(
     world: World, rules: WriteRules, libc: str, family: int, resolver: str
@@ -105,6 +108,7 @@ def test_the_name_is_known_before_the_connection_a_thousand_times_of_a_thousand(
         assert {each["rule"] for each in records} == {"by name"}
 
 
+@pytest.mark.vm_guest(modes=("lsm",))
 def test_a_name_says_where_it_came_from(world: World, rules: WriteRules) -> None:
     path = rules("names: {libc: false}\ndefault: allow\nrules: []\n")
     with Firewall(world, [path]) as firewall:
