@@ -29,7 +29,7 @@ from nfsnitch.core.rule_keys import (
     keys_of_name,
 )
 
-FEWEST_RULES = 8
+FEWEST_RULES = 16
 """Fewer are walked through as quickly as they are looked up."""
 
 _FEW = 4
