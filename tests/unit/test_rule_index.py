@@ -137,7 +137,7 @@ def test_rules_that_are_out_of_force_are_left_out() -> None:
 
 def test_answers_leave_the_index_of_the_rules_as_it_is() -> None:
     rules = tuple(_to_port(at) for at in range(100))
-    with patch.object(ruleset, "RuleIndex", wraps=RuleIndex) as made:
+    with patch.object(rule_index, "RuleIndex", wraps=RuleIndex) as made:
         before = Ruleset(rules, Action.ASK)
         after = before.with_answers((_to_port(443),))
     assert made.call_count == 1

@@ -29,9 +29,6 @@ from nfsnitch.core.rule_keys import (
     keys_of_name,
 )
 
-FEWEST_RULES = 16
-"""Fewer are walked through as quickly as they are looked up."""
-
 _FEW = 4
 """So many are tried rather than told apart further."""
 _COPIES_OF_EACH, _MORE_COPIES = 8, 4_096

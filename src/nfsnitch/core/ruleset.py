@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from nfsnitch.core.case import Case
 from nfsnitch.core.conditions import SCRIPT_FIELD
@@ -14,12 +14,15 @@ from nfsnitch.core.instant import Instant
 from nfsnitch.core.listing import Entry, NamedList
 from nfsnitch.core.owner import Owner, Process
 from nfsnitch.core.rule import IDENTITY_FIELDS, NAME_FIELDS, Rule
-from nfsnitch.core.rule_index import FEWEST_RULES, RuleIndex
-from nfsnitch.core.rule_keys import OF_THE_FLOW
 from nfsnitch.core.settings import Seeing, Settings
 from nfsnitch.core.timed import DeadlineCondition, ExpiryCondition, ScheduleCondition, Timed
 from nfsnitch.core.unknown import Unknown
 
+if TYPE_CHECKING:
+    from nfsnitch.core.rule_index import RuleIndex
+
+FEWEST_RULES = 16
+"""Fewer are walked through as fast as an index finds them."""
 _TIMED = (ScheduleCondition, ExpiryCondition, DeadlineCondition)
 
 _MAY_LACK = IDENTITY_FIELDS | NAME_FIELDS
@@ -94,6 +97,10 @@ def _layer(rules: tuple[Rule, ...]) -> _Layer:
     traits = _traits(rules)
     if len(rules) < FEWEST_RULES:
         return _Layer(rules, traits, None, None)
+    # What makes and reads an index takes memory, and most have few rules.
+    from nfsnitch.core.rule_index import RuleIndex  # noqa: PLC0415
+    from nfsnitch.core.rule_keys import OF_THE_FLOW  # noqa: PLC0415
+
     of_questions = RuleIndex(rules, OF_THE_FLOW) if traits.refuses_questions else None
     return _Layer(rules, traits, RuleIndex(rules), of_questions)
 
