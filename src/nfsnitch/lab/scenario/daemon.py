@@ -62,7 +62,7 @@ class StageDaemon:
 
     def __init__(self, world: World, attach: AttachMode | None) -> None:
         self.command: Sequence[str] = DAEMON
-        """The next one that is started."""
+        """The command whose ``run`` is the next one that is started."""
         self.growth = counting.Growth({})
         self.is_paused = False
         """It has been stopped by a signal, and cannot answer."""
@@ -294,7 +294,10 @@ class StageDaemon:
             UnsettledError: something else waits in the queue.
 
         """
-        self._until(self._is_decided, "packets wait that nobody decides")
+        try:
+            self._until(self._is_decided, "packets wait that nobody decides")
+        except TimeIsOverError as error:
+            raise UnsettledError(str(error)) from None
         # Some are written late: those of programs that are looked at for the first time.
         deadline = Deadline(_LATE_S)
         while self.unrecorded() > 0 and deadline.left_s():
@@ -319,7 +322,7 @@ class StageDaemon:
         deadline = Deadline(SETTLE_TIMEOUT_S)
         while not is_so():
             if not deadline.left_s():
-                raise UnsettledError(f"{otherwise} within {SETTLE_TIMEOUT_S:g} s")
+                raise TimeIsOverError(f"{otherwise} within {SETTLE_TIMEOUT_S:g} s")
             self.wait_a_moment(deadline.left_s())
 
 
