@@ -242,6 +242,18 @@ static __always_inline struct sock *mptcp_connection_of(struct sock *sk)
 	return NULL;
 }
 
+static __always_inline __u64 changed_ns(struct inode *inode)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 11, 0)
+	return BPF_CORE_READ(inode, i_ctime_sec) * NS_PER_S + BPF_CORE_READ(inode, i_ctime_nsec);
+#elif LINUX_VERSION_CODE >= KERNEL_VERSION(6, 6, 0)
+	return BPF_CORE_READ(inode, __i_ctime.tv_sec) * NS_PER_S +
+	       BPF_CORE_READ(inode, __i_ctime.tv_nsec);
+#else
+	return BPF_CORE_READ(inode, i_ctime.tv_sec) * NS_PER_S + BPF_CORE_READ(inode, i_ctime.tv_nsec);
+#endif
+}
+
 static __always_inline struct kernfs_node *node_above(struct kernfs_node *node)
 {
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 15, 0)

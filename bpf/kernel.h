@@ -24,9 +24,24 @@ struct super_block {
 	__u32 s_dev;
 };
 
+struct timespec64 {
+	__s64 tv_sec;
+	long tv_nsec;
+};
+
 struct inode {
 	unsigned long i_ino;
 	struct super_block *i_sb;
+	struct timespec64 i_ctime;
+};
+
+struct inode___since_6_6 {
+	struct timespec64 __i_ctime;
+};
+
+struct inode___since_6_11 {
+	__s64 i_ctime_sec;
+	__u32 i_ctime_nsec;
 };
 
 struct dentry {
@@ -203,9 +218,14 @@ struct net_device {
 	const struct rtnl_link_ops *rtnl_link_ops;
 };
 
+struct dst_entry {
+	struct net_device *dev;
+};
+
 struct sk_buff {
 	struct net_device *dev;
 	struct sock *sk;
+	unsigned long _skb_refdst;
 	unsigned int len;
 	unsigned int data_len;
 	__u16 network_header;
@@ -225,7 +245,7 @@ struct nf_hook_state {
 /* Not in the kernel's UAPI headers. */
 enum { AF_INET = 2, AF_INET6 = 10, AF_PACKET = 17, AF_XDP = 44, SOCK_RAW = 3 };
 enum { TCP_TIME_WAIT = 6, TCP_CLOSE = 7, TCP_NEW_SYN_RECV = 12 }; /* skc_state */
-enum { PF_KTHREAD = 0x00200000 }; /* task_struct.flags */
+enum { PF_EXITING = 0x00000004, PF_KTHREAD = 0x00200000 }; /* task_struct.flags */
 enum { NF_INET_LOCAL_OUT = 3 };
 
 /* IANA protocol numbers. */
@@ -275,6 +295,21 @@ static __always_inline struct sock *mptcp_connection_of(struct sock *sk)
 		return NULL;
 	subflow = BPF_CORE_READ((struct inet_connection_sock *)sk, icsk_ulp_data);
 	return subflow ? BPF_CORE_READ(subflow, conn) : NULL;
+}
+
+/* When the file or what it is called was changed last, in ns since 1970 (ctime). */
+static __always_inline __u64 changed_ns(struct inode *inode)
+{
+	struct inode___since_6_6 *newer = (void *)inode;
+	struct inode___since_6_11 *newest = (void *)inode;
+
+	if (bpf_core_field_exists(newest->i_ctime_sec))
+		return BPF_CORE_READ(newest, i_ctime_sec) * NS_PER_S +
+		       BPF_CORE_READ(newest, i_ctime_nsec);
+	if (bpf_core_field_exists(newer->__i_ctime))
+		return BPF_CORE_READ(newer, __i_ctime.tv_sec) * NS_PER_S +
+		       BPF_CORE_READ(newer, __i_ctime.tv_nsec);
+	return BPF_CORE_READ(inode, i_ctime.tv_sec) * NS_PER_S + BPF_CORE_READ(inode, i_ctime.tv_nsec);
 }
 
 static __always_inline struct kernfs_node *node_above(struct kernfs_node *node)

@@ -10,9 +10,11 @@
 #ifndef NFSNITCH_LAYOUT_H
 #define NFSNITCH_LAYOUT_H
 
+#define NS_PER_S 1000000000ULL
+
 /* Raised with every change to what a key or a value below means: pinned maps outlive the daemon, and
  * one that knows another version replaces them. */
-enum { LAYOUT_VERSION = 2 };
+enum { LAYOUT_VERSION = 3 };
 
 enum {
 	EXE_BYTES = 1024,    /* longest executable path kept; a power of two */
@@ -38,6 +40,9 @@ enum {
 	MAX_LIBC_CALLS = 2048,       /* threads that wait for the C library to find a name */
 	LIBC_NAME_BYTES = 256,       /* longest such name, and the NUL behind it */
 	LIBC_ADDRESSES = 16,         /* how many addresses of a result are kept; a power of two */
+	MAX_VERDICTS = 8192,         /* of a program on a destination, that the kernel may repeat */
+	MAX_PASSES = 16384,          /* flows of sockets that have got such a verdict, or user space's */
+	CACHED_BYTES = 1 << 18,      /* such flows that user space has yet to record */
 };
 
 /*
@@ -72,6 +77,8 @@ struct image {
 	struct image_key parent; /* pid 0: there is none, or it was too far up */
 	__u64 last_used_ns;      /* monotonic; user space removes what is unused for long */
 	__u64 exe_inode;
+	__u64 exe_changed_ns;    /* since 1970: when the file or what it is called was changed last (ctime) */
+	__u64 exe_hash;          /* of the path, below; only ever compared beside device and inode */
 	__u32 exe_device;        /* kernel encoding: major << 20 | minor */
 	__u32 flags;             /* enum image_flag */
 	__u32 mntns;             /* inode number of the mount namespace that the path is of; 0: none */
@@ -319,6 +326,80 @@ struct libc_call {
 	char name[LIBC_NAME_BYTES];
 };
 
+/*
+ * The kernel's own answer: what the rules say of a program and a destination, whatever else a flow may
+ * have. User space writes it down when it has decided such a flow by itself; see verdicts.h.
+ */
+enum verdict_action {
+	VERDICT_NONE,   /* user space must say */
+	VERDICT_ACCEPT,
+	VERDICT_REJECT, /* aloud */
+	VERDICT_DROP,
+};
+
+struct verdict_settings {
+	__u32 generation; /* verdicts of any other one do not count; 0: none does */
+	__u32 by_cgroup;  /* 1: rules look at cgroups, so these belong to the key */
+	__u64 woken_ns;   /* monotonic; when user space was last woken to read `cached` */
+};
+
+/* The daemon, which must be there: without it nothing may leave that `fail: closed` holds back. */
+struct verdict_keeper {
+	__u64 task;     /* where its task_struct is, or was */
+	__u64 start_ns;
+	__u32 pid;      /* 0: there has been none */
+	__u32 padding;
+};
+
+struct verdict_key {
+	__u64 exe_inode;
+	__u64 exe_changed_ns;
+	__u64 exe_hash;
+	__u64 cgroup_id;   /* 0 where no rule looks at it */
+	__u32 exe_device;
+	__u32 mntns;
+	__u32 uid;
+	__u32 gid;
+	__u32 netns;
+	__u8 daddr_be[16]; /* IPv4 addresses fill the first four bytes */
+	__u16 dport;
+	__u8 family;       /* 4 or 6 */
+	__u8 proto;
+};
+
+struct verdict {
+	__u64 until_ns;   /* monotonic; it does not count from then on */
+	__u32 generation;
+	__u32 action;     /* enum verdict_action */
+	__u32 number;     /* by which user space knows the decision */
+	__u32 padding;
+};
+
+/* A flow of one socket: what it has got once counts for what it sends on. */
+struct pass_key {
+	__u64 cookie;
+	struct flow_key flow; /* its netns_cookie is 0 */
+};
+
+struct pass {
+	struct image_key user; /* of the socket: a verdict for one process is none for another */
+	__u64 until_ns;
+	__u32 generation;
+	__u32 action;
+};
+
+/* Told through the ring buffer: the first packet of a flow has got a verdict that was here already. */
+struct cached {
+	__u64 seen_ns;    /* monotonic */
+	__u64 cookie;
+	__u32 number;
+	__u32 generation;
+	__u32 action;     /* enum verdict_action */
+	__u32 ifindex;    /* by which it would leave; 0: not known */
+	struct flow_key flow;
+	struct owner owner;
+};
+
 enum counter {
 	COUNT_OWNERS_FULL,
 	COUNT_IMAGES_FULL,
@@ -326,11 +407,12 @@ enum counter {
 	COUNT_OPENINGS_LOST,
 	COUNT_NAMES_LOST,
 	COUNT_NAMES_UNASKED,
+	COUNT_CACHED_LOST,
 	COUNTERS,
 };
 
 _Static_assert(sizeof(struct image_key) == 32, "layout.py: IMAGE_KEY");
-_Static_assert(sizeof(struct image) == 3144, "layout.py: IMAGE");
+_Static_assert(sizeof(struct image) == 3160, "layout.py: IMAGE");
 _Static_assert(sizeof(struct owner) == 120, "layout.py: OWNER");
 _Static_assert(sizeof(struct flow_key) == 48, "layout.py: FLOW_KEY");
 _Static_assert(sizeof(struct flow_value) == 64, "layout.py: FLOW_VALUE");
@@ -347,5 +429,11 @@ _Static_assert(sizeof(struct opening_text) == 180, "layout.py: OPENING_TEXT");
 _Static_assert(sizeof(struct opening) == 144, "layout.py: OPENING");
 _Static_assert(sizeof(struct dns_sample) == 80, "layout.py: DNS_SAMPLE");
 _Static_assert(sizeof(struct libc_sample) == 664, "layout.py: LIBC_SAMPLE");
+_Static_assert(sizeof(struct verdict_settings) == 16, "layout.py: VERDICT_SETTINGS");
+_Static_assert(sizeof(struct verdict_key) == 72, "layout.py: VERDICT_KEY");
+_Static_assert(sizeof(struct verdict) == 24, "layout.py: VERDICT");
+_Static_assert(sizeof(struct pass_key) == 56, "layout.py: PASS_KEY");
+_Static_assert(sizeof(struct pass) == 48, "layout.py: PASS");
+_Static_assert(sizeof(struct cached) == 200, "layout.py: CACHED");
 
 #endif

@@ -139,6 +139,45 @@ struct {
 	__type(value, struct libc_call);
 } libc_calls SEC(".maps");
 
+/* Of which generation verdicts count; written by user space, but for `woken_ns`. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct verdict_settings);
+} verdict_config SEC(".maps");
+
+/* Who keeps the verdicts; written by the program that it runs for that. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct verdict_keeper);
+} verdict_keeper SEC(".maps");
+
+/* Program and destination -> what the rules say. Written by user space alone. What is pushed out, or of
+ * an earlier generation, is decided there once more. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, MAX_VERDICTS);
+	__type(key, struct verdict_key);
+	__type(value, struct verdict);
+} verdicts SEC(".maps");
+
+/* Flow of a socket -> the verdict that it has got. The same goes for what is pushed out. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, MAX_PASSES);
+	__type(key, struct pass_key);
+	__type(value, struct pass);
+} passes SEC(".maps");
+
+/* Flows that got their verdict here, for user space to record. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, CACHED_BYTES);
+} cached SEC(".maps");
+
 /* enum counter -> how often. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

@@ -19,7 +19,6 @@ enum {
 	NAMES_FILLING = NAMES_BYTES / 8, /* so full, the ring wakes who reads it */
 };
 
-enum { TCP_FIN = 1, TCP_SYN = 2, TCP_RST = 4, TCP_ACK = 16 };
 
 /* A packet from or to port 53. */
 struct dns_packet {

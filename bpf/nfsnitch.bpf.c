@@ -17,6 +17,8 @@
  * Sockets past netfilter: lsm socket_create (may refuse) and socket_post_create, kprobe
  * security_socket_post_create; no hook of a cgroup is run for these.
  *
+ * What user space has decided already, any mode can answer in the kernel (verdicts.h).
+ *
  * If forwarded flows are judged, any mode has egress, which sees each packet that a socket sends.
  */
 #ifdef NFSNITCH_BCC
@@ -51,6 +53,7 @@
 #include "probes.h"
 #include "opening.h"
 #include "crossing.h"
+#include "verdicts.h"
 #include "names.h"
 #include "libc.h"
 
@@ -109,6 +112,33 @@ int nfsnitch_egress(struct __sk_buff *ctx)
 {
 	bpf_get_socket_cookie(ctx); /* who has none yet gets one */
 	return packet_leaves(plain_address(ctx));
+}
+
+/* Any mode, by iptables' match `bpf`: whether a packet that is to be judged need not be. */
+
+SEC("socket")
+int nfsnitch_accepts(struct __sk_buff *ctx)
+{
+	return verdict_on(ctx) == VERDICT_ACCEPT;
+}
+
+SEC("socket")
+int nfsnitch_rejects(struct __sk_buff *ctx)
+{
+	return verdict_on(ctx) == VERDICT_REJECT;
+}
+
+SEC("socket")
+int nfsnitch_drops(struct __sk_buff *ctx)
+{
+	return verdict_on(ctx) == VERDICT_DROP;
+}
+
+/* The daemon runs it, once. */
+SEC("socket")
+int nfsnitch_keeper(struct __sk_buff *ctx)
+{
+	return keep_verdicts();
 }
 
 /* Any mode: DNS on its way out and in. */

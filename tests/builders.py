@@ -191,6 +191,8 @@ class KernelImage:
     exe: bytes = b"/usr/bin/curl"
     exe_device: int = 8 << 20 | 1
     exe_inode: int = 1_234
+    exe_changed_ns: int = 1_700_000_000_000_000_000
+    exe_hash: int = 0x5EED
     cgroup: bytes = b"/user.slice"
     args: bytes = b"curl\0-s\0"
     mntns: int = OWN_MNTNS
@@ -201,6 +203,8 @@ class KernelImage:
             self.parent,
             self.last_used_ns,
             self.exe_inode,
+            self.exe_changed_ns,
+            self.exe_hash,
             self.exe_device,
             self.flags,
             self.mntns,

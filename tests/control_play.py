@@ -54,6 +54,7 @@ STATUS = Status(
     queue_length=32_768,
     attach="cgroup",
     attach_why="nothing better is to be had",
+    cache_problem=None,
     rule_files=("/etc/nfsnitch/rules.yaml",),
     rules=12,
     generation=2,

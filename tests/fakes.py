@@ -166,9 +166,14 @@ class FakePrograms:
         self.opening_rules = FakeMap(*SIZES["opening_rules"])
         self.opening_numbers = FakeMap(*SIZES["opening_numbers"])
         self.opening_texts = FakeMap(*SIZES["opening_texts"])
+        self.verdict_config = FakeMap(*SIZES["verdict_config"])
+        self.verdicts = FakeMap(*SIZES["verdicts"])
+        self.passes = FakeMap(*SIZES["passes"])
+        self.filters: dict[str, int] = {}
         self.mode = AttachMode.CGROUP
         self.rings: list[FakeRing] = []
         self.opening_rings: list[FakeRing] = []
+        self.cached_rings: list[FakeRing] = []
 
     def releases(self, on_sample: Callable[[int, int], None]) -> FakeRing:
         """Open the ring buffer of closed sockets."""
@@ -179,6 +184,11 @@ class FakePrograms:
         """Open the ring buffer of sockets past netfilter."""
         self.opening_rings.append(FakeRing(on_sample))
         return self.opening_rings[-1]
+
+    def cached(self, on_sample: Callable[[int, int], None]) -> FakeRing:
+        """Open the ring buffer of flows that the kernel has answered for."""
+        self.cached_rings.append(FakeRing(on_sample))
+        return self.cached_rings[-1]
 
     def close_socket(self, sock_cookie: int) -> None:
         """Tell the readers of the ring buffer that a socket was closed."""

@@ -30,6 +30,7 @@ from nfsnitch.adapters.sd_notify import notify
 from nfsnitch.adapters.watchdog import Watchdog
 from nfsnitch.asking.names import NameListing
 from nfsnitch.asking.people import Doing, People
+from nfsnitch.cached_flows import CachedFlows
 from nfsnitch.core.commands import EndQuestion, ShowQuestion, TellMode
 from nfsnitch.core.counters import Counter
 from nfsnitch.core.engine import Engine
@@ -113,8 +114,10 @@ class Daemon:
         loaded = loaded._replace(ruleset=loaded.ruleset.with_answers(book.rules()))
         self._engine = Engine(loaded.ruleset, namespace, wiring.readers())
         self._people = People(self._engine, book, self._ground.clock.now)
+        self._cached = stack.enter_context(closing(CachedFlows(self._ground)))
         self._worker, look = self._wired(options, stack)
         self._enforcement = wiring.enforcement(options, loaded.ruleset, stack)
+        self._engine.kernel_answers = options.cache and self._cached.ask_for(self._enforcement)
         self._openings = wiring.openings(self._ground, self._record, self._counters, stack)
         putting = (self._enforcement, self._ground.queue, self._openings, self._worker)
         self._in_force = InForce(self._engine, *putting)
@@ -151,6 +154,7 @@ class Daemon:
             self._counters,
             self._tell_people,
             self._hearing.names_of,
+            self._cached,
             forward=options.forward,
         )
         return wiring.wired(parts, stack)
@@ -179,11 +183,16 @@ class Daemon:
         return reloader, triggers
 
     def _lists_used(self, options: RunOptions, ruleset: Ruleset, stack: ExitStack) -> ListKeeping:
-        changed = self._triggers.apply_again
-        where = Where(options.state, self._loop, self._counters, changed, self._engine.own)
+        where = Where(
+            *(options.state, self._loop, self._counters), self._lists_changed, self._engine.own
+        )
         lists = stack.enter_context(closing(ListKeeping(where)))
         lists.use(ruleset.lists)
         return lists
+
+    def _lists_changed(self) -> None:
+        self._cached.withdraw()
+        self._triggers.apply_again()
 
     def _serving_clients(self, options: RunOptions, stack: ExitStack) -> Serving:
         parts = Parts(
@@ -274,6 +283,8 @@ class Daemon:
         self._loop.add_reader(self._hearing, self._hearing.listen)
         self._openings.listen(self._loop, self._records.plan)
         self._openings.begin(self._engine.ruleset, self._engine.generation)
+        self._cached.rules_changed(self._engine.ruleset)
+        self._cached.begin(self._loop, self._worker.flow_cached, self._records.plan)
         self._losses.begin()
         self._enforcement.install()
         self._ground.kept.stay = True  # whichever way this process ends, but for a clean stop
@@ -305,6 +316,8 @@ class Daemon:
         self._watchdog.alive()
         self._losses.counters()  # the rules take theirs along
         self._enforcement.remove()
+        self._cached.end()
+        self._cached.hear_all()
         self._intake.empty()
         self._counters[Counter.ERRORS] += self._ground.queue.drop_all() + self._ground.queue.failed
         self._known.flush()

@@ -47,6 +47,8 @@ class RunOptions:
     """Group whose members may watch; None for ``nfsnitch``, if there is such a group."""
     answer_group: str | None = None
     """Group whose members may answer, too; None for ``nfsnitch-answer``, if there is one."""
+    cache: bool = True
+    """Whether the kernel repeats decisions by itself, where it can."""
     answers: Path | None = None
     """File of the rules that answers make; None for ``answers.yaml`` in *state*."""
 

@@ -52,6 +52,7 @@ def status(parts: Parts, watchers: int) -> Status:
         queue_length=ruleset.settings.queue_length,
         attach=parts.ground.kept.programs.mode.value,
         attach_why=parts.ground.kept.programs.why,
+        cache_problem=_cache_problem(parts),
         rule_files=tuple(map(os.fspath, parts.options.rules)),
         rules=len(ruleset.rules),
         generation=parts.engine.generation,
@@ -75,6 +76,10 @@ def status(parts: Parts, watchers: int) -> Status:
         lists_missing=tuple(each.definition.name for each in ruleset.lists if each.content is None),
         counters={counter.value: parts.counters[counter] for counter in Counter},
     )
+
+
+def _cache_problem(parts: Parts) -> str | None:
+    return parts.enforcement.cache_problem if parts.options.cache else "started with --no-cache"
 
 
 def resident_bytes() -> int:

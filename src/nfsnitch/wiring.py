@@ -28,6 +28,7 @@ from nfsnitch.adapters.sock_destroy import SockDestroy
 from nfsnitch.adapters.sock_diag import SockDiag
 from nfsnitch.adapters.working_directory import WorkingDirectories
 from nfsnitch.asking.book import AnswerBook
+from nfsnitch.cached_flows import CachedFlows
 from nfsnitch.core.commands import EndQuestion, ShowQuestion, TellMode
 from nfsnitch.core.counters import Counter
 from nfsnitch.core.engine import Engine
@@ -61,6 +62,7 @@ class Parts(NamedTuple):
     counters: collections.Counter[Counter]
     tell_people: Callable[[ShowQuestion | EndQuestion | TellMode], None]
     names_of: Callable[[Owner, bytes], Names]
+    cached: CachedFlows
     forward: bool
 
 
@@ -113,6 +115,8 @@ def wired(parts: Parts, stack: ExitStack) -> tuple[Worker, Callable[[], Iterator
         cwd_of=WorkingDirectories().of,
         identified=parts.known.identified,
         names_of=parts.names_of,
+        repeat=parts.cached.add,
+        repeat_none=parts.cached.rules_changed,
     )
     live = LiveFlows(
         attributor,

@@ -18,6 +18,7 @@ from typing import NamedTuple, Protocol
 
 from nfsnitch.core.answer import Answer
 from nfsnitch.core.commands import (
+    CacheVerdict,
     Command,
     Count,
     CutDone,
@@ -28,6 +29,7 @@ from nfsnitch.core.commands import (
     FlowCommand,
     GiveVerdict,
     JudgeFlow,
+    PassFlow,
     ReleaseFlow,
     ShowQuestion,
     TellMode,
@@ -42,6 +44,7 @@ from nfsnitch.core.events import (
     Answered,
     Event,
     FlowArrived,
+    FlowCached,
     FlowReviewed,
     Instant,
     LiveFlow,
@@ -120,6 +123,14 @@ def _not_reset(_flow: Flow, _seq: int) -> bool:
     return False
 
 
+def _not_repeated(_command: CacheVerdict | PassFlow) -> None:
+    pass
+
+
+def _nothing_to_repeat(_ruleset: Ruleset) -> None:
+    pass
+
+
 def _nothing_is_ours(_packet: bytes) -> bool:
     return False
 
@@ -167,6 +178,10 @@ class Ports(NamedTuple):
     """Reset a connection at its other end, which expects that number next; False if it failed."""
     is_ours: Callable[[bytes], bool] = _nothing_is_ours
     """Whether a packet is one that these two have sent, and so to pass."""
+    repeat: Callable[[CacheVerdict | PassFlow], None] = _not_repeated
+    """Let the kernel repeat a decision by itself, if it can."""
+    repeat_none: Callable[[Ruleset], None] = _nothing_to_repeat
+    """Let it repeat nothing that was decided before these rules."""
 
 
 class Worker:
@@ -207,8 +222,15 @@ class Worker:
         event = ProgramIdentified(self._ports.now(), ticket, identity)
         self._carry_out(self._engine.receive(event))
 
+    def flow_cached(self, event: FlowCached) -> None:
+        """Take note of a flow that the kernel has given its verdict by itself."""
+        owner = self._known(event.found.owner)
+        found = self._named(event.flow, event.found._replace(owner=owner))
+        self._carry_out(self._engine.receive(event._replace(found=found)))
+
     def rules_changed(self, ruleset: Ruleset, generation: int) -> None:
         """Decide by *ruleset* from here on, what is held included."""
+        self._ports.repeat_none(ruleset)
         self._carry_out(
             self._engine.receive(RulesetChanged(self._ports.now(), ruleset, generation))
         )
@@ -299,6 +321,8 @@ class Worker:
     def _change_flow(self, command: FlowCommand) -> None:
         if isinstance(command, TrustFlow):
             self._must(self._ports.trust(command.flow))
+        elif isinstance(command, CacheVerdict | PassFlow):
+            self._ports.repeat(command)
         elif isinstance(command, DistrustFlow):
             self._must(self._ports.distrust(command.flow))
         elif isinstance(command, ReleaseFlow):

@@ -164,7 +164,7 @@ def test_a_port_that_a_trusted_program_gave_back_is_not_trusted_for_the_next_one
 @pytest.mark.usefixtures("services")
 @pytest.mark.vm_guest(modes=("lsm",))
 def test_a_conversation_over_udp_goes_on_in_the_kernel(world: World, rules: WriteRules) -> None:
-    with Firewall(world, [rules(RULES)]) as firewall:
+    with Firewall(world, [rules(RULES)], extra=("--no-cache",)) as firewall:
         done = world.run(python(ASK_ECHO, "192.0.2.1", ECHO_PORT, 50))
         counters = counted(firewall.stop())
 

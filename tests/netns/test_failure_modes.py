@@ -169,7 +169,8 @@ def test_a_packet_for_which_there_is_no_memory_is_dropped_and_the_next_one_is_no
 def test_a_daemon_that_gets_no_more_memory_gives_every_packet_a_verdict(
     world: World, rules: WriteRules
 ) -> None:
-    with Firewall(world, [rules(RULES.format(fail="closed"))]) as firewall:
+    path = rules(RULES.format(fail="closed"))
+    with Firewall(world, [path], extra=("--no-cache",)) as firewall:
         sends(world, SINK_PORT)
         firewall.wait_for_record(having(dport=SINK_PORT))
         # Not even what it has now: whatever asks the kernel for more is refused.

@@ -56,10 +56,14 @@ class Kernel:
             opening_rules=self._map(),
             opening_numbers=self._map(),
             opening_texts=self._map(),
+            verdict_config=self._map(),
+            verdicts=self._map(),
+            passes=self._map(),
             library=cast("Libbpf", None),
             releases_fd=-1,
             openings_fd=-1,
             names_fd=-1,
+            cached_fd=-1,
             mode=mode,
             why="",
         )
@@ -269,7 +273,7 @@ def test_what_pinned_programs_do_not_see_is_told_by_the_links_that_they_lack() -
 
 
 def test_the_fake_programs_have_the_real_ones_fields() -> None:
-    others = {"library", "releases_fd", "openings_fd", "names_fd", "links", "why"}
+    others = {"library", "releases_fd", "openings_fd", "names_fd", "cached_fd", "links", "why"}
     others |= {"dns_problem", "libc_problem"}
     fields = set(LoadedPrograms.__dataclass_fields__) - others
     assert fields <= set(vars(FakePrograms()))

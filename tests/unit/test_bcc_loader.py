@@ -239,6 +239,7 @@ def test_the_object_says_all_that_the_other_loader_has_to_know() -> None:
         "prepend_cgroup": 2,
         "prepend_directory": 2,
         "record_owner": 2,
+        "verdict_by_program": 4,
     }
 
 

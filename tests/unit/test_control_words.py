@@ -140,6 +140,7 @@ def test_a_status_says_the_rules_the_queue_and_what_was_counted() -> None:
         "  otherwise default ask, unattributed deny, unanswered deny, fail closed",
         "  attach    cgroup: nothing better is to be had",
         "  queue     7301 by nft; 3 of 32768 packets wait",
+        "  cache     decisions are repeated in the kernel",
         "  held      1 of 16384 flows",
         "  mode      ask: held, and somebody is asked",
         "  asked     1 question (nfsnitch prompt)",

@@ -53,6 +53,12 @@ def unpacked(image: KernelImage) -> Image:
         ("raw_key", layout.RAW_KEY),
         ("raw_value", layout.RAW_VALUE),
         ("dns_sample", layout.DNS_SAMPLE),
+        ("verdict_settings", layout.VERDICT_SETTINGS),
+        ("verdict_key", layout.VERDICT_KEY),
+        ("verdict", layout.VERDICT),
+        ("pass_key", layout.PASS_KEY),
+        ("pass", layout.PASS),
+        ("cached", layout.CACHED),
         ("libc_sample", layout.LIBC_SAMPLE),
     ],
 )
@@ -102,13 +108,14 @@ def test_the_counters_are_the_headers_in_its_order_and_have_names_in_the_core() 
     assert {Counter(name) for name in layout.COUNTERS} == {
         *(Counter.OWNERS_FULL, Counter.IMAGES_FULL, Counter.RELEASES_LOST),
         *(Counter.OPENINGS_LOST, Counter.NAMES_LOST, Counter.NAMES_UNASKED),
+        Counter.CACHED_LOST,
     }
 
 
 def test_each_map_has_the_sizes_of_its_structs() -> None:
     assert layout.SIZES == {
         "owners": (8, 120),
-        "images": (32, 3144),
+        "images": (32, 3160),
         "flows": (48, 64),
         "crossings": (56, 72),
         "ports": (16, 16),
@@ -118,6 +125,9 @@ def test_each_map_has_the_sizes_of_its_structs() -> None:
         "opening_rules": (4, 20),
         "opening_numbers": (16, 4),
         "opening_texts": (180, 4),
+        "verdict_config": (4, 16),
+        "verdicts": (72, 24),
+        "passes": (56, 48),
     }
 
 

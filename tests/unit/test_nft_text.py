@@ -48,6 +48,7 @@ def test_counters_begin_with_what_they_are_given() -> None:
         "add counter inet nfsnitch judged { packets 12 bytes 0; }",
         "add counter inet nfsnitch bypassed { packets 3 bytes 0; }",
         "add counter inet nfsnitch caught { packets 0 bytes 0; }",
+        "add counter inet nfsnitch cached { packets 0 bytes 0; }",
     ]
 
 

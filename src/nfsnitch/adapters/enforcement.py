@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import NamedTuple
 
+from nfsnitch.adapters.cached_rules import CachedRules, CachedRulesError, Outcome
 from nfsnitch.adapters.descriptors import Reserve
 from nfsnitch.adapters.iptables import IptablesError, QueueRule
 from nfsnitch.adapters.nft import (
+    CACHED,
     COUNTERS,
+    REFUSE,
+    TABLE,
     NftError,
     NftRuleset,
     Queueing,
@@ -19,6 +24,9 @@ from nfsnitch.adapters.nft import (
 from nfsnitch.core.settings import FailMode, Seeing, Settings
 
 _NOTHING_MORE = Seeing()
+_NO_PROGRAMS = "no eBPF programs were given for that"
+
+_log = logging.getLogger(__name__)
 
 
 class EnforcementError(Exception):
@@ -34,6 +42,8 @@ class Counts(NamedTuple):
     """Left unevaluated (`FailMode.OPEN`)."""
     caught: int
     """Came out unevaluated though they must not, and were dropped (`FailMode.CLOSED`)."""
+    cached: int
+    """Answered for in the kernel, by what had been decided before."""
 
 
 class Enforcement:
@@ -68,6 +78,9 @@ class Enforcement:
         self._settings = settings or Settings()
         self._seeing = seeing
         self._awaits_names = False
+        self._cached = CachedRules(TABLE.split()[1], CACHED, CACHED, REFUSE)
+        self._programs: Mapping[Outcome, int] = {}
+        self._cache_problem: str | None = _NO_PROGRAMS
 
     def close(self) -> None:
         """Give back what is kept in reserve. The rules stay as they are."""
@@ -87,6 +100,22 @@ class Enforcement:
         """Let the next `install` go by these."""
         self._settings, self._seeing = settings, seeing
 
+    @property
+    def cache_problem(self) -> str | None:
+        """Why the kernel answers for nothing by itself; None: it asks the programs."""
+        return self._cache_problem
+
+    def ask(self, programs: Mapping[Outcome, int], problem: str | None = None) -> None:
+        """Have the kernel ask these programs, from the next `install` on; by their descriptors.
+
+        Not if there are none, or there is a *problem* with them.
+        """
+        self._programs = programs
+        try:
+            self._cache_problem = problem or (self._cached.problem() if programs else _NO_PROGRAMS)
+        except OSError as refusal:
+            self._cache_problem = str(refusal)
+
     def install(self) -> None:
         """Put the rules in force, all or none, in place of any of ours.
 
@@ -103,10 +132,21 @@ class Enforcement:
                 options = self._options()
                 self._nft.install(options)
                 self._awaits_names = options.seeing.names
+                self._install_cached()
         except EnforcementError:
             if not was_there:
                 self.remove()
             raise
+
+    def _install_cached(self) -> None:
+        """Have the kernel ask the programs; without them all is queued, and nothing is lost."""
+        if self._cache_problem is not None:
+            return
+        try:
+            self._cached.install(self._programs)
+        except CachedRulesError as problem:
+            self._cache_problem = str(problem)
+            _log.warning("the kernel answers nothing by itself: %s", problem)
 
     def remove(self) -> None:
         """Remove every rule.

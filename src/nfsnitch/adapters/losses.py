@@ -64,6 +64,7 @@ class Losses:
                 break
             self._last[Counter.BYPASSED] = counts.bypassed
             self._last[Counter.CAUGHT] = counts.caught
+            self._last[Counter.CACHED] = counts.cached
             before = evaluated, queue
             evaluated, queue = self._ledger.evaluated, self._noted()
             if before == (evaluated, queue):

@@ -24,20 +24,23 @@ NAME_LABEL = _DEFAULT.name_label
 REFUSED_LABEL = _DEFAULT.cut_label
 """Another one: of flows that were cut, whose packets are judged whatever conntrack says of them."""
 
-JUDGED, BYPASSED, CAUGHT = "judged", "bypassed", "caught"
+JUDGED, BYPASSED, CAUGHT, CACHED = "judged", "bypassed", "caught", "cached"
 _NOTHING_MORE = Seeing()
-COUNTERS = (JUDGED, BYPASSED, CAUGHT)
+COUNTERS = (JUDGED, BYPASSED, CAUGHT, CACHED)
+REFUSE = "refuse"
+"""The chain that refuses aloud."""
 _FINGERPRINT = "fingerprint"
 _AWAITED = "awaited"
 _CHAINS: dict[str, int | None] = {
     _AWAITED: None,
+    CACHED: None,
     _FINGERPRINT: None,
     "judge": None,
     "let_out": None,
     "local": None,
     "pick": 149,
     "questions": None,
-    "refuse": None,
+    REFUSE: None,
     "settle": 151,
     "unevaluated": None,
 }

@@ -69,6 +69,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="rules that answers make (default: answers.yaml in the --state directory)",
     )
+    parser.add_argument(
+        "--no-cache",
+        dest="cache",
+        action="store_false",
+        help="queue each new flow: the kernel repeats no decision by itself",
+    )
     parser.set_defaults(command=run)
 
 
@@ -90,6 +96,7 @@ def run(options: argparse.Namespace) -> int:
         group=options.group,
         answer_group=options.answer_group,
         answers=options.answers,
+        cache=options.cache,
     )
     return daemon.run(run_options)
 

@@ -130,6 +130,9 @@ def _table(answer: Status) -> dict[str, str]:
         "attach": f"{shown(answer.attach)}: {shown(answer.attach_why)}",
         "queue": f"{answer.queue_num} by {shown(answer.queueing)}; "
         f"{answer.queue_waiting} of {answer.queue_length} packets wait",
+        "cache": "decisions are repeated in the kernel"
+        if answer.cache_problem is None
+        else f"each new flow is queued: {shown(answer.cache_problem)}",
         "held": f"{answer.held_flows} of {answer.held_limit} flows",
         "mode": mode_words(answer.mode, answer.mode_left_s),
         "asked": f"{counted(answer.questions, 'question')} (nfsnitch prompt)",

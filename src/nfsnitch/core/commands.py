@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 from nfsnitch.core.answer import Answer
 from nfsnitch.core.counters import Counter
-from nfsnitch.core.decision import Verdict
+from nfsnitch.core.decision import Decision, Verdict
 from nfsnitch.core.flow import Flow
+from nfsnitch.core.owner import Process
 from nfsnitch.core.question import Question
 from nfsnitch.core.record import Record
 from nfsnitch.core.unknown import Unknown
@@ -31,6 +32,26 @@ class TrustFlow(NamedTuple):
     """Let the further packets of an accepted flow pass in the kernel, without being queued."""
 
     flow: Flow
+
+
+class PassFlow(NamedTuple):
+    """Let the kernel accept by itself what a socket goes on sending in a flow that was accepted."""
+
+    flow: Flow
+    sock_cookie: int
+    until_ns: int | None
+    """Monotonic; from then on it is to be queued again. None: while the rules are in force."""
+
+
+class CacheVerdict(NamedTuple):
+    """Let the kernel repeat a decision for other flows of the same program and destination."""
+
+    flow: Flow
+    sock_cookie: int
+    process: Process
+    decision: Decision
+    until_ns: int | None
+    """As above."""
 
 
 class DistrustFlow(NamedTuple):
@@ -124,7 +145,17 @@ class Count(NamedTuple):
     amount: int = 1
 
 
-FlowCommand = TrustFlow | DistrustFlow | ReleaseFlow | JudgeFlow | CutFlow | DenyName | ResetPeer
+FlowCommand = (
+    TrustFlow
+    | PassFlow
+    | CacheVerdict
+    | DistrustFlow
+    | ReleaseFlow
+    | JudgeFlow
+    | CutFlow
+    | DenyName
+    | ResetPeer
+)
 """What is done about a flow besides the verdicts on its packets."""
 
 Command = (

@@ -24,7 +24,9 @@ T = TypeVar("T")
 Reader = Callable[[Case], T | Unknown]
 """Finds the value that a case has for a field."""
 
-SCRIPT_FIELD = "script"
+CGROUP_FIELDS = frozenset({"cgroup", "unit", "app", "pod"})
+"""What is read off the path of the owner's cgroup."""
+SADDR_FIELD, SCRIPT_FIELD = "saddr", "script"
 SHA256_FIELD, CHANGED_FIELD, PACKAGE_FIELD = "sha256", "changed", "package"
 _NO_PROCESS = Unknown("no process is known to own the flow")
 _KERNEL_PARENT_PID = 2

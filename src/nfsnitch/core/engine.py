@@ -45,6 +45,7 @@ from nfsnitch.core.commands import (
     Count,
     DistrustFlow,
     TellMode,
+    WriteRecord,
 )
 from nfsnitch.core.counters import Counter
 from nfsnitch.core.decision import Action, Reason
@@ -52,6 +53,7 @@ from nfsnitch.core.events import (
     Answered,
     Event,
     FlowArrived,
+    FlowCached,
     FlowReviewed,
     Instant,
     MalformedArrived,
@@ -68,6 +70,7 @@ from nfsnitch.core.flow import Flow
 from nfsnitch.core.flow_review import FlowReviews
 from nfsnitch.core.inquiry import Inquiry
 from nfsnitch.core.judge import Judge
+from nfsnitch.core.kernel_verdicts import kernel_verdicts
 from nfsnitch.core.memory import FlowMemory
 from nfsnitch.core.outcomes import Outcomes, count_told, decision_of
 from nfsnitch.core.own import Own
@@ -91,6 +94,8 @@ class Engine:
         readers = readers or Readers()
         self._judge = Judge(ruleset)
         self._recording = Recording(netns)
+        self.kernel_answers = False
+        """Whether decisions are handed to the kernel, for it to repeat them by itself."""
         self._inquiry = Inquiry()
         self._alarm = Alarm()
         self._memory = FlowMemory(ruleset.settings.limits)
@@ -102,6 +107,7 @@ class Engine:
         self._reviews = FlowReviews(self._judge, self._memory, self._recording, self._first_data)
         self._handlers: dict[type[Event], Callable[[Any], list[Command]]] = {
             FlowArrived: self._flow_arrived,
+            FlowCached: self._flow_cached,
             MalformedArrived: self._malformed_arrived,
             PacketFailed: self._packet_failed,
             SocketClosed: self._socket_closed,
@@ -194,7 +200,14 @@ class Engine:
         decided = self._outcomes.decided(decision, arrival, (arrival.packet_id,), arrival.now)
         if ruling.reason is Reason.SILENT and Count(Counter.REPEATED) not in decided:
             counts += self._inquiry.silence(arrival, ruling)
+        if self.kernel_answers:
+            counts += kernel_verdicts(self.ruleset, arrival, ruling)
         return decided + counts
+
+    def _flow_cached(self, event: FlowCached) -> list[Command]:
+        what = (event.decision, event.flow, event.found, event.iface)
+        (record,) = self._recording.of(event.now, *what)
+        return [WriteRecord(record._replace(is_cached=True))]
 
     def _malformed_arrived(self, event: MalformedArrived) -> list[Command]:
         return self._outcomes.refused(event, Reason.MALFORMED, Counter.MALFORMED)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from nfsnitch.core.answer import Answer
+from nfsnitch.core.decision import Decision
 from nfsnitch.core.flow import Flow
 from nfsnitch.core.identity import Identity
 from nfsnitch.core.instant import Instant
@@ -19,6 +20,7 @@ __all__ = [
     "Answered",
     "Event",
     "FlowArrived",
+    "FlowCached",
     "Instant",
     "MalformedArrived",
     "ModeSet",
@@ -43,6 +45,17 @@ class FlowArrived(NamedTuple):
     """The interface through which the packet would leave."""
     segment: Segment | None = None
     """What it carries; None: it is neither TCP nor UDP, or nobody wants to know."""
+
+
+class FlowCached(NamedTuple):
+    """The kernel has given a flow a verdict by itself, as a `commands.CacheVerdict` had let it."""
+
+    now: Instant
+    """When it did so."""
+    flow: Flow
+    found: Finding
+    iface: str | Unknown
+    decision: Decision
 
 
 class MalformedArrived(NamedTuple):
@@ -159,6 +172,7 @@ class Stopping:
 
 Event = (
     FlowArrived
+    | FlowCached
     | MalformedArrived
     | PacketFailed
     | SocketClosed

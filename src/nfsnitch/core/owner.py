@@ -92,6 +92,8 @@ class Attribution(StrEnum):
 
     QUEUE_PROBE = "queue-probe"
     """eBPF saw, on the packet's way into the queue, which socket had sent it."""
+    PACKET_FILTER = "packet-filter"
+    """eBPF saw which socket had sent it, and the kernel decided by itself."""
     EGRESS_PROBE = "egress-probe"
     """eBPF saw, in another network namespace, which socket had sent it to this one."""
     FLOW_MAP = "flow-map"

@@ -74,6 +74,8 @@ class Record(NamedTuple):
     """Of the destination, as far as they count for `owner`."""
     monotonic_ns: int = 0
     """The same moment as `wall_ns`, by the clock of `names`."""
+    is_cached: bool = False
+    """The kernel repeated it by itself: no packet of the flow was queued."""
 
     def as_json(self) -> Json:
         """Return the record as JSON data; what is not known is ``{"unknown": reason}``."""
@@ -88,6 +90,7 @@ class Record(NamedTuple):
             "attribution": self.attribution.value,
             "held_ms": round(self.held_ns / 1e6, 3),
             "packets": self.packets,
+            **({"cached": True} if self.is_cached else {}),
             **owner_json(self.owner),
             "netns": self.netns,
             **flow_json(self.flow),

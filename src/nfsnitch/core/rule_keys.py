@@ -51,6 +51,8 @@ OF_THE_FLOW = frozenset(
 """What is not known yet when a name is asked for (`core.ruleset.FLOW_FIELDS`)."""
 NAME = len(READERS)
 """After all of them, the names of the host."""
+OF_ONE_FLOW = frozenset({READERS.index(read_saddr), NAME})
+"""What flows of one program to one destination need not have alike."""
 
 
 def keys_of_all(rules: Sequence[Rule], without: Collection[int] = ()) -> list[list[Keys]]:
@@ -66,7 +68,7 @@ def keys_of_all(rules: Sequence[Rule], without: Collection[int] = ()) -> list[li
         for condition in rule.conditions:
             if type(condition) is ValueCondition:
                 at = places.get(condition.read)
-            elif type(condition) is HostCondition:
+            elif type(condition) is HostCondition and NAME not in without:
                 at = NAME
             else:
                 continue

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from nfsnitch.core.case import Case
-from nfsnitch.core.conditions import SCRIPT_FIELD
+from nfsnitch.core.conditions import CGROUP_FIELDS, SADDR_FIELD, SCRIPT_FIELD
 from nfsnitch.core.decision import Action, Reason
 from nfsnitch.core.identity import Pending
 from nfsnitch.core.instant import Instant
@@ -52,6 +52,7 @@ class _Traits(NamedTuple):
     asks_identity: bool = False
     asks_names: bool = False
     refuses_questions: bool = False
+    asks_cgroup: bool = False
 
     def __add__(self, other: object) -> _Traits:
         """Return those of both together."""
@@ -63,6 +64,7 @@ class _Traits(NamedTuple):
             self.asks_identity or other.asks_identity,
             self.asks_names or other.asks_names,
             self.refuses_questions or other.refuses_questions,
+            self.asks_cgroup or other.asks_cgroup,
         )
 
 
@@ -75,10 +77,17 @@ class _Layer(NamedTuple):
     """None: they are too few for one."""
     of_questions: RuleIndex | None
     """The same where nothing but the question of a name is known; None: no rule refuses any."""
+    of_programs: RuleIndex | None
+    """The same where nothing but a program and a destination is known."""
 
     def candidates(self, case: Case) -> Iterable[Rule]:
         """Return in their order all rules but some that would surely be passed by."""
         return self.rules if self.of_flows is None else self.of_flows.candidates(case)
+
+
+def _hides_other_flows(rule: Rule) -> bool:
+    """Whether an index may pass the rule by for what other flows of the program have not."""
+    return rule.asks_names or any(each.field == SADDR_FIELD for each in rule.conditions)
 
 
 def _traits(rules: tuple[Rule, ...]) -> _Traits:
@@ -90,19 +99,23 @@ def _traits(rules: tuple[Rule, ...]) -> _Traits:
         any(each.field in IDENTITY_FIELDS for each in conditions),
         any(rule.asks_names for rule in in_force),
         any(rule.dns is not None for rule in in_force),
+        any(each.field in CGROUP_FIELDS for each in conditions),
     )
 
 
 def _layer(rules: tuple[Rule, ...]) -> _Layer:
     traits = _traits(rules)
     if len(rules) < FEWEST_RULES:
-        return _Layer(rules, traits, None, None)
+        return _Layer(rules, traits, None, None, None)
     # What makes and reads an index takes memory, and most have few rules.
     from nfsnitch.core.rule_index import RuleIndex  # noqa: PLC0415
-    from nfsnitch.core.rule_keys import OF_THE_FLOW  # noqa: PLC0415
+    from nfsnitch.core.rule_keys import OF_ONE_FLOW, OF_THE_FLOW  # noqa: PLC0415
 
     of_questions = RuleIndex(rules, OF_THE_FLOW) if traits.refuses_questions else None
-    return _Layer(rules, traits, RuleIndex(rules), of_questions)
+    of_flows = of_programs = RuleIndex(rules)
+    if any(map(_hides_other_flows, rules)):
+        of_programs = RuleIndex(rules, OF_ONE_FLOW)
+    return _Layer(rules, traits, of_flows, of_questions, of_programs)
 
 
 _NO_RULES = _layer(())
@@ -157,6 +170,11 @@ class Ruleset:
     def asks_names(self) -> bool:
         """Whether a rule wants to know the name of the host."""
         return self._of_all.asks_names
+
+    @property
+    def asks_cgroup(self) -> bool:
+        """Whether a rule wants to know something of a program's cgroup."""
+        return self._of_all.asks_cgroup
 
     @property
     def reads_first_data(self) -> bool:
@@ -241,6 +259,15 @@ class Ruleset:
             else:
                 return Ruling(rule.action, Reason.RULE, rule.name)
         return None
+
+    def of_program(self, case: Case) -> Iterable[Rule]:
+        """Return in their order all rules but some that pass by whatever this program sends there.
+
+        Those that it passes by only for what another flow of the same program to the same
+        destination may have otherwise are among them. The answers are not.
+        """
+        index = self._of_rules.of_programs
+        return self.rules if index is None else index.candidates(case)
 
     def fallback(self, owner: Owner) -> Ruling:
         """Return what holds for *owner* where no rule matches."""

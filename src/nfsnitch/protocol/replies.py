@@ -37,6 +37,8 @@ class Status:
     attach: str
     """The attach mode of the eBPF programs."""
     attach_why: str
+    cache_problem: str | None
+    """Why the kernel repeats no decision by itself; None: it does."""
     rule_files: tuple[str, ...]
     """Paths as they were given."""
     rules: int

@@ -19,7 +19,13 @@ from typing import Any, NamedTuple
 
 import nfsnitch
 from nfsnitch.adapters.bpf import hook, kernel_headers, object_file, raw_load, wire
-from nfsnitch.adapters.bpf.core_loader import Attachment, HeldLink, LoadedPrograms
+from nfsnitch.adapters.bpf.core_loader import (
+    Attachment,
+    Filter,
+    HeldLink,
+    LoadedPrograms,
+    filters_among,
+)
 from nfsnitch.adapters.bpf.layout import RING_BUFFERS, SIZES
 from nfsnitch.adapters.bpf.libbpf import BpfError, Libbpf
 from nfsnitch.adapters.bpf.map import BpfMap
@@ -196,6 +202,9 @@ def loaded(
         links: list[HeldLink] = []
         for attachment in attachments:
             spec, fd = specs[attachment.program], descriptors.programs[attachment.program]
+            if attachment.for_netfilter:
+                links.append(Filter(fd, spec.name))
+                continue
             for link in _attached(library, spec, fd, attachment, cgroup):
                 links.append(link)
                 stack.callback(link.detach)
@@ -206,7 +215,8 @@ def loaded(
             field: descriptors.maps[name] for field, name in RING_BUFFERS.items()
         }
         how: dict[str, Any] = {"library": library, "mode": mode, "why": ""}
-        yield LoadedPrograms(**maps, **rings, **how, links=tuple(links))
+        held: dict[str, Any] = {"links": tuple(links), "filters": filters_among(links)}
+        yield LoadedPrograms(**maps, **rings, **how, **held)
 
 
 def _attached(

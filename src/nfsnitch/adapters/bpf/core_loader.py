@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -31,6 +31,8 @@ class Attachment(NamedTuple):
     """The kernel functions to put a kprobe on; none: the program's section says what it is for."""
     of_libc: tuple[str, ...] = ()
     """The functions of the C library to put a uprobe on, or a uretprobe, as the section says."""
+    for_netfilter: bool = False
+    """It is put on no hook: a rule of netfilter names the file that it is pinned at."""
 
     @property
     def links(self) -> tuple[str, ...]:
@@ -53,6 +55,22 @@ class HeldLink(Protocol):
 
     def let_go(self) -> None:
         """Close the descriptor; a link that is pinned stays on its hook."""
+
+
+class Filter:
+    """A program that only rules of netfilter run; it is held as long as what it was loaded with."""
+
+    def __init__(self, fd: int, name: str) -> None:
+        """*fd* is the program's, and stays somebody else's to close."""
+        self._fd = fd
+        self.name = name
+
+    def fileno(self) -> int:
+        """Return its descriptor."""
+        return self._fd
+
+    def let_go(self) -> None:
+        """Do nothing: where it is pinned, it stays."""
 
 
 class Link:
@@ -96,14 +114,20 @@ class LoadedPrograms:
     opening_rules: BpfMap
     opening_numbers: BpfMap
     opening_texts: BpfMap
+    verdict_config: BpfMap
+    verdicts: BpfMap
+    passes: BpfMap
     library: Libbpf
     releases_fd: int
     openings_fd: int
     names_fd: int
+    cached_fd: int
     mode: AttachMode
     """Never `AttachMode.AUTO`."""
     why: str
     """Why this mode and none of the better ones, for people."""
+    filters: Mapping[str, int] = field(default_factory=dict)
+    """The descriptors of the programs that rules of netfilter ask, by name."""
     links: tuple[HeldLink, ...] = ()
     """In the order in which they were attached."""
     dns_problem: str | None = None
@@ -122,6 +146,10 @@ class LoadedPrograms:
     def names(self, on_sample: SampleCallback) -> RingBuffer:
         """Open the ring buffer of names asked for and answered."""
         return RingBuffer(self.library, self.names_fd, on_sample)
+
+    def cached(self, on_sample: SampleCallback) -> RingBuffer:
+        """Open the ring buffer of flows that the kernel has answered by itself."""
+        return RingBuffer(self.library, self.cached_fd, on_sample)
 
 
 @contextmanager
@@ -148,12 +176,21 @@ def loaded(
         _switch_on(library, pointer, {each.program for each in attachments})
         library.checked("bpf_object__load", pointer, doing="loading the eBPF programs")
         programs = _maps(library, pointer, mode)
-        links: list[Link] = []
+        links: list[HeldLink] = []
         for attachment in attachments:
+            if attachment.for_netfilter:
+                links.append(_filter(library, pointer, attachment.program))
+                continue
             for name, link in _attach(library, pointer, attachment, cgroup):
-                links.append(Link(library, link, name))
-                stack.callback(links[-1].detach)
-        yield replace(programs, links=tuple(links))
+                held = Link(library, link, name)
+                links.append(held)
+                stack.callback(held.detach)
+        yield replace(programs, links=tuple(links), filters=filters_among(links))
+
+
+def filters_among(links: Iterable[HeldLink]) -> dict[str, int]:
+    """Return the descriptors, by name, of those that rules of netfilter ask."""
+    return {each.name: each.fileno() for each in links if isinstance(each, Filter)}
 
 
 def _switch_on(library: Libbpf, pointer: int, wanted: Iterable[str]) -> None:
@@ -171,9 +208,7 @@ def _attach(
 ) -> Iterator[tuple[str, Any]]:
     """Yield each link with its name, one of `Attachment.links`."""
     name = attachment.program
-    program = library.checked(
-        "bpf_object__find_program_by_name", pointer, name.encode(), doing=f"finding {name}"
-    )
+    program = _program(library, pointer, name)
     if attachment.to_cgroup:
         yield name, _attach_to_cgroup(library, program, name, cgroup)
         return
@@ -200,6 +235,16 @@ def _attach(
             forbidden=probes_are_for(),
         )
         yield link_name, link
+
+
+def _program(library: Libbpf, pointer: int, name: str) -> Any:  # noqa: ANN401
+    return library.checked(
+        "bpf_object__find_program_by_name", pointer, name.encode(), doing=f"finding {name}"
+    )
+
+
+def _filter(library: Libbpf, pointer: int, name: str) -> Filter:
+    return Filter(library.function("bpf_program__fd")(_program(library, pointer, name)), name)
 
 
 def _attach_to_libc(

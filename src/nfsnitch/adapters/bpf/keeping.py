@@ -21,7 +21,14 @@ from nfsnitch.adapters.bpf.core_loader import LoadedPrograms
 from nfsnitch.adapters.bpf.layout import LAYOUT_VERSION
 from nfsnitch.adapters.bpf.libbpf import BpfError, Libbpf
 from nfsnitch.adapters.bpf.migration import migrate
-from nfsnitch.adapters.bpf.modes import FORWARDED, PROGRAMS, attached, root_cgroup, see_hooks_run
+from nfsnitch.adapters.bpf.modes import (
+    FORWARDED,
+    PROGRAMS,
+    VERDICTS,
+    attached,
+    root_cgroup,
+    see_hooks_run,
+)
 from nfsnitch.adapters.bpf.pins import About, PinFolder
 from nfsnitch.adapters.bpf.readers import LISTED, reader_file
 from nfsnitch.adapters.bpf.sights import all_sights, problems_of
@@ -64,7 +71,7 @@ class Wish(NamedTuple):
 
     def link_names(self, mode: AttachMode) -> Iterator[set[str]]:
         """Yield the names of the links of each set of programs that may make a mode."""
-        also = FORWARDED if self.forwarded else ()
+        also = (*VERDICTS, *(FORWARDED if self.forwarded else ()))
         for programs, sight in product(PROGRAMS[mode], all_sights()):
             yield {*chain.from_iterable(each.links for each in (*programs, *also)), *sight.links}
 

@@ -11,7 +11,7 @@ from nfsnitch.core.flow import Flow
 from nfsnitch.core.text import decoded
 from nfsnitch.core.unknown import Unknown
 
-LAYOUT_VERSION = 2
+LAYOUT_VERSION = 3
 """Raised with every change to what a map's keys and values mean: maps outlive the daemon."""
 
 EXE_BYTES, CGROUP_BYTES, ARGS_BYTES, NAME_BYTES = 1024, 512, 1024, 256
@@ -19,7 +19,7 @@ EXE_BYTES, CGROUP_BYTES, ARGS_BYTES, NAME_BYTES = 1024, 512, 1024, 256
 COOKIE = Struct("=Q")
 IMAGE_KEY = Struct("=QQQII")
 IMAGE = Struct(
-    f"={IMAGE_KEY.size}sQQIIIIHHHH"
+    f"={IMAGE_KEY.size}sQQQQIIIIHHHH"
     f"{EXE_BYTES + NAME_BYTES}s{CGROUP_BYTES + NAME_BYTES}s{ARGS_BYTES}s"
 )
 OWNER = Struct(f"={IMAGE_KEY.size}sQQIIIIII16s{IMAGE_KEY.size}s")
@@ -45,6 +45,12 @@ SAMPLE_KIND = Struct("=I")
 """What both of these begin with."""
 ROW_HEAD = Struct("=II")
 """Layout version and bytes of the whole row: before each that readers.bpf.c writes."""
+VERDICT_SETTINGS = Struct("=IIQ")
+VERDICT_KEY = Struct("=QQQQIIIII16sHBB")
+VERDICT = Struct("=QIIII")
+PASS_KEY = Struct(f"=Q{FLOW_KEY.size}s")
+PASS = Struct(f"={IMAGE_KEY.size}sQII")
+CACHED = Struct(f"=QQIIII{FLOW_KEY.size}s{OWNER.size}s")
 COUNTER_KEY = Struct("=I")
 COUNTER_VALUE = Struct("=Q")
 
@@ -60,15 +66,23 @@ SIZES: dict[str, tuple[int, int]] = {
     "opening_rules": (OPENING_SLOT.size, OPENING_RULE.size),
     "opening_numbers": (OPENING_NUMBER.size, OPENING_SLOT.size),
     "opening_texts": (OPENING_TEXT.size, OPENING_SLOT.size),
+    "verdict_config": (OPENING_SLOT.size, VERDICT_SETTINGS.size),
+    "verdicts": (VERDICT_KEY.size, VERDICT.size),
+    "passes": (PASS_KEY.size, PASS.size),
 }
 """Map → bytes of a key and of a value."""
 
-RING_BUFFERS = {"releases_fd": "releases", "openings_fd": "openings", "names_fd": "names"}
+RING_BUFFERS = {
+    "releases_fd": "releases",
+    "openings_fd": "openings",
+    "names_fd": "names",
+    "cached_fd": "cached",
+}
 """Field of `LoadedPrograms` → the ring buffer whose descriptor it has."""
 
 COUNTERS = (
     *("owners-full", "images-full", "releases-lost", "openings-lost"),
-    *("names-lost", "names-unasked"),
+    *("names-lost", "names-unasked", "cached-lost"),
 )
 """``enum counter``, by the names of `nfsnitch.core.counters.Counter`."""
 
@@ -166,7 +180,7 @@ class Image(NamedTuple):
     @classmethod
     def unpacked(cls, raw: bytes) -> Image:
         """Read ``struct image``; what it lacks becomes `Unknown`."""
-        parent, used_ns, inode, device, bits, mntns, _, *texts = IMAGE.unpack(raw)
+        parent, used_ns, inode, _, _, device, bits, mntns, _, *texts = IMAGE.unpack(raw)
         exe_at, cgroup_at, args_bytes, _, exe, cgroup, args = texts
         flags = ImageFlag(bits)
         no_exe = Unknown("the process has no executable (a kernel thread, or it was exiting)")

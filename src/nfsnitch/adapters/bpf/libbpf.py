@@ -52,6 +52,7 @@ _PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
         ctypes.c_int,
         [ctypes.c_int, *[ctypes.c_char_p] * 3, ctypes.c_size_t, _POINTER],
     ),
+    "bpf_prog_test_run_opts": (ctypes.c_int, [ctypes.c_int, _POINTER]),
     "bpf_raw_tracepoint_open": (ctypes.c_int, [ctypes.c_char_p, ctypes.c_int]),
     "bpf_link_create": (ctypes.c_int, [ctypes.c_int, ctypes.c_int, ctypes.c_int, _POINTER]),
     "bpf_map_create": (

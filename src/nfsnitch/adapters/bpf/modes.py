@@ -75,6 +75,12 @@ In each the release hook comes first: what is recorded can then also go.
 FORWARDED = (Attachment("nfsnitch_egress", to_cgroup=True),)
 """What sees, in any mode, whose packets come here from other network namespaces."""
 
+VERDICTS = tuple(
+    Attachment(f"nfsnitch_{answer}", for_netfilter=True)
+    for answer in ("accepts", "rejects", "drops", "keeper")
+)
+"""What answers in any mode for packets that user space need not see (`verdict_cache`)."""
+
 _SO_COOKIE = 57
 """asm-generic/socket.h"""
 _DISCARD = ("127.0.0.1", 9)
@@ -120,7 +126,7 @@ def attached_by(
     load: Load, cgroup: Path | None, wanted: AttachMode, *, forwarded: bool = False
 ) -> Iterator[LoadedPrograms]:
     """Do the same with what `loading` has yielded, which is not needed any more then."""
-    also = FORWARDED if forwarded else ()
+    also = (*VERDICTS, *(FORWARDED if forwarded else ()))
     with ExitStack() as stack:
         yield _best_with_names(load, cgroup, wanted, stack, also)
 

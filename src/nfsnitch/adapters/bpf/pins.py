@@ -22,8 +22,10 @@ from nfsnitch.adapters.bpf.core_loader import HeldLink, LoadedPrograms
 from nfsnitch.adapters.bpf.layout import RING_BUFFERS, SIZES
 from nfsnitch.adapters.bpf.libbpf import BpfError, Libbpf
 from nfsnitch.adapters.bpf.map import BpfMap
+from nfsnitch.adapters.bpf.modes import VERDICTS
 from nfsnitch.core.attach import AttachMode
 
+FILTERS = frozenset(each.program for each in VERDICTS)
 _ABOUT = Struct("=IIQQ16s16s32s")
 _ABOUT_KEY = Struct("=I").pack(0)
 _MAP_TYPE_ARRAY = 2
@@ -114,7 +116,12 @@ class PinFolder:
                 field: stack.enter_context(self._opened("maps", name))
                 for field, name in RING_BUFFERS.items()
             }
-            yield LoadedPrograms(**maps, **rings, library=self._library, mode=mode, why="")
+            filters = {
+                name: stack.enter_context(self._opened("links", name))
+                for name in FILTERS & self.link_names()
+            }
+            how: dict[str, Any] = {"library": self._library, "mode": mode, "why": ""}
+            yield LoadedPrograms(**maps, **rings, **how, filters=filters)
 
     def pin(self, programs: LoadedPrograms, about: About) -> None:
         """Pin maps and links, and leave these to the file system alone.

@@ -1,0 +1,261 @@
+"""Decisions that the kernel repeats by itself: written into the maps of bpf/verdicts.h.
+
+What counts there is of one generation: with each change of the rules the next one begins, and all
+from before is void at once. The oldest of what is void makes room by itself.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from struct import Struct
+from typing import NamedTuple
+
+from nfsnitch.adapters import mounts
+from nfsnitch.adapters.bpf.core_loader import LoadedPrograms
+from nfsnitch.adapters.bpf.layout import (
+    CACHED,
+    COOKIE,
+    FLOW_KEY,
+    IMAGE_KEY,
+    OPENING_SLOT,
+    PASS,
+    PASS_KEY,
+    VERDICT,
+    VERDICT_KEY,
+    VERDICT_SETTINGS,
+    ImageFlag,
+    ImageKey,
+    OwnerEntry,
+)
+from nfsnitch.adapters.cached_rules import Outcome
+from nfsnitch.core.commands import CacheVerdict, PassFlow
+from nfsnitch.core.decision import Action, Decision, Reason, Verdict
+from nfsnitch.core.flow import Family, Flow
+from nfsnitch.core.owner import Process
+
+PROGRAMS = {
+    "nfsnitch_accepts": Outcome.ACCEPT,
+    "nfsnitch_rejects": Outcome.REFUSE,
+    "nfsnitch_drops": Outcome.DROP,
+}
+"""What a rule of netfilter asks → what becomes of the packets that it answers for."""
+
+_KEEPER = "nfsnitch_keeper"
+_ETHERNET_BYTES = 14
+"""So long a packet must be at least for a program to be run on it."""
+
+_ACTIONS = {Verdict.ACCEPT: 1, Verdict.REJECT: 2, Verdict.DROP: 3}
+"""``enum verdict_action``"""
+_NOT_KNOWN_ANY_MORE = {
+    1: Decision(Verdict.ACCEPT, Action.ALLOW, Reason.RULE, None),
+    2: Decision(Verdict.REJECT, Action.REJECT, Reason.RULE, None),
+    3: Decision(Verdict.DROP, Action.DENY, Reason.RULE, None),
+}
+"""Of a daemon before, which the kernel has outlived."""
+_FOR_EVER_NS = 2**63 - 1
+_MAX_DECISIONS = 65_536
+_MAX_GENERATION = 2**32 - 1
+_IMAGE_HEAD = Struct(f"={IMAGE_KEY.size}sQQQQIII")
+"""The beginning of ``struct image``: up to the mount namespace."""
+_FLAGS_WANTED = ImageFlag.READY | ImageFlag.EXE_KNOWN
+_FLAGS_ASKED = _FLAGS_WANTED | ImageFlag.EXE_TRUNCATED | ImageFlag.EXE_DELETED | ImageFlag.TORN
+_ADDRESS_BYTES = {4: 4, 6: 16}
+
+
+class _RunOptions(ctypes.Structure):
+    """``struct bpf_test_run_opts`` (libbpf 1.0)."""
+
+    _fields_ = (
+        ("size", ctypes.c_size_t),
+        ("data", ctypes.c_char_p),
+        ("data_out", ctypes.c_void_p),
+        ("data_bytes", ctypes.c_uint32),
+        ("data_out_bytes", ctypes.c_uint32),
+        ("context", ctypes.c_void_p),
+        ("context_out", ctypes.c_void_p),
+        ("context_bytes", ctypes.c_uint32),
+        ("context_out_bytes", ctypes.c_uint32),
+        ("returned", ctypes.c_uint32),
+        ("rest", ctypes.c_uint32 * 5),
+    )
+
+
+class CachedFlow(NamedTuple):
+    """A flow that the kernel has given a verdict by itself (``struct cached``)."""
+
+    seen_ns: int
+    """Monotonic."""
+    sock_cookie: int
+    ifindex: int
+    """By which its packet would leave; 0: not known."""
+    flow: Flow
+    owner: OwnerEntry
+    decision: Decision
+
+
+class VerdictCache:
+    """What the kernel may repeat, and what it tells of having done so."""
+
+    def __init__(self, programs: LoadedPrograms, on_cached: Callable[[CachedFlow], None]) -> None:
+        """Call *on_cached* for each flow, from within `consume`. Nothing counts yet."""
+        self._programs = programs
+        self._on_cached = on_cached
+        self._by_cgroup = False
+        self._generation = self._read_generation()
+        self._numbers: dict[Decision, int] = {}
+        self._decisions: dict[tuple[int, int], Decision] = {}
+        """By generation and number; of the last two generations."""
+        own = Path("/proc/self/exe").stat()
+        self._own_file = own.st_ino, os.major(own.st_dev) << 20 | os.minor(own.st_dev)
+        self._mntns = mounts.of_the_rules().namespace
+        self._ring = programs.cached(self._heard)
+
+    def keep(self) -> str | None:
+        """Be the process without which nothing is repeated; return why that cannot be had.
+
+        To be called before any capabilities are given up.
+        """
+        fd = self._programs.filters.get(_KEEPER)
+        if fd is None:
+            return "its eBPF programs were loaded without those that answer"
+        packet = bytes(_ETHERNET_BYTES)
+        options = _RunOptions(size=ctypes.sizeof(_RunOptions), data=packet, data_bytes=len(packet))
+        run = self._programs.library.function("bpf_prog_test_run_opts")
+        number = run(fd, ctypes.byref(options))
+        if number < 0:
+            return f"an eBPF program could not be run: {os.strerror(-number)}"
+        return None if options.returned else "an eBPF program could not note who we are"
+
+    def fileno(self) -> int:
+        """Return the descriptor that is readable when there is something to `consume`.
+
+        That is at most once a second, unless the ring buffer fills up: who has found something
+        looks again a second later.
+        """
+        return self._ring.fileno()
+
+    def consume(self) -> bool:
+        """Hear of flows; returns whether there may be more."""
+        return self._ring.consume()
+
+    def close(self) -> None:
+        """Let go of the ring buffer; what counts in the kernel goes on counting."""
+        self._ring.close()
+
+    def begin(self, *, by_cgroup: bool) -> None:
+        """Void all there is; from here on what is added counts.
+
+        *by_cgroup* says whether rules look at cgroups: then programs are told apart by these, too.
+        """
+        self._by_cgroup = by_cgroup
+        self.withdraw()
+
+    def withdraw(self) -> None:
+        """Void all there is."""
+        before = self._generation
+        self._generation = before % _MAX_GENERATION + 1
+        settings = VERDICT_SETTINGS.pack(self._generation, self._by_cgroup, 0)
+        self._programs.verdict_config.put(OPENING_SLOT.pack(0), settings)
+        self._numbers.clear()
+        self._decisions = {
+            key: decision for key, decision in self._decisions.items() if key[0] == before
+        }
+
+    def end(self) -> None:
+        """Void all there is, and let nothing be added that would count."""
+        nothing = VERDICT_SETTINGS.pack(0, 0, 0)
+        self._programs.verdict_config.put(OPENING_SLOT.pack(0), nothing)
+
+    def add(self, command: CacheVerdict | PassFlow) -> None:
+        """Have the kernel repeat a decision, if it knows of the socket what we do."""
+        raw = self._programs.owners.get(COOKIE.pack(command.sock_cookie))
+        if raw is None:
+            return
+        owner = OwnerEntry.unpacked(raw)
+        with suppress(OSError):  # no room: what is not repeated is decided anew
+            if isinstance(command, PassFlow):
+                self._pass(command, owner)
+            else:
+                self._cache(command, owner)
+
+    def _pass(self, command: PassFlow, owner: OwnerEntry) -> None:
+        self._programs.passes.put(
+            PASS_KEY.pack(command.sock_cookie, _flow_key(command.flow)),
+            PASS.pack(
+                owner.image_key,
+                _FOR_EVER_NS if command.until_ns is None else command.until_ns,
+                self._generation,
+                _ACTIONS[Verdict.ACCEPT],
+            ),
+        )
+
+    def _cache(self, command: CacheVerdict, owner: OwnerEntry) -> None:
+        key = self._key(command, owner)
+        number = self._number_of(command.decision)
+        if key is None or number is None:
+            return
+        action = _ACTIONS[command.decision.verdict]
+        until_ns = _FOR_EVER_NS if command.until_ns is None else command.until_ns
+        value = VERDICT.pack(until_ns, self._generation, action, number, 0)
+        self._programs.verdicts.put(key, value)
+
+    def _key(self, command: CacheVerdict, owner: OwnerEntry) -> bytes | None:
+        """Return ``struct verdict_key``; None: what is recorded is not what was decided about."""
+        image = self._programs.images.get(owner.image_key)
+        if image is None or not _is_of(owner, command.process):
+            return None
+        _, _, inode, changed_ns, path, device, bits, mntns = _IMAGE_HEAD.unpack_from(image)
+        if bits & _FLAGS_ASKED != _FLAGS_WANTED or mntns != self._mntns:
+            return None
+        is_like_us = (inode, device) == self._own_file and owner.uid == os.geteuid()
+        if is_like_us and command.decision.verdict is not Verdict.ACCEPT:
+            return None  # what fetches lists may be such a one, and is let out
+        image_key = ImageKey.unpacked(owner.image_key)
+        flow = command.flow
+        return VERDICT_KEY.pack(
+            *(inode, changed_ns, path, image_key.cgroup_id if self._by_cgroup else 0),
+            *(device, mntns, owner.uid, owner.gid, owner.netns),
+            *(flow.daddr, flow.dport, flow.family, flow.proto),
+        )
+
+    def _number_of(self, decision: Decision) -> int | None:
+        number = self._numbers.get(decision)
+        if number is None and len(self._numbers) < _MAX_DECISIONS:
+            number = self._numbers[decision] = len(self._numbers)
+            self._decisions[self._generation, number] = decision
+        return number
+
+    def _read_generation(self) -> int:
+        raw = self._programs.verdict_config.get(OPENING_SLOT.pack(0))
+        return 0 if raw is None else int(VERDICT_SETTINGS.unpack(raw)[0])
+
+    def _heard(self, address: int, size: int) -> None:
+        fields = CACHED.unpack(ctypes.string_at(address, size))
+        seen_ns, cookie, number, generation, action, ifindex, flow_key, owner = fields
+        decision = self._decisions.get((generation, number)) or _NOT_KNOWN_ANY_MORE.get(action)
+        if decision is not None:
+            entry = OwnerEntry.unpacked(owner)
+            self._on_cached(CachedFlow(seen_ns, cookie, ifindex, _flow(flow_key), entry, decision))
+
+
+def _is_of(owner: OwnerEntry, process: Process) -> bool:
+    """Whether an entry is of the process, as it was when the decision was made."""
+    key = ImageKey.unpacked(owner.image_key)
+    return (key.pid, key.start_ns, owner.uid, owner.gid, owner.netns) == (
+        *(process.pid, process.start_time_ns, process.uid, process.gid, process.netns),
+    )
+
+
+def _flow_key(flow: Flow) -> bytes:
+    ports = flow.sport, flow.dport
+    return FLOW_KEY.pack(0, flow.saddr, flow.daddr, *ports, flow.family, flow.proto, 0)
+
+
+def _flow(raw: bytes) -> Flow:
+    _, saddr, daddr, sport, dport, family, proto, _ = FLOW_KEY.unpack(raw)
+    size = _ADDRESS_BYTES[family]
+    return Flow(Family(family), proto, saddr[:size], daddr[:size], sport, dport)
