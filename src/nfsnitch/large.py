@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import gc
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+
+from nfsnitch.core.rule import Rule
+from nfsnitch.core.ruleset import Ruleset
 
 _LARGE = 10_000
 """Rules. To look through so many for what nobody needs takes tens of milliseconds."""
@@ -21,6 +24,38 @@ def uncollected() -> Iterator[None]:
     finally:
         if was_enabled:
             gc.enable()
+
+
+def is_large(rules: Sequence[Rule]) -> bool:
+    """Whether so many rules are worth some trouble."""
+    return len(rules) >= _LARGE
+
+
+def let_go(kept: list[Ruleset]) -> None:
+    """Free the one ruleset in a list, in steps that are so small that no packet waits for them.
+
+    It is for a thread. What somebody else still holds stays as it is.
+    """
+    parts = _parts_of(kept.pop())
+    parts.reverse()  # what holds others goes first
+    while parts:
+        parts.pop()
+
+
+def _parts_of(ruleset: Ruleset) -> list[object]:
+    # Where these are needed, they are there already: with few rules nobody needs them.
+    from nfsnitch.adapters.rulefile.written_rules import WrittenRules  # noqa: PLC0415
+    from nfsnitch.core.index_parts import splits_of  # noqa: PLC0415
+
+    layer = ruleset.of_rules
+    indexes = (layer.of_flows, layer.of_questions)
+    parts: list[object] = []
+    for index in indexes:
+        if index is not None:
+            parts += splits_of(index.root)
+    if isinstance(ruleset.rules, WrittenRules):
+        parts += ruleset.rules.parts
+    return parts
 
 
 def settle(rules: int) -> None:

@@ -16,10 +16,12 @@ import collections
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from nfsnitch.adapters import rulefile
+from nfsnitch.adapters.rulefile.loading import ReadingError, load_apart
 from nfsnitch.adapters.rules_watch import FilesState, state_of
 from nfsnitch.adapters.sd_notify import notify
 from nfsnitch.core.counters import Counter
@@ -27,7 +29,7 @@ from nfsnitch.core.events import Instant
 from nfsnitch.core.rule import Rule
 from nfsnitch.core.ruleset import Ruleset
 from nfsnitch.core.text import counted
-from nfsnitch.large import settle, uncollected
+from nfsnitch.large import is_large, let_go, settle, uncollected
 from nfsnitch.threads import in_thread, packets_first
 
 _READINGS = 5
@@ -102,17 +104,19 @@ def _load(paths: Sequence[Path]) -> Ruleset | str:
     """Return the rules, or what is wrong."""
     try:
         with uncollected():
-            ruleset = rulefile.load(paths, rulefile.system_names(), _warn)
+            ruleset = load_apart(paths, rulefile.system_names(), _warn)
         settle(len(ruleset.rules))
     except rulefile.RuleFileError as error:
         return str(error)
+    except ReadingError as error:
+        return f"the rule files could not be read: {error}"
     except Exception as error:  # noqa: BLE001  whatever it is, rules are in force that may stay
         _log.exception("the rule files could not be read")
         return f"the rule files could not be read: {type(error).__name__}; see the log"
     return ruleset
 
 
-def _warn(warning: rulefile.RuleWarning) -> None:
+def _warn(warning: rulefile.RuleWarning | str) -> None:
     _log.warning("%s", warning)
 
 
@@ -228,7 +232,7 @@ class Reloader:
         self.read_state = loaded.state
         if isinstance(loaded, NotLoaded):
             return self._refused(loaded.problem)
-        ruleset = loaded.ruleset.with_answers(self._answers())
+        ruleset, before = loaded.ruleset.with_answers(self._answers()), [self.in_force.ruleset]
         following = InForce(ruleset, self.in_force.generation + 1)
         try:
             self._put_in_force(*following)
@@ -238,6 +242,9 @@ class Reloader:
         self._plan()
         self._counters[Counter.RELOADS] += 1
         cut_flows = await self._review()
+        if is_large(before[0].rules):
+            with packets_first():
+                await in_thread(partial(let_go, before))
         done = Reloaded(self.in_force.generation, len(loaded.ruleset.rules), cut_flows, None)
         _log.info("%s", _status(done))
         return done

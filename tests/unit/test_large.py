@@ -1,9 +1,16 @@
 """Memory while, and after, many rules are read."""
 
 import gc
+import weakref
 from contextlib import suppress
 
-from nfsnitch.large import settle, uncollected
+from builders import case
+from nfsnitch.core.conditions import ValueCondition, read_exe
+from nfsnitch.core.decision import Action
+from nfsnitch.core.pattern import paths
+from nfsnitch.core.rule import Rule
+from nfsnitch.core.ruleset import Ruleset
+from nfsnitch.large import let_go, settle, uncollected
 
 
 def test_no_garbage_is_looked_for_meanwhile_and_as_before_afterwards() -> None:
@@ -33,3 +40,36 @@ def test_many_rules_are_never_gone_through_again_and_few_are() -> None:
         assert gc.get_freeze_count() > before
     finally:
         gc.unfreeze()
+
+
+class _Held(frozenset[str]):
+    """What can be seen to be freed."""
+
+
+def _ruleset(held: _Held) -> Ruleset:
+    condition = ValueCondition("exe", read_exe, held)
+    others = (ValueCondition("exe", read_exe, paths([f"/{at}"])) for at in range(100))
+    conditions = [condition, *others]
+    return Ruleset(
+        tuple(Rule(f"r{at}", Action.DENY, (each,), "f:1") for at, each in enumerate(conditions))
+    )
+
+
+def test_a_ruleset_that_is_let_go_is_freed() -> None:
+    held = _Held({"/a"})
+    alive, kept = weakref.ref(held), [_ruleset(held)]
+    del held
+
+    let_go(kept)
+
+    assert kept == []
+    assert alive() is None
+
+
+def test_what_somebody_still_holds_of_a_ruleset_that_is_let_go_decides_as_before() -> None:
+    ruleset = _ruleset(_Held({"/a"}))
+    ruling = ruleset.rule_on(case())
+
+    let_go([ruleset])
+
+    assert ruleset.rule_on(case()) == ruling

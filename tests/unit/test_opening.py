@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from builders import instant, process
 from nfsnitch.adapters.rulefile import Names, RuleFileError, load
 from nfsnitch.adapters.rulefile.lint import lint
-from nfsnitch.core.conditions import ValueCondition, read_exe, read_proto
+from nfsnitch.core.conditions import ValueCondition, bypasses_of, read_exe, read_proto
 from nfsnitch.core.decision import Action, Reason, Verdict
 from nfsnitch.core.flow import Bypass
 from nfsnitch.core.opening import (
@@ -19,7 +19,6 @@ from nfsnitch.core.opening import (
     Opening,
     Texts,
     about_openings,
-    bypasses_of,
     inexpressible,
     opening_case,
     opening_decision,

@@ -16,7 +16,6 @@ from pathlib import Path
 import pytest
 
 from nfsnitch import reload as reload_module
-from nfsnitch.adapters import rulefile
 from nfsnitch.core.counters import Counter
 from nfsnitch.core.decision import Action
 from nfsnitch.core.events import Instant
@@ -317,7 +316,7 @@ def test_a_failure_that_nobody_foresaw_leaves_the_rules_in_force(
     def fails(*_: object) -> Ruleset:
         raise MemoryError
 
-    monkeypatch.setattr(rulefile, "load", fails)
+    monkeypatch.setattr(reload_module, "load_apart", fails)
 
     loaded = load_whole([tmp_path])
 

@@ -41,6 +41,13 @@ class Blocks(Generic[T]):
             tables.setdefault(length, {}).setdefault(free_bits, {})[prefix] = thing
         self._tables = {length: tuple(by_bits.items()) for length, by_bits in tables.items()}
 
+    def items(self) -> Iterator[tuple[Block, T]]:
+        """Yield all blocks, each with what belongs to it."""
+        for length, tables in self._tables.items():
+            for free_bits, by_prefix in tables:
+                for prefix, thing in by_prefix.items():
+                    yield Block(length, free_bits, prefix), thing
+
     def around(self, value: object) -> list[T]:
         """Return what belongs to each of the blocks that *value* is in; an Unknown is in none."""
         if isinstance(value, bytes):

@@ -8,14 +8,14 @@ what is not known is not matched, and so not matched by ``not:`` either.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from nfsnitch.core.case import Case
 from nfsnitch.core.cgroup_path import place
-from nfsnitch.core.flow import Family
+from nfsnitch.core.flow import Bypass, Family
 from nfsnitch.core.owner import Forwarded, Kernel, Owner, Process
 from nfsnitch.core.script import script_of
 from nfsnitch.core.unknown import Unknown
@@ -26,7 +26,7 @@ Reader = Callable[[Case], T | Unknown]
 
 CGROUP_FIELDS = frozenset({"cgroup", "unit", "app", "pod"})
 """What is read off the path of the owner's cgroup."""
-SADDR_FIELD, SCRIPT_FIELD = "saddr", "script"
+SADDR_FIELD, SCRIPT_FIELD, PROTO_FIELD = "saddr", "script", "proto"
 SHA256_FIELD, CHANGED_FIELD, PACKAGE_FIELD = "sha256", "changed", "package"
 _NO_PROCESS = Unknown("no process is known to own the flow")
 _KERNEL_PARENT_PID = 2
@@ -160,6 +160,15 @@ def owner_kind(owner: Owner) -> OwnerKind:
     if isinstance(owner, Forwarded):
         return OwnerKind.FORWARDED
     return OwnerKind.KERNEL if isinstance(owner, Kernel) else OwnerKind.UNKNOWN
+
+
+def bypasses_of(conditions: Iterable[Any]) -> frozenset[Bypass]:
+    """Return the sockets past netfilter that a rule of these conditions names; not by ``not:``."""
+    named = frozenset[int]()
+    for each in conditions:
+        if each.field == PROTO_FIELD and isinstance(each, ValueCondition) and not each.negated:
+            named = cast("frozenset[int]", each.wanted)
+    return frozenset(bypass for bypass in Bypass if bypass in named) if named else frozenset()
 
 
 def read_exe(case: Case) -> str | Unknown:

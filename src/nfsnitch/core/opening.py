@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple, cast
 
 from nfsnitch.core.case import Case
-from nfsnitch.core.conditions import DisabledCondition, ValueCondition
+from nfsnitch.core.conditions import DisabledCondition, ValueCondition, bypasses_of
 from nfsnitch.core.decision import Action, Decision, Reason, Verdict
 from nfsnitch.core.flow import NO_PORTS, Bypass, Flow
 from nfsnitch.core.instant import Instant
@@ -74,18 +74,9 @@ class OpeningRule(NamedTuple):
     tests: tuple[OpeningTest, ...]
 
 
-def bypasses_of(conditions: Iterable[Condition]) -> frozenset[Bypass]:
-    """Return the sockets past netfilter that a rule of these conditions names; not by ``not:``."""
-    named = frozenset[int]()
-    for each in conditions:
-        if each.field == _PROTO and isinstance(each, ValueCondition) and not each.negated:
-            named = cast("frozenset[int]", each.wanted)
-    return frozenset(bypass for bypass in Bypass if bypass in named)
-
-
 def about_openings(ruleset: Ruleset) -> Ruleset:
     """Return the rules that are asked when a socket past netfilter is opened."""
-    rules = tuple(rule for rule in ruleset.rules if bypasses_of(rule.conditions))
+    rules = ruleset.on_openings
     unattributed = ruleset.unattributed if rules else Action.ALLOW
     if unattributed is Action.ASK:  # nobody can be
         unattributed = ruleset.unanswered

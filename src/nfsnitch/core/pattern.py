@@ -16,7 +16,7 @@ Globs (there is no standard that has them all, so this is the definition):
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import re2
@@ -88,6 +88,10 @@ class Regexes:
     sources: tuple[str, ...]
     _compiled: tuple[re2._Regexp, ...]
 
+    def __reduce__(self) -> tuple[Callable[[Iterable[str]], Regexes], tuple[tuple[str, ...]]]:
+        """Be handed to another process as what it was made of (pickle)."""
+        return regexes, (self.sources,)
+
     def __contains__(self, text: object) -> bool:
         """Whether one of the expressions is found anywhere in *text*."""
         if not isinstance(text, str):
@@ -114,6 +118,10 @@ class Paths:
     exact: frozenset[str]
     globs: tuple[str, ...]
     _compiled: tuple[re2._Regexp, ...]
+
+    def __reduce__(self) -> tuple[Callable[..., Paths], tuple[frozenset[str], tuple[str, ...]]]:
+        """Be handed to another process as what it was made of (pickle)."""
+        return _paths_of, (self.exact, self.globs)
 
     def __contains__(self, path: object) -> bool:
         """Whether *path* is one of the exact paths or matches a glob wholly."""
@@ -143,6 +151,10 @@ def paths(globs: Iterable[str]) -> Paths:
         else:
             wild[glob] = "".join(token.regex for token in tokens)
     return Paths(frozenset(exact), tuple(wild), _united(tuple(wild.values())))
+
+
+def _paths_of(exact: frozenset[str], globs: tuple[str, ...]) -> Paths:
+    return Paths(exact, globs, _united(tuple(map(glob_regex, globs))))
 
 
 def glob_regex(glob: str) -> str:

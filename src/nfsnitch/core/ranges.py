@@ -45,6 +45,11 @@ class Ports:
 
 def ports(ranges: Iterable[PortRange]) -> Ports:
     """Return the set of all ports in *ranges*, which may overlap and have any order."""
+    ranges = list(ranges)
+    if len(ranges) == 1:  # as of most rules, of which there may be many
+        first, last = ranges[0]
+        one = (first,)
+        return Ports(one, one if first == last else (last,))
     merged = _merged(ranges)
     firsts = tuple(first for first, _ in merged)
     lasts = tuple(last for _, last in merged)
@@ -84,6 +89,12 @@ class Addresses:
 
 def addresses(ranges: Iterable[AddressRange]) -> Addresses:
     """Return the set of all addresses in *ranges*, which may overlap and have any order."""
+    ranges = list(ranges)
+    if len(ranges) == 1 and ranges[0].family is Family.IPV4:  # see above
+        _, first, last = ranges[0]
+        firsts = (first.to_bytes(4, "big"),)
+        lasts = firsts if first == last else (last.to_bytes(4, "big"),)
+        return Addresses(firsts, lasts, (), ())
     merged = merged_addresses(ranges)
     return Addresses(
         *(_packed_ends(merged, Family.IPV4)),

@@ -1,7 +1,7 @@
 """Finds among many rules the few that may have something to say of a flow.
 
 Rules are told apart by what `core.rule_keys` knows of them, by one thing after the other: what
-leaves the fewest of them comes first, as the program or the destination. Each `_Split` has the
+leaves the fewest of them comes first, as the program or the destination. Each `Split` has the
 rules that want a certain value filed under it, and those that take any value apart. So a flow leads
 to a few leaves, and what stands in them is tried in the order of the rules. What is not in them
 would not have done anything, so the first of those that decides is the first of all.
@@ -11,9 +11,9 @@ Nothing here knows when a rule decides: the walk through those that are left is 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from heapq import merge
-from typing import Any
+from typing import Any, NamedTuple
 
 from nfsnitch.core.blocks import Block, Blocks
 from nfsnitch.core.case import Case
@@ -24,7 +24,6 @@ from nfsnitch.core.rule_keys import (
     READERS,
     Key,
     Keys,
-    is_out_of_force,
     keys_of_all,
     keys_of_name,
 )
@@ -40,7 +39,7 @@ _SAMPLE = 1_024
 """Of so many rules it is looked what tells them apart."""
 
 
-class _Split:
+class Split:
     """Rules told apart by one value of the flow."""
 
     __slots__ = ("_blocks", "_rest", "_singles", "read")
@@ -53,6 +52,18 @@ class _Split:
         self._singles = {key: filed[key] for key in filed.keys() - blocks.keys()}
         self._rest = rest
 
+    @property
+    def filed(self) -> Iterator[tuple[Key, _Node]]:
+        """What stands under each value."""
+        yield from self._singles.items()
+        if self._blocks is not None:
+            yield from self._blocks.items()
+
+    @property
+    def last(self) -> tuple[int, _Node | None]:
+        """What else it was made of."""
+        return READERS.index(self.read), self._rest
+
     def add_to(self, nodes: list[_Node], value: Any) -> None:  # noqa: ANN401
         """Add what is to be looked at where a flow has this value (or an Unknown, of no rule)."""
         node = self._singles.get(value)
@@ -64,7 +75,7 @@ class _Split:
             nodes.append(self._rest)
 
 
-class _NameSplit:
+class NameSplit:
     """Rules told apart by the name of the host."""
 
     __slots__ = ("_named", "_nameless", "_rest", "_waiting")
@@ -78,6 +89,16 @@ class _NameSplit:
         *rest* are those that do not ask for names in a way that can be looked up.
         """
         self._named, self._nameless, self._waiting, self._rest = named, nameless, waiting, rest
+
+    @property
+    def filed(self) -> Iterator[tuple[Key, _Few]]:
+        """What stands under each name."""
+        yield from self._named.items()
+
+    @property
+    def last(self) -> tuple[_Leaf, _Leaf, _Few | None]:
+        """What else it was made of."""
+        return self._nameless, self._waiting, self._rest
 
     def add_to(self, nodes: list[_Node], names: Names) -> None:
         """Add what is to be looked at where a flow has these names."""
@@ -97,7 +118,8 @@ class _NameSplit:
 
 _Leaf = tuple[int, ...]
 _Few = int | _Leaf
-_Node = _Few | _Split | _NameSplit
+_Node = _Few | Split | NameSplit
+Node = _Node
 """One rule's number, several in ascending order, or more to be told apart."""
 
 
@@ -112,7 +134,19 @@ class RuleIndex:
         That takes some microseconds for each of them.
         """
         self._rules = rules
-        self._root = _Builder(rules, keys_of_all(rules, without)).built()
+        self._root = Filing.of(rules).root(without)
+
+    @classmethod
+    def of_root(cls, rules: Sequence[Rule], root: Node) -> RuleIndex:
+        """Return the index of *rules* whose root is known (`Filing.root`)."""
+        index = cls.__new__(cls)
+        index._rules, index._root = rules, root  # noqa: SLF001
+        return index
+
+    @property
+    def root(self) -> Node:
+        """Its uppermost node."""
+        return self._root
 
     def candidates(self, case: Case) -> Iterable[Rule]:
         """Return in their order the rules that may do something in this case.
@@ -125,9 +159,9 @@ class RuleIndex:
         for node in nodes:  # which grows meanwhile
             if type(node) is int:
                 found.append(node)
-            elif type(node) is _Split:
+            elif type(node) is Split:
                 node.add_to(nodes, node.read(case))
-            elif type(node) is _NameSplit:
+            elif type(node) is NameSplit:
                 node.add_to(nodes, case.names)
             elif type(node) is tuple:
                 if len(node) <= _FEW_FOUND:
@@ -141,20 +175,50 @@ class RuleIndex:
         return [rules[number] for number in found]
 
 
+class Filing(NamedTuple):
+    """What has to be known of rules to tell them apart."""
+
+    table: list[list[Keys]]
+    """See `keys_of_all`."""
+    out_of_force: Collection[int]
+    """Rules that never do anything."""
+    at_unknown_names: Collection[int]
+    """Rules that do something where there is no name."""
+
+    @classmethod
+    def of(cls, rules: Sequence[Rule]) -> Filing:
+        """Return it for *rules*."""
+        return cls(
+            keys_of_all(rules),
+            {at for at, rule in enumerate(rules) if not rule.enabled},
+            {at for at, rule in enumerate(rules) if rule.on_unknown_name is not None},
+        )
+
+    def root(self, without: Collection[int] = ()) -> Node:
+        """Return the root of an index; by what is among *without*, rules are not told apart."""
+        return _Builder(self, without).built()
+
+
 class _Builder:
     """Tells rules apart, from the root to the leaves."""
 
-    def __init__(self, rules: Sequence[Rule], table: list[list[Keys]]) -> None:
-        self._rules = rules
-        self._table = table
-        self._copies_left = _COPIES_OF_EACH * len(rules) + _MORE_COPIES
+    def __init__(self, filing: Filing, without: Collection[int]) -> None:
+        self._filing = filing
+        self._table = filing.table
+        self._without = without
+        self._count = len(self._table[0])
+        self._copies_left = _COPIES_OF_EACH * self._count + _MORE_COPIES
         self._known: dict[tuple[frozenset[int], _Leaf], _Node] = {}
         """By what is still to be told apart, and what it is among."""
 
     def built(self) -> _Node:
         """Return the root."""
-        in_force = [at for at, rule in enumerate(self._rules) if not is_out_of_force(rule)]
-        places = (at for at, keys in enumerate(self._table) if any(key is not None for key in keys))
+        in_force = [at for at in range(self._count) if at not in self._filing.out_of_force]
+        places = (
+            at
+            for at, keys in enumerate(self._table)
+            if at not in self._without and any(key is not None for key in keys)
+        )
         return self._node(in_force, frozenset(places))
 
     def _node(self, numbers: list[int], places: frozenset[int]) -> _Node:
@@ -190,16 +254,16 @@ class _Builder:
             key: each if isinstance(each, int) else self._shared(each, places)
             for key, each in filed.items()
         }
-        return _Split(at, nodes, self._node(rest, places) if rest else None)
+        return Split(at, nodes, self._node(rest, places) if rest else None)
 
     def _split_by_name(
         self, numbers: list[int], filed: dict[Key, int | list[int]], rest: list[int]
-    ) -> _NameSplit:
+    ) -> NameSplit:
         others = set(rest)
         waiting = tuple(number for number in numbers if number not in others)
-        says = tuple(at for at in waiting if self._rules[at].on_unknown_name is not None)
+        says = tuple(at for at in waiting if at in self._filing.at_unknown_names)
         named = {key: _few(each) for key, each in filed.items()}
-        return _NameSplit(named, says, waiting, _few(rest) if rest else None)
+        return NameSplit(named, says, waiting, _few(rest) if rest else None)
 
     def _shared(self, numbers: list[int], places: frozenset[int]) -> _Node:
         """Return the node of these rules, which may be filed under several values together."""

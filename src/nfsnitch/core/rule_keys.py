@@ -7,14 +7,13 @@ what surely fails is told here, and nothing of binaries.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Any
 
 from nfsnitch.core.blocks import Block, blocks_of
 from nfsnitch.core.case import Case
 from nfsnitch.core.conditions import (
-    DisabledCondition,
     ValueCondition,
     read_daddr,
     read_dport,
@@ -26,7 +25,7 @@ from nfsnitch.core.conditions import (
 from nfsnitch.core.name_conditions import HostCondition, HostNames
 from nfsnitch.core.pattern import Paths
 from nfsnitch.core.ranges import Addresses, Ports
-from nfsnitch.core.rule import Rule
+from nfsnitch.core.rule import Condition, Rule
 
 MOST_KEYS = 256
 """A condition that wants more values than so many is tried, and not looked up."""
@@ -35,6 +34,9 @@ Key = str | int | bytes | Block
 """A value, or a block of them. Of a name below which all are meant: it after a dot."""
 Keys = Key | list[Key] | None
 """All values by which a condition may hold; one stands for itself. None: it may by any."""
+
+PlacedKeys = tuple[int, Keys]
+"""Which of `READERS` it is about (or `NAME`), and the keys."""
 
 READERS: tuple[Callable[[Case], Any], ...] = (
     read_exe,
@@ -53,40 +55,46 @@ NAME = len(READERS)
 """After all of them, the names of the host."""
 OF_ONE_FLOW = frozenset({READERS.index(read_saddr), NAME})
 """What flows of one program to one destination need not have alike."""
+_PLACES = {read: at for at, read in enumerate(READERS)}
 
 
-def keys_of_all(rules: Sequence[Rule], without: Collection[int] = ()) -> list[list[Keys]]:
-    """Return for each of `READERS`, and then for names, the keys of each rule.
-
-    Those of *without* are left out: any value will do there.
-    """
-    places = {read: at for at, read in enumerate(READERS) if at not in without}
+def keys_of_all(rules: Sequence[Rule]) -> list[list[Keys]]:
+    """Return for each of `READERS`, and then for names, the keys of each rule."""
     table: list[list[Keys]] = [[None] * len(rules) for _ in range(NAME + 1)]
-    known: dict[int, Keys] = {}
-    """By the identity of what a condition wants: many rules share large ones."""
+    finder = KeyFinder()
     for number, rule in enumerate(rules):
         for condition in rule.conditions:
-            if type(condition) is ValueCondition:
-                at = places.get(condition.read)
-            elif type(condition) is HostCondition and NAME not in without:
-                at = NAME
-            else:
-                continue
-            if at is None or condition.negated or table[at][number] is not None:
-                continue
-            wanted = condition.wanted
-            key: Keys = _only_key(wanted)
-            if key is None:
-                known_as = id(wanted)
-                key = known[known_as] if known_as in known else _keys(wanted)
-                known[known_as] = key
-            table[at][number] = key
+            found = finder.key_of(condition)
+            if found is not None and table[found[0]][number] is None:
+                table[found[0]][number] = found[1]
     return table
 
 
-def is_out_of_force(rule: Rule) -> bool:
-    """Whether the rule never does anything."""
-    return any(type(each) is DisabledCondition for each in rule.conditions)
+class KeyFinder:
+    """Finds the keys of conditions, of large ones that many rules share once."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, Keys] = {}
+        """By the identity of what a condition wants, which must live as long as this."""
+
+    def key_of(self, condition: Condition) -> PlacedKeys | None:
+        """Return where in a table a condition has keys, and which; None: it has none."""
+        if type(condition) is ValueCondition:
+            at = _PLACES.get(condition.read)
+        elif type(condition) is HostCondition:
+            at = NAME
+        else:
+            return None
+        if at is None or condition.negated:
+            return None
+        wanted = condition.wanted
+        key: Keys = _only_key(wanted)
+        if key is None:
+            known_as = id(wanted)
+            if known_as not in self._known:
+                self._known[known_as] = _keys(wanted)
+            key = self._known[known_as]
+        return at, key
 
 
 def keys_of_name(name: str) -> list[str]:
@@ -110,7 +118,21 @@ def _only_key(wanted: object) -> Key | None:
         ends = wanted.firsts, wanted.lasts
     elif type(wanted) is Addresses and not wanted.firsts6:
         ends = wanted.firsts4, wanted.lasts4
+        if len(wanted.firsts4) == 1 and ends[0] != ends[1]:
+            return _block_of(wanted)
     return ends[0][0] if ends and len(ends[0]) == 1 and ends[0] == ends[1] else None
+
+
+def _block_of(wanted: Addresses) -> Block | None:
+    """Return the block that these addresses are, as most are; None: they may be several."""
+    if wanted.firsts6 or len(wanted.firsts4) != 1:
+        return None
+    first = int.from_bytes(wanted.firsts4[0], "big")
+    size = int.from_bytes(wanted.lasts4[0], "big") - first + 1
+    if size & (size - 1) or first & (size - 1):
+        return None
+    free_bits = size.bit_length() - 1
+    return Block(len(wanted.firsts4[0]), free_bits, first >> free_bits)
 
 
 def _keys(wanted: object) -> Keys:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from nfsnitch.core.case import Case
-from nfsnitch.core.conditions import CGROUP_FIELDS, SADDR_FIELD, SCRIPT_FIELD
+from nfsnitch.core.conditions import CGROUP_FIELDS, SADDR_FIELD, SCRIPT_FIELD, bypasses_of
 from nfsnitch.core.decision import Action, Reason
 from nfsnitch.core.identity import Pending
 from nfsnitch.core.instant import Instant
 from nfsnitch.core.listing import Entry, NamedList
 from nfsnitch.core.owner import Owner, Process
-from nfsnitch.core.rule import IDENTITY_FIELDS, NAME_FIELDS, Rule
+from nfsnitch.core.rule import IDENTITY_FIELDS, NAME_FIELDS, Condition, Rule
 from nfsnitch.core.settings import Seeing, Settings
 from nfsnitch.core.timed import DeadlineCondition, ExpiryCondition, ScheduleCondition, Timed
 from nfsnitch.core.unknown import Unknown
@@ -25,6 +25,8 @@ FEWEST_RULES = 16
 """Fewer are walked through as fast as an index finds them."""
 _TIMED = (ScheduleCondition, ExpiryCondition, DeadlineCondition)
 
+_OF_ONE_FLOW = NAME_FIELDS | {SADDR_FIELD}
+"""What an index looks up, and flows of one program to one destination need not have alike."""
 _MAY_LACK = IDENTITY_FIELDS | NAME_FIELDS
 
 FLOW_FIELDS = frozenset(
@@ -43,7 +45,7 @@ class Ruling(NamedTuple):
     """The line of a list by which that rule matched."""
 
 
-class _Traits(NamedTuple):
+class Traits(NamedTuple):
     """What has to be known of all rules together, so that nobody looks through them again."""
 
     timed: tuple[Timed, ...] = ()
@@ -53,69 +55,85 @@ class _Traits(NamedTuple):
     asks_names: bool = False
     refuses_questions: bool = False
     asks_cgroup: bool = False
+    tells_flows_apart: bool = False
+    """Whether flows of one program to one destination may differ in what rules look up."""
+    on_openings: tuple[Rule, ...] = ()
+    """All that speak of sockets past netfilter, in order."""
 
-    def __add__(self, other: object) -> _Traits:
+    def __add__(self, other: object) -> Traits:
         """Return those of both together."""
-        if not isinstance(other, _Traits):
+        if not isinstance(other, Traits):
             return NotImplemented
-        return _Traits(
+        return Traits(
             self.timed + other.timed,
             self.asks_script or other.asks_script,
             self.asks_identity or other.asks_identity,
             self.asks_names or other.asks_names,
             self.refuses_questions or other.refuses_questions,
             self.asks_cgroup or other.asks_cgroup,
+            self.tells_flows_apart or other.tells_flows_apart,
+            self.on_openings + other.on_openings,
         )
 
 
-class _Layer(NamedTuple):
+class Layer(NamedTuple):
     """Rules that are walked through together, with what is known of them."""
 
-    rules: tuple[Rule, ...]
-    traits: _Traits
+    rules: Sequence[Rule]
+    traits: Traits
     of_flows: RuleIndex | None
     """None: they are too few for one."""
     of_questions: RuleIndex | None
     """The same where nothing but the question of a name is known; None: no rule refuses any."""
     of_programs: RuleIndex | None
-    """The same where nothing but a program and a destination is known."""
+    """The same where nothing but a program and a destination is known; None: they are too few, or
+    there is none though they are many."""
+
+    def for_program(self, case: Case) -> Iterable[Rule] | None:
+        """Return as `candidates` does those that may decide flows like this; None: too many may."""
+        if self.of_programs is not None:
+            return self.of_programs.candidates(case)
+        return self.rules if self.of_flows is None else None
 
     def candidates(self, case: Case) -> Iterable[Rule]:
         """Return in their order all rules but some that would surely be passed by."""
         return self.rules if self.of_flows is None else self.of_flows.candidates(case)
 
 
-def _hides_other_flows(rule: Rule) -> bool:
-    """Whether an index may pass the rule by for what other flows of the program have not."""
-    return rule.asks_names or any(each.field == SADDR_FIELD for each in rule.conditions)
+def traits_of(rules: Iterable[Rule], conditions: Iterable[Condition] = ()) -> Traits:
+    """Return what has to be known of *rules* together, and of *conditions* of others in force.
 
-
-def _traits(rules: tuple[Rule, ...]) -> _Traits:
+    Those others neither refuse questions of names nor speak of sockets past netfilter.
+    """
+    rules = list(rules)
     in_force = [rule for rule in rules if rule.enabled]
-    conditions = [each for rule in in_force for each in rule.conditions]
-    return _Traits(
-        tuple(each for each in conditions if isinstance(each, _TIMED)),
-        any(each.field == SCRIPT_FIELD for each in conditions),
-        any(each.field in IDENTITY_FIELDS for each in conditions),
-        any(rule.asks_names for rule in in_force),
+    every = [*conditions, *(each for rule in in_force for each in rule.conditions)]
+    fields = {each.field for each in every}
+    return Traits(
+        tuple(each for each in every if isinstance(each, _TIMED)),
+        SCRIPT_FIELD in fields,
+        not IDENTITY_FIELDS.isdisjoint(fields),
+        not NAME_FIELDS.isdisjoint(fields),
         any(rule.dns is not None for rule in in_force),
-        any(each.field in CGROUP_FIELDS for each in conditions),
+        not CGROUP_FIELDS.isdisjoint(fields),
+        not _OF_ONE_FLOW.isdisjoint(fields),
+        tuple(rule for rule in rules if bypasses_of(rule.conditions)),
     )
 
 
-def _layer(rules: tuple[Rule, ...]) -> _Layer:
-    traits = _traits(rules)
+def _layer(rules: Sequence[Rule]) -> Layer:
+    traits = traits_of(rules)
     if len(rules) < FEWEST_RULES:
-        return _Layer(rules, traits, None, None, None)
+        return Layer(rules, traits, None, None, None)
     # What makes and reads an index takes memory, and most have few rules.
     from nfsnitch.core.rule_index import RuleIndex  # noqa: PLC0415
     from nfsnitch.core.rule_keys import OF_ONE_FLOW, OF_THE_FLOW  # noqa: PLC0415
 
     of_questions = RuleIndex(rules, OF_THE_FLOW) if traits.refuses_questions else None
     of_flows = of_programs = RuleIndex(rules)
-    if any(map(_hides_other_flows, rules)):
+    if traits.tells_flows_apart:
         of_programs = RuleIndex(rules, OF_ONE_FLOW)
-    return _Layer(rules, traits, of_flows, of_questions, of_programs)
+    return Layer(rules, traits, of_flows, of_questions, of_programs)
 
 
 _NO_RULES = _layer(())
@@ -125,7 +143,7 @@ _NO_RULES = _layer(())
 class Ruleset:
     """All rules in force, in order, and what holds where none of them matches."""
 
-    rules: tuple[Rule, ...] = ()
+    rules: Sequence[Rule] = ()
     default: Action = Action.ASK
     """For flows whose owner is known and which no rule matches."""
     unattributed: Action = Action.DENY
@@ -139,18 +157,18 @@ class Ruleset:
     """All that rules may name, in the order of the files."""
     answers: tuple[Rule, ...] = ()
     """Rules that people's answers have made: they decide where all the rest says `Action.ASK`."""
-    _of_rules: _Layer = field(default=_NO_RULES, repr=False, compare=False)
+    of_rules: Layer = field(default=_NO_RULES, repr=False, compare=False)
     """Of `rules` alone, or of others that this has been made from."""
-    _of_answers: _Layer = field(default=_NO_RULES, repr=False, compare=False)
-    _of_all: _Traits = field(init=False, repr=False, compare=False)
+    _of_answers: Layer = field(default=_NO_RULES, repr=False, compare=False)
+    _of_all: Traits = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Look once through the rules for what has to be known of them all."""
         # `replace` hands on what was known of other rules, too.
-        for name, rules in (("_of_rules", self.rules), ("_of_answers", self.answers)):
+        for name, rules in (("of_rules", self.rules), ("_of_answers", self.answers)):
             if getattr(self, name).rules is not rules:
                 object.__setattr__(self, name, _layer(rules))
-        object.__setattr__(self, "_of_all", self._of_rules.traits + self._of_answers.traits)
+        object.__setattr__(self, "_of_all", self.of_rules.traits + self._of_answers.traits)
 
     def with_answers(self, answers: tuple[Rule, ...]) -> Ruleset:
         """Return the same rules with these answers; the rules are not looked through again."""
@@ -187,6 +205,11 @@ class Ruleset:
         return self._of_all.refuses_questions
 
     @property
+    def on_openings(self) -> tuple[Rule, ...]:
+        """The rules on sockets past netfilter, in order."""
+        return self.of_rules.traits.on_openings
+
+    @property
     def seeing(self) -> Seeing:
         """Which packets must be judged besides the first ones of each flow."""
         return Seeing(self.reads_first_data, self.refuses_questions)
@@ -214,7 +237,7 @@ class Ruleset:
         make a difference, it is `Action.ASK` with `Reason.NAME_AWAITED`.
         """
         awaiting: list[Ruling] = []
-        ruling = self._first(self._of_rules, case, awaiting) or self.fallback(case.owner)
+        ruling = self._first(self.of_rules, case, awaiting) or self.fallback(case.owner)
         is_asked = ruling.action is Action.ASK and ruling.reason is not Reason.UNIDENTIFIED
         if is_asked and self.answers:
             ruling = self._first(self._of_answers, case, awaiting) or ruling
@@ -231,7 +254,7 @@ class Ruleset:
         says of the flow that will follow nothing is known: one that might allow that lets the
         question pass.
         """
-        index = self._of_rules.of_questions
+        index = self.of_rules.of_questions
         for rule in self.rules if index is None else index.candidates(case):
             conditions = [each for each in rule.conditions if each.field not in FLOW_FIELDS]
             if not all(each.matches(case) for each in conditions):
@@ -242,7 +265,7 @@ class Ruleset:
                 return None
         return None
 
-    def _first(self, layer: _Layer, case: Case, awaiting: list[Ruling]) -> Ruling | None:
+    def _first(self, layer: Layer, case: Case, awaiting: list[Ruling]) -> Ruling | None:
         """Return what the first rule of *layer* says that decides.
 
         Those for which the name has to come first, if it may still come, are passed by. What they
@@ -260,14 +283,14 @@ class Ruleset:
                 return Ruling(rule.action, Reason.RULE, rule.name)
         return None
 
-    def of_program(self, case: Case) -> Iterable[Rule]:
+    def of_program(self, case: Case) -> Iterable[Rule] | None:
         """Return in their order all rules but some that pass by whatever this program sends there.
 
         Those that it passes by only for what another flow of the same program to the same
-        destination may have otherwise are among them. The answers are not.
+        destination may have otherwise are among them. The answers are not. None: they are too many
+        to be looked at one by one.
         """
-        index = self._of_rules.of_programs
-        return self.rules if index is None else index.candidates(case)
+        return self.of_rules.for_program(case)
 
     def fallback(self, owner: Owner) -> Ruling:
         """Return what holds for *owner* where no rule matches."""
@@ -292,7 +315,7 @@ class Ruleset:
             yield from _mismatches(self.answers, case)
 
 
-def _mismatches(rules: tuple[Rule, ...], case: Case) -> Iterator[tuple[Rule, str | None]]:
+def _mismatches(rules: Sequence[Rule], case: Case) -> Iterator[tuple[Rule, str | None]]:
     for rule in rules:
         mismatch = rule.first_mismatch(case)
         yield rule, mismatch

@@ -68,7 +68,10 @@ def standing(ruleset: Ruleset, case: Case) -> Standing | None:
         return None
     if case.iface_in is not NOT_FORWARDED:
         return None
-    found = _first(ruleset.of_program(case), case)
+    rules = ruleset.of_program(case)
+    if rules is None:
+        return None
+    found = _first(rules, case)
     if found is None:
         found = Standing(ruleset.fallback(owner), None)
     if found is _OPEN or found.ruling.action is not Action.ASK:

@@ -9,11 +9,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from nfsnitch.adapters.reading import at_most
 from nfsnitch.adapters.rulefile.problems import Position, Problems, Refused
 from nfsnitch.core.text import shown
 
+_RULE_FILE = "rule file"
 MAX_FILE_BYTES = 16 * 1024 * 1024
 
 _UNPRINTABLE = re.compile(
@@ -30,22 +32,47 @@ class Source:
     order: int
     name: str
     text: str
+    lines_before: int = 0
+    """Of the file, which are not in the text."""
 
     def position(self, line: int, column: int) -> Position:
-        """Return a place in this file; *line* and *column* count from 1."""
-        return Position(self.order, self.name, line, column)
+        """Return a place in this file; *line* and *column* of the text count from 1."""
+        return Position(self.order, self.name, self.lines_before + line, column)
+
+
+class Raw(NamedTuple):
+    """One rule file as it is on the disk."""
+
+    order: int
+    path: Path
+    content: bytes
+
+
+def read_raw(paths: Iterable[Path], problems: Problems) -> list[Raw]:
+    """Read all files of *paths*, and of the directories among them; note what cannot be read."""
+    found = []
+    for order, path in enumerate(_expanded(paths, problems)):
+        content = None if path is None else _content(order, path, problems, _RULE_FILE)
+        if path is not None and content is not None:
+            found.append(Raw(order, path, content))
+    return found
+
+
+def sources_of(files: Iterable[Raw], problems: Problems) -> list[Source]:
+    """Return the texts of files; note what cannot be one."""
+    sources = (_decoded(*file, problems, _RULE_FILE) for file in files)
+    return [source for source in sources if source is not None]
 
 
 def read_sources(paths: Iterable[Path], problems: Problems) -> list[Source]:
     """Read all files of *paths*, and of the directories among them; note what cannot be read."""
-    files = enumerate(_expanded(paths, problems))
-    sources = (_read(order, path, problems) for order, path in files if path is not None)
-    return [source for source in sources if source is not None]
+    return sources_of(read_raw(paths, problems), problems)
 
 
 def read_source(path: Path, problems: Problems, what: str) -> Source | None:
     """Read one file, called *what* in messages; None, and a note of it, if it cannot be read."""
-    return _read(0, path, problems, what)
+    raw = _content(0, path, problems, what)
+    return None if raw is None else _decoded(0, path, raw, problems, what)
 
 
 def ignored_files(paths: Iterable[Path]) -> Iterator[Path]:
@@ -95,13 +122,12 @@ def _is_directory(path: Path) -> bool:
         return False  # reading it as a file will say what is wrong
 
 
-def _read(order: int, path: Path, problems: Problems, what: str = "rule file") -> Source | None:
+def _content(order: int, path: Path, problems: Problems, what: str) -> bytes | None:
     try:
-        raw = _bytes_of(path)
+        return _bytes_of(path)
     except Refused as refused:
         problems.refuse(_start(order, path), what, refused)
         return None
-    return _decoded(order, path, raw, problems, what)
 
 
 def _bytes_of(path: Path) -> bytes:

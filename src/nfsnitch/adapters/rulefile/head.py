@@ -24,6 +24,7 @@ MAX_NOTE_CHARACTERS = 1_000
 HEAD = ("name", "action", "enabled", "note", "expires", "on_unknown_name", "dns")
 _ENABLED = {"true": True, "false": False}
 _REFUSING = {Action.DENY, Action.REJECT}
+_ELSEWHERE = Position(-1, "", 0, 0)
 
 
 class Head(NamedTuple):
@@ -46,6 +47,13 @@ class Heads:
         self._problems = problems
         self._on_unknown_name = on_unknown_name
         self._named: dict[str, Position] = {}
+
+    def claims(self, name: str) -> bool:
+        """Take a name for a rule that is not read here; whether no other has it."""
+        if name in self._named:
+            return False
+        self._named[name] = _ELSEWHERE
+        return True
 
     def read(self, rule: Position, nodes: Mapping[str, Node]) -> Head:
         """Return the head of the rule at a position, whose keys are those of *nodes*."""

@@ -8,9 +8,8 @@ from itertools import combinations
 
 from nfsnitch.adapters.rulefile.outline import PlacedRule
 from nfsnitch.adapters.rulefile.problems import RuleWarning, quoted
-from nfsnitch.core.conditions import ValueCondition
+from nfsnitch.core.conditions import ValueCondition, bypasses_of
 from nfsnitch.core.covering import all_cover, never_both, never_holds
-from nfsnitch.core.opening import bypasses_of
 from nfsnitch.core.pattern import Paths
 
 MAX_COMPARISONS = 1_000_000

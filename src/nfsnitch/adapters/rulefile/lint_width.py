@@ -8,9 +8,8 @@ from collections.abc import Iterator, Sequence
 from nfsnitch.adapters.rulefile.fields import RULE_FIELDS, Subject
 from nfsnitch.adapters.rulefile.outline import Outline, PlacedRule
 from nfsnitch.adapters.rulefile.problems import RuleWarning, listed, quoted
-from nfsnitch.core.conditions import OwnerCondition, OwnerKind, ValueCondition
+from nfsnitch.core.conditions import OwnerCondition, OwnerKind, ValueCondition, bypasses_of
 from nfsnitch.core.decision import Action
-from nfsnitch.core.opening import bypasses_of
 from nfsnitch.core.pattern import Paths
 
 _ALLOWING_SETTINGS = {

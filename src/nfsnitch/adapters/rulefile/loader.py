@@ -3,21 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from nfsnitch.adapters.rulefile.document import Mapping, Node, Scalar, kind, parse
-from nfsnitch.adapters.rulefile.files import Source, read_sources
+from nfsnitch.adapters.rulefile.files import Raw, Source, read_raw, read_sources, sources_of
 from nfsnitch.adapters.rulefile.groups import Groups
+from nfsnitch.adapters.rulefile.items import Items, NotPlainError, head_and_items
 from nfsnitch.adapters.rulefile.lists import Lists
 from nfsnitch.adapters.rulefile.names import Names
-from nfsnitch.adapters.rulefile.problems import Problems, RuleWarning, closest, quoted
+from nfsnitch.adapters.rulefile.plain_rules import Drafts, PlainRules, RuleSink, Sink
+from nfsnitch.adapters.rulefile.problems import (
+    Problems,
+    RuleFileError,
+    RuleWarning,
+    closest,
+    quoted,
+)
 from nfsnitch.adapters.rulefile.rules import Rules
 from nfsnitch.adapters.rulefile.settings import GROUPS, SETTINGS, Settings
 from nfsnitch.adapters.rulefile.values import Known
-from nfsnitch.core.rule import Rule
+from nfsnitch.core.decision import Action
+from nfsnitch.core.rule import Condition, Rule
 from nfsnitch.core.ruleset import Ruleset
 
+S = TypeVar("S", bound=Sink)
+
 VERSION = "1"
+LARGE_CHARACTERS = 65_536
+"""From so many on files are read as `items` does."""
 
 _TOP_LEVEL = ("version", *SETTINGS, *GROUPS, "groups", "lists", "rules")
 _TOP_LEVEL_OF_ANSWERS = ("version", "groups", "rules")
@@ -37,9 +52,24 @@ def load(
 
     """
     problems = Problems()
-    ruleset = _ruleset(read_sources(paths, problems), names, problems)
+    return load_files(read_raw(paths, problems), names, problems, warned)
+
+
+def load_files(
+    files: Sequence[Raw],
+    names: Names,
+    problems: Problems,
+    warned: Callable[[RuleWarning], None] | None = None,
+) -> Ruleset:
+    """Return the rules of files that are read; *problems* are what was wrong with reading them.
+
+    Raises:
+        RuleFileError: something is wrong with any of the files, or there were problems.
+
+    """
+    ruleset, warnings = read(sources_of(files, problems), names, problems)
     if warned is not None:
-        for warning in problems.warnings:
+        for warning in warnings:
             warned(warning)
     return ruleset
 
@@ -51,27 +81,106 @@ def load_text(source: Source, names: Names) -> Ruleset:
         RuleFileError: something is wrong with it.
 
     """
-    return _ruleset([source], names, Problems())
+    return read([source], names, Problems())[0]
 
 
-def _ruleset(sources: Sequence[Source], names: Names, problems: Problems) -> Ruleset:
+def read(
+    sources: Sequence[Source], names: Names, problems: Problems
+) -> tuple[Ruleset, tuple[RuleWarning, ...]]:
+    """Return the rules in the texts of all files, and what to warn of.
+
+    Raises:
+        RuleFileError: something is wrong with them, or there were *problems* before.
+
+    """
+    found = collect(sources, names, problems, RuleSink)
+    return found.ruleset(tuple(found.sink.rules)), found.warnings
+
+
+class Collected(NamedTuple, Generic[S]):
+    """What stands in all files."""
+
+    sink: S
+    """Has the rules."""
+    drafts: Drafts
+    """Read those of them that are plain."""
+    dependent: Callable[[Condition], bool]
+    """Whether a condition is made of more than its text."""
+    attributes: dict[str, Any]
+    """Of the ruleset, beside the rules."""
+    warnings: tuple[RuleWarning, ...]
+
+    def ruleset(self, rules: tuple[Rule, ...]) -> Ruleset:
+        """Return the ruleset of these *rules*."""
+        return Ruleset(rules, **self.attributes)
+
+
+def collect(
+    sources: Sequence[Source],
+    names: Names,
+    problems: Problems,
+    sink_of: Callable[[Action | None], S],
+) -> Collected[S]:
+    """Return what stands in the texts of all files.
+
+    *sink_of* makes what takes the rules, of the settings' ``on_unknown_name``.
+
+    Raises:
+        RuleFileError: something is wrong with the files, or there were *problems* before.
+
+    """
+    is_large = sum(len(source.text) for source in sources) >= LARGE_CHARACTERS
+    if is_large and not problems.count:
+        attempt = Problems()
+        with suppress(NotPlainError, RuleFileError):
+            documents = [_without_items(source, attempt) for source in sources]
+            return _collected(documents, names, attempt, sink_of)
     roots = [parse(source, problems) for source in sources]
-    documents = [_top_level(root, problems) for root in roots if root is not None]
+    documents = [_Document(_top_level(root, problems)) for root in roots if root is not None]
+    return _collected(documents, names, problems, sink_of)
+
+
+class _Document(NamedTuple):
+    """One file: what stands under its keys."""
+
+    nodes: dict[str, Node]
+    items: Items | None = None
+    """Its rules, where they are none of the nodes."""
+
+
+def _without_items(source: Source, problems: Problems) -> _Document:
+    root, items = head_and_items(source, problems)
+    if root is None:
+        raise NotPlainError
+    return _Document(_top_level(root, problems), items)
+
+
+def _collected(
+    documents: Sequence[_Document],
+    names: Names,
+    problems: Problems,
+    sink_of: Callable[[Action | None], S],
+) -> Collected[S]:
     groups, lists = Groups(problems, names), Lists(problems)
     for document in documents:
-        if "groups" in document:
-            groups.read(document["groups"])
-        if "lists" in document:
-            lists.read(document["lists"])
-    settings = _read_settings(documents, problems)
-    attributes = settings.attributes()
+        if "groups" in document.nodes:
+            groups.read(document.nodes["groups"])
+        if "lists" in document.nodes:
+            lists.read(document.nodes["lists"])
+    settings = _read_settings([document.nodes for document in documents], problems)
+    attributes = {**settings.attributes(), "lists": tuple(lists.lists.values())}
     known = Known(names, groups.resolved(), lists.lists)
     rules = Rules(known, problems, settings.on_unknown_name)
+    sink = sink_of(settings.on_unknown_name)
+    plain = PlainRules(rules, sink)
     for document in documents:
-        if "rules" in document:
-            rules.read(document["rules"])
+        if document.items is not None:
+            plain.read(document.items)
+        elif "rules" in document.nodes:
+            rules.read(document.nodes["rules"])
+            sink.add_others(None, None, rules.taken())
     problems.check()
-    return Ruleset(tuple(rules.rules), **attributes, lists=tuple(lists.lists.values()))
+    return Collected(sink, plain.drafts, rules.is_dependent, attributes, problems.warnings)
 
 
 def load_answers_file(path: Path, names: Names) -> tuple[Rule, ...]:

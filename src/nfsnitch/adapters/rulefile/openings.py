@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from nfsnitch.adapters.rulefile.problems import Refused
-from nfsnitch.core.conditions import ValueCondition
+from nfsnitch.core.conditions import ValueCondition, bypasses_of
 from nfsnitch.core.decision import Action
 from nfsnitch.core.flow import Bypass
-from nfsnitch.core.opening import MAX_OPENING_RULES, bypasses_of, inexpressible
+from nfsnitch.core.opening import MAX_OPENING_RULES, inexpressible
 from nfsnitch.core.rule import Condition
 
 _PROTO = "proto"

@@ -85,10 +85,10 @@ class RuleWarning(NamedTuple):
 class RuleFileError(Exception):
     """Rule files that were refused, with everything that is wrong with them."""
 
-    def __init__(self, problems: Iterable[Problem]) -> None:
-        """Keep *problems* in the order of their positions, each once."""
+    def __init__(self, problems: Iterable[Problem], text: str | None = None) -> None:
+        """Keep *problems* in the order of their positions, each once; *text* says them all."""
         self.problems = tuple(sorted(set(problems)))
-        super().__init__("\n".join(map(str, self.problems)))
+        super().__init__("\n".join(map(str, self.problems)) if text is None else text)
 
 
 class Refused(Exception):  # noqa: N818  it is no error of the program
@@ -115,6 +115,11 @@ class Problems:
     def warnings(self) -> tuple[RuleWarning, ...]:
         """The warnings so far, each once, in the order of their positions."""
         return tuple(sorted(self._warnings))
+
+    @property
+    def found(self) -> tuple[Problem, ...]:
+        """The problems so far, in the order in which they were found."""
+        return tuple(self._found)
 
     @property
     def count(self) -> int:

@@ -12,13 +12,14 @@ from nfsnitch.adapters.rulefile.head import HEAD, Heads, misplaced
 from nfsnitch.adapters.rulefile.openings import OpeningsSoFar
 from nfsnitch.adapters.rulefile.problems import (
     Absent,
+    Position,
     Problems,
     Refused,
     absent_name,
     closest,
     quoted,
 )
-from nfsnitch.adapters.rulefile.values import Known
+from nfsnitch.adapters.rulefile.values import Known, noting
 from nfsnitch.core.decision import Action
 from nfsnitch.core.rule import Condition, Rule
 
@@ -33,11 +34,16 @@ class Rules:
         self, known: Known, problems: Problems, on_unknown_name: Action | None = None
     ) -> None:
         """*on_unknown_name* is of the rules that ask for names and say nothing of it."""
-        self._known = known
+        self._asked: list[str] = []
+        """What has been asked of the machine, or of groups and lists, since the last condition."""
+        self._dependent: set[int] = set()
+        """By identity, the conditions that took such an answer."""
+        self._known = noting(known, self._asked.append)
         self._problems = problems
         self._heads = Heads(problems, on_unknown_name)
         self._values = 0
-        self._openings = OpeningsSoFar()
+        self.on_unknown_name = on_unknown_name
+        self.openings = OpeningsSoFar()
         self._conditions: dict[tuple[str, bool, tuple[str, ...]], Condition] = {}
         """Equal fields share a condition: a group of many addresses is kept once."""
         self.rules: list[Rule] = []
@@ -51,12 +57,49 @@ class Rules:
             return
         for item in node.items:
             if isinstance(item, MappingNode):
-                self._read_rule(item)
+                self.read_rule(item)
             else:
                 why = f"it is a mapping of fields, not {kind(item)}"
                 self._problems.add(item.position, "rule", why, "write - name: …, action: …")
 
-    def _read_rule(self, node: MappingNode) -> None:
+    def taken(self) -> list[Rule]:
+        """Return the rules read since this was last asked."""
+        rules, self.rules = self.rules, []
+        return rules
+
+    def claims(self, name: str) -> bool:
+        """Give a name to a rule that is not read by `read_rule`; whether no other has it."""
+        return self._heads.claims(name)
+
+    def condition_of(self, field: RuleField, texts: tuple[str, ...]) -> Condition:
+        """Return the condition that a field of these values makes; none of them is empty.
+
+        Raises:
+            Refused: one of them cannot be taken.
+            RuleFileError: there are too many values.
+
+        """
+        key = (field.name, False, texts)
+        condition = self._conditions.get(key)
+        if condition is None:
+            parsed = [each for text in texts for each in field.parse(text, self._known)]
+            self._count_values((), len(parsed))
+            condition = self._kept(key, field.condition(parsed, False))  # noqa: FBT003
+        return condition
+
+    def is_dependent(self, condition: Condition) -> bool:
+        """Whether groups, lists or this machine say what a condition is, beside its text."""
+        return id(condition) in self._dependent
+
+    def _kept(self, key: tuple[str, bool, tuple[str, ...]], condition: Condition) -> Condition:
+        self._conditions[key] = condition
+        if self._asked:
+            self._dependent.add(id(condition))
+            self._asked.clear()
+        return condition
+
+    def read_rule(self, node: MappingNode) -> None:
+        """Take one rule, and note what is wrong with it."""
         nodes = {key.text: value for key, value in node.pairs}
         head = self._heads.read(node.position, nodes)
         conditions = self._read_fields(node)
@@ -64,7 +107,7 @@ class Rules:
         refusals = [
             *contradictions(conditions, positions),
             *misplaced(head, positions),
-            *self._openings.refusals(conditions, head.action),
+            *self.openings.refusals(conditions, head.action),
         ]
         for field, refused in refusals:
             self._problems.refuse(positions[field], f"field {field}", refused)
@@ -106,7 +149,7 @@ class Rules:
             parsed = self._parsed(field, scalars, negated=negated)
             if parsed is None:
                 return None
-            condition = self._conditions[key] = field.condition(parsed, negated)
+            condition = self._kept(key, field.condition(parsed, negated))
         return condition
 
     def _parsed(
@@ -138,7 +181,8 @@ class Rules:
         self._values += count
         if self._values > MAX_VALUES:
             why = f"with their groups the rules so far name more than {MAX_VALUES} values"
-            self._problems.add(scalars[0].position, "too large", why, "write smaller groups")
+            where = scalars[0].position if scalars else Position(0, "", 1, 1)
+            self._problems.add(where, "too large", why, "write smaller groups")
             self._problems.check()
 
     def _negated(self, field: RuleField, node: MappingNode) -> Node | None:

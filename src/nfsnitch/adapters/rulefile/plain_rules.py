@@ -1,0 +1,234 @@
+"""Rules of large files, built from the texts of `items`, with what they have in common once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from itertools import pairwise
+from operator import itemgetter
+from types import MappingProxyType
+from typing import NamedTuple, Protocol, cast
+
+from nfsnitch.adapters.rulefile.contradictions import contradictions
+from nfsnitch.adapters.rulefile.document import MAX_NODES
+from nfsnitch.adapters.rulefile.fields import RULE_FIELDS, RuleField
+from nfsnitch.adapters.rulefile.head import MAX_NAME_CHARACTERS, MAX_NOTE_CHARACTERS
+from nfsnitch.adapters.rulefile.items import (
+    Item,
+    Items,
+    NotPlainError,
+    is_plain,
+    part,
+    parts_of,
+)
+from nfsnitch.adapters.rulefile.problems import Refused
+from nfsnitch.adapters.rulefile.rules import Rules
+from nfsnitch.adapters.rulefile.values import parse_action
+from nfsnitch.core.conditions import bypasses_of
+from nfsnitch.core.decision import Action
+from nfsnitch.core.rule import NAME_FIELDS, Condition, Rule
+
+_NAME, _NOTE, _ACTION = "name", "note", "action"
+_ALONE = (f"{_NAME}: ", f"{_NOTE}: ")
+_PLACE = itemgetter(0)
+_ORDER = {name: at for at, name in enumerate(RULE_FIELDS)}
+_CONTRADICTED = frozenset({"owner", "family", "proto", "script"})
+"""Without one of these no two fields contradict each other, and a rule is on no openings."""
+_MOST_TEXTS = 1 << 20
+_NODES_OF_HEAD = 7
+"""With a note."""
+
+
+class Field(NamedTuple):
+    """What a text stands for that several rules may have."""
+
+    at: int
+    """Where it comes among the conditions of a rule."""
+    name: str
+    condition: Condition
+    nodes: int
+    """So many YAML makes of it."""
+
+
+class Draft(NamedTuple):
+    """What one item says."""
+
+    name: str
+    action: Action
+    fields: list[Field]
+    """In the order of conditions."""
+    note: str | None
+
+    def rule(self, origin: str, on_unknown_name: Action | None) -> Rule:
+        """Return the rule; *on_unknown_name* is for all that ask for names."""
+        asks_names = any(each.name in NAME_FIELDS for each in self.fields)
+        conditions = tuple(each.condition for each in self.fields)
+        on_unknown = on_unknown_name if asks_names else None
+        return Rule(self.name, self.action, conditions, origin, self.note, on_unknown)
+
+
+class NotPlainItemError(Exception):
+    """YAML has to say what one rule is."""
+
+
+class Drafts:
+    """Reads items."""
+
+    def __init__(
+        self,
+        condition_of: Callable[[RuleField, tuple[str, ...]], Condition],
+        fixed: Mapping[str, Field | Action] = MappingProxyType({}),
+        most_texts: int = _MOST_TEXTS,
+    ) -> None:
+        """*condition_of* makes conditions, and may raise `Refused`; it is not asked of *fixed*.
+
+        What *most_texts* stand for is remembered.
+        """
+        self._condition_of = condition_of
+        self._fixed = fixed
+        self._most_texts = most_texts
+        self.known: dict[str, Field | Action] = {}
+        """By text, as in ``dport: 443``."""
+
+    def read(self, lines: list[str], indent: int) -> Draft:
+        """Return what a rule says.
+
+        Raises:
+            NotPlainItemError: YAML has to say it.
+            NotPlainError: something is wrong with it.
+
+        """
+        texts = parts_of(lines, indent)
+        if texts is None:
+            raise NotPlainItemError
+        heads: dict[str, str] = {}
+        actions: list[Action] = []
+        fields: list[Field] = []
+        for text in texts:
+            known = self.known.get(text)
+            if known is None:
+                if text.startswith(_ALONE):
+                    _add_head(text, heads)
+                    continue
+                known = self._new(text)
+            if type(known) is Field:
+                fields.append(known)
+            else:
+                actions.append(cast("Action", known))
+        if len(actions) != 1 or _NAME not in heads:
+            raise NotPlainError
+        if len(fields) > 1:
+            fields.sort(key=_PLACE)
+            for one, other in pairwise(fields):
+                if one[0] == other[0]:
+                    raise NotPlainError
+        return Draft(heads[_NAME], actions[0], fields, heads.get(_NOTE))
+
+    def _new(self, text: str) -> Field | Action:
+        """Return what a text stands for that was not met before."""
+        if text in self._fixed:
+            return self._fixed[text]
+        found = part(text)
+        if found is None:
+            raise NotPlainItemError
+        field = RULE_FIELDS.get(found.key)
+        known: Field | Action
+        try:
+            if field is not None:
+                condition = self._condition_of(field, found.values)
+                nodes = 2 + len(found.values) * found.is_list
+                known = Field(_ORDER[field.name], field.name, condition, nodes)
+            elif found.key == _ACTION and not found.is_list:
+                known = parse_action(found.values[0])
+            else:
+                raise NotPlainItemError
+        except Refused:
+            raise NotPlainItemError from None
+        if len(self.known) >= self._most_texts:
+            self.known.pop(next(iter(self.known)))
+        self.known[text] = known
+        return known
+
+
+def _add_head(text: str, heads: dict[str, str]) -> None:
+    """Take a text that says something about one rule alone."""
+    key, _, value = text.partition(": ")
+    if not is_plain(value):
+        raise NotPlainItemError
+    if key in heads or len(value) > (MAX_NAME_CHARACTERS if key == _NAME else MAX_NOTE_CHARACTERS):
+        raise NotPlainError
+    heads[key] = value
+
+
+class Sink(Protocol):
+    """Takes rules in order."""
+
+    def add(self, items: Items, item: Item, draft: Draft) -> None:
+        """Take one that is plain, and on no openings."""
+
+    def add_others(self, items: Items | None, item: Item | None, rules: Iterable[Rule]) -> None:
+        """Take others; *item* is where one stands, if it is one of *items*."""
+
+
+class RuleSink:
+    """Takes them as they are."""
+
+    def __init__(self, on_unknown_name: Action | None) -> None:
+        self._on_unknown_name = on_unknown_name
+        self.rules: list[Rule] = []
+
+    def add(self, items: Items, item: Item, draft: Draft) -> None:
+        """Take one that is plain."""
+        origin = f"{items.source.name}:{item.line}"
+        self.rules.append(draft.rule(origin, self._on_unknown_name))
+
+    def add_others(self, items: Items | None, item: Item | None, rules: Iterable[Rule]) -> None:
+        """Take others."""
+        del items, item
+        self.rules += rules
+
+
+class PlainRules:
+    """Reads the rules of large files."""
+
+    def __init__(self, rules: Rules, sink: Sink) -> None:
+        """*rules* know what has been read by now; what comes of reading goes to *sink*."""
+        self._rules, self._sink = rules, sink
+        self.drafts = Drafts(rules.condition_of)
+
+    def read(self, items: Items) -> None:
+        """Take the rules of one file.
+
+        Raises:
+            NotPlainError: something is wrong with them, or they cannot be told apart.
+
+        """
+        nodes = 0
+        for item in items:
+            try:
+                draft = self.drafts.read(item.lines, items.indent)
+            except NotPlainItemError:
+                node = items.node_of(item)
+                self._rules.read_rule(node)
+                self._sink.add_others(items, item, self._rules.taken())
+                nodes += node.size
+            else:
+                self._take(items, item, draft)
+                nodes += _NODES_OF_HEAD
+                for each in draft.fields:
+                    nodes += each.nodes
+            if nodes > MAX_NODES:
+                raise NotPlainError
+
+    def _take(self, items: Items, item: Item, draft: Draft) -> None:
+        if not self._rules.claims(draft.name):
+            raise NotPlainError
+        if not _CONTRADICTED.isdisjoint([each.name for each in draft.fields]):
+            named = {each.name: each.condition for each in draft.fields}
+            refusals = self._rules.openings.refusals(named, draft.action)
+            if any(True for _ in (*contradictions(named, named), *refusals)):
+                raise NotPlainError
+            if bypasses_of(named.values()):
+                origin = f"{items.source.name}:{item.line}"
+                self._sink.add_others(items, item, [draft.rule(origin, None)])
+                return
+        self._sink.add(items, item, draft)
