@@ -49,6 +49,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--idle", type=float, metavar="SECONDS", help=f"to look at it idle ({FULL.idle_s:g})"
     )
+    parser.add_argument(
+        "--many-rules",
+        type=int,
+        metavar="N",
+        help=f"so many are very many ({FULL.many_rules})",
+    )
     parser.add_argument("--only", nargs="+", metavar="CASE", help="some contenders, by name")
     parser.add_argument("--rival", choices=rivals.RIVALS, help="measure that one as well")
     parser.add_argument("--from", dest="source", type=Path, metavar="FILE", help="measure nothing")
@@ -64,6 +70,7 @@ def _result(options: argparse.Namespace) -> Result:
         return Result.from_json(json.loads(options.source.read_text("utf-8")))
     amounts = QUICK if options.quick else FULL
     changes = {"rounds": options.rounds, "budget_s": options.budget, "idle_s": options.idle}
+    changes["many_rules"] = options.many_rules
     amounts = replace(amounts, **{k: v for k, v in changes.items() if v is not None})
     cases = all_cases(amounts)
     if options.only:

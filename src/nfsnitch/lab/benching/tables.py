@@ -148,7 +148,10 @@ _STREAMS = [
 ]
 _RELOAD = [
     Column("took, s", _figure("reload_s"), "{:.3f}"),
-    Column("slowest connect(2), ms", _figure("reload_connect_max_us", 0.001), "{:.1f}"),
+    Column("connect(2), ms: p50", _figure("reload_connect_p50_us", 0.001), "{:.2f}"),
+    Column("p99", _figure("reload_connect_p99_us", 0.001), "{:.1f}"),
+    Column("slowest", _figure("reload_connect_max_us", 0.001), "{:.1f}"),
+    Column("memory (PSS) then, MB", _figure("reload_pss_mb"), "{:.1f}"),
     Column("failed", _figure("reload_failed")),
 ]
 
