@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from itertools import pairwise
-from operator import itemgetter
+from operator import attrgetter
 from types import MappingProxyType
 from typing import NamedTuple, Protocol, cast
 
@@ -16,20 +17,23 @@ from nfsnitch.adapters.rulefile.items import (
     Item,
     Items,
     NotPlainError,
+    Part,
     is_plain,
     part,
     parts_of,
 )
 from nfsnitch.adapters.rulefile.problems import Refused
 from nfsnitch.adapters.rulefile.rules import Rules
+from nfsnitch.adapters.rulefile.simple_keys import simple_keys
 from nfsnitch.adapters.rulefile.values import parse_action
 from nfsnitch.core.conditions import bypasses_of
 from nfsnitch.core.decision import Action
 from nfsnitch.core.rule import NAME_FIELDS, Condition, Rule
+from nfsnitch.core.rule_keys import PlacedKeys
 
 _NAME, _NOTE, _ACTION = "name", "note", "action"
 _ALONE = (f"{_NAME}: ", f"{_NOTE}: ")
-_PLACE = itemgetter(0)
+_PLACE = attrgetter("at")
 _ORDER = {name: at for at, name in enumerate(RULE_FIELDS)}
 _CONTRADICTED = frozenset({"owner", "family", "proto", "script"})
 """Without one of these no two fields contradict each other, and a rule is on no openings."""
@@ -38,15 +42,43 @@ _NODES_OF_HEAD = 7
 """With a note."""
 
 
-class Field(NamedTuple):
+class Field:
     """What a text stands for that several rules may have."""
 
-    at: int
-    """Where it comes among the conditions of a rule."""
-    name: str
-    condition: Condition
-    nodes: int
-    """So many YAML makes of it."""
+    __slots__ = ("_condition", "_make", "at", "keys", "name", "nodes")
+
+    def __init__(
+        self,
+        name: str,
+        make: Callable[[], Condition] | Condition,
+        nodes: int,
+        keys: PlacedKeys | None = None,
+    ) -> None:
+        """*make* makes the condition, or is it; *nodes* are so many as YAML makes of the text.
+
+        *keys* are what the condition wants, if that is known already.
+        """
+        self.at = _ORDER[name]
+        """Where it comes among the conditions of a rule."""
+        self.name, self.nodes, self.keys = name, nodes, keys
+        self._make = make if callable(make) else None
+        self._condition = None if callable(make) else make
+
+    def __reduce__(self) -> tuple[type[Field], tuple[str, Condition, int]]:
+        """Be handed to another process with the condition (pickle)."""
+        return Field, (self.name, self.condition, self.nodes)
+
+    @property
+    def condition(self) -> Condition:
+        """The condition, made when it is first needed."""
+        if self._condition is None and self._make is not None:
+            self._condition = self._make()
+        return cast("Condition", self._condition)
+
+    @property
+    def is_made(self) -> bool:
+        """Whether the condition has been needed."""
+        return self._condition is not None
 
 
 class Draft(NamedTuple):
@@ -119,7 +151,7 @@ class Drafts:
         if len(fields) > 1:
             fields.sort(key=_PLACE)
             for one, other in pairwise(fields):
-                if one[0] == other[0]:
+                if one.at == other.at:
                     raise NotPlainError
         return Draft(heads[_NAME], actions[0], fields, heads.get(_NOTE))
 
@@ -134,9 +166,7 @@ class Drafts:
         known: Field | Action
         try:
             if field is not None:
-                condition = self._condition_of(field, found.values)
-                nodes = 2 + len(found.values) * found.is_list
-                known = Field(_ORDER[field.name], field.name, condition, nodes)
+                known = self._field(field, found)
             elif found.key == _ACTION and not found.is_list:
                 known = parse_action(found.values[0])
             else:
@@ -147,6 +177,14 @@ class Drafts:
             self.known.pop(next(iter(self.known)))
         self.known[text] = known
         return known
+
+    def _field(self, field: RuleField, found: Part) -> Field:
+        make = partial(self._condition_of, field, found.values)
+        if not found.is_list:
+            keys = simple_keys(field.name, found.values[0])
+            if keys is not None:
+                return Field(field.name, make, 2, keys)
+        return Field(field.name, make(), 2 + len(found.values) * found.is_list)
 
 
 def _add_head(text: str, heads: dict[str, str]) -> None:

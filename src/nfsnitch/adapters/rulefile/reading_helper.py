@@ -90,7 +90,7 @@ def _send_rules(found: Collected[Writing], files: Sequence[Raw], sender: Sender)
     dependent = {
         text: field
         for text, field in found.drafts.known.items()
-        if isinstance(field, Field) and found.dependent(field.condition)
+        if isinstance(field, Field) and field.is_made and found.dependent(field.condition)
     }
     for field in dependent.values():
         sender.condition(field.condition)

@@ -171,6 +171,9 @@ class Writing:
         """Take one that can be read from its text."""
         number = self._place(items, item)
         for each in draft.fields:
+            if each.keys is not None:
+                self._file(number, each.keys)
+                continue
             condition = each.condition
             known_as = id(condition)
             if known_as not in self.conditions:
