@@ -10,7 +10,7 @@ from nfsnitch.adapters.rulefile.simple_keys import simple_keys
 from nfsnitch.adapters.rulefile.values import Known
 from nfsnitch.core.rule_keys import KeyFinder, PlacedKeys
 
-_KNOWN = Known(Names({}.get, lambda _: frozenset()), {})
+_KNOWN = Known(Names(lambda _: None, lambda _: frozenset()), {})
 _octets = st.sampled_from(["0", "1", "10", "128", "192", "255", "256", "01", ""])
 _addresses = st.lists(_octets, min_size=3, max_size=5).map(".".join)
 _lengths = st.sampled_from(["", "/0", "/8", "/24", "/25", "/31", "/32", "/33", "/08", "/", "/x"])

@@ -163,6 +163,8 @@ def _decoded(order: int, path: Path, raw: bytes, problems: Problems, what: str) 
 
 def note_unprintable(source: Source, problems: Problems) -> bool:
     """Note each character that hides what the text says; whether there is any."""
+    if source.text.isascii() and source.text.replace("\n", "").isprintable():
+        return False  # as of most, and ten times as fast
     line, line_start, at = 1, 0, 0
     found = False
     for match in _UNPRINTABLE.finditer(source.text):

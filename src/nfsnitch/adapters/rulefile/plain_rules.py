@@ -17,7 +17,6 @@ from nfsnitch.adapters.rulefile.items import (
     Item,
     Items,
     NotPlainError,
-    Part,
     is_plain,
     part,
     parts_of,
@@ -38,8 +37,8 @@ _ORDER = {name: at for at, name in enumerate(RULE_FIELDS)}
 _CONTRADICTED = frozenset({"owner", "family", "proto", "script"})
 """Without one of these no two fields contradict each other, and a rule is on no openings."""
 _MOST_TEXTS = 1 << 20
-_NODES_OF_HEAD = 7
-"""With a note."""
+_NODES_OF_HEAD, _NODES_OF_VALUE = 7, 2
+"""As many as YAML makes: with a note; with the key."""
 
 
 class Field:
@@ -159,6 +158,11 @@ class Drafts:
         """Return what a text stands for that was not met before."""
         if text in self._fixed:
             return self._fixed[text]
+        key, _, value = text.partition(": ")
+        keys = simple_keys(key, value)
+        if keys is not None:  # as in most of many texts
+            make = partial(self._condition_of, RULE_FIELDS[key], (value,))
+            return self._kept(text, Field(key, make, _NODES_OF_VALUE, keys))
         found = part(text)
         if found is None:
             raise NotPlainItemError
@@ -166,25 +170,22 @@ class Drafts:
         known: Field | Action
         try:
             if field is not None:
-                known = self._field(field, found)
+                condition = self._condition_of(field, found.values)
+                nodes = _NODES_OF_VALUE + len(found.values) * found.is_list
+                known = Field(field.name, condition, nodes)
             elif found.key == _ACTION and not found.is_list:
                 known = parse_action(found.values[0])
             else:
                 raise NotPlainItemError
         except Refused:
             raise NotPlainItemError from None
+        return self._kept(text, known)
+
+    def _kept(self, text: str, known: Field | Action) -> Field | Action:
         if len(self.known) >= self._most_texts:
             self.known.pop(next(iter(self.known)))
         self.known[text] = known
         return known
-
-    def _field(self, field: RuleField, found: Part) -> Field:
-        make = partial(self._condition_of, field, found.values)
-        if not found.is_list:
-            keys = simple_keys(field.name, found.values[0])
-            if keys is not None:
-                return Field(field.name, make, 2, keys)
-        return Field(field.name, make(), 2 + len(found.values) * found.is_list)
 
 
 def _add_head(text: str, heads: dict[str, str]) -> None:
