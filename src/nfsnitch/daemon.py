@@ -286,6 +286,7 @@ class Daemon:
         self._cached.rules_changed(self._engine.ruleset)
         self._cached.begin(self._loop, self._worker.flow_cached, self._records.plan)
         self._losses.begin()
+        self._known.prepare()
         self._enforcement.install()
         self._ground.kept.stay = True  # whichever way this process ends, but for a clean stop
         self._serving.start()

@@ -41,6 +41,8 @@ class Programs:
         sources = Sources(KnownPrograms(state), packages(), Accounts())
         self._identities = Identities(sources, self._deliver, self._tell, counters)
         self._late = LateRecords(self._hand_on, self._identities.is_outstanding)
+        self.prepare = self._identities.prepare
+        """Reads what programs are looked up in, before there are packets that would wait for it."""
         self.identified = self._identities.identified
         """Returns a process with its identity, as far as that is known now."""
         self.record = self._late.add

@@ -83,8 +83,8 @@ class DpkgPackages:
             times.append(self._diversions_file.stat().st_mtime_ns)
         return tuple(times)
 
-    def package_of(self, path: str) -> Package | Unknown:
-        """Return the package of the file at an absolute path, symlinks resolved.
+    def prepare(self) -> None:
+        """Read all that dpkg lists, if it has changed: a tenth of a second.
 
         Raises:
             OSError: dpkg's files cannot be read.
@@ -94,6 +94,15 @@ class DpkgPackages:
         if state != self._read:
             self._build()
             self._read = state
+
+    def package_of(self, path: str) -> Package | Unknown:
+        """Return the package of the file at an absolute path, symlinks resolved.
+
+        Raises:
+            OSError: dpkg's files cannot be read.
+
+        """
+        self.prepare()
         for raw in self._spellings(encoded(path)):
             if b"\n" not in raw and (found := self._owner(raw)) is not None:
                 return found

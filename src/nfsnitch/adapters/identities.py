@@ -20,6 +20,7 @@ import os
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -130,6 +131,17 @@ class Identities:
         """One more when anything else than a file may have become another."""
         self._ticks = 0
         sources.known.open()
+
+    def prepare(self) -> None:
+        """Read beforehand what each program is looked up in.
+
+        Else a thread would read it while the first packets are decided, and take the interpreter
+        from them.
+        """
+        self._desktop = self._sources.read_desktop()
+        with suppress(OSError):  # who asks for a package is told so
+            self._sources.packages.prepare()
+        self._look_at_packages()
 
     def identified(self, process: Process) -> Process:
         """Return the process with its identity, as far as that is known now."""

@@ -15,6 +15,14 @@ _NO_MANAGER = Unknown("this machine has neither dpkg's nor rpm's packages")
 class Packages(Protocol):
     """A package manager."""
 
+    def prepare(self) -> None:
+        """Read now what all looking up needs, so that the first who asks need not wait for it.
+
+        Raises:
+            OSError: the package manager's files cannot be read.
+
+        """
+
     def state(self) -> tuple[int, ...]:
         """Return what differs once a package has been installed or removed; cheap.
 
@@ -34,6 +42,9 @@ class Packages(Protocol):
 
 class NoPackages:
     """A machine whose package manager is not known here."""
+
+    def prepare(self) -> None:
+        """Do nothing: there is nothing to be read."""
 
     def state(self) -> tuple[int, ...]:
         """Return that nothing ever changes."""

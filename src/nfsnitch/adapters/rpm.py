@@ -35,6 +35,9 @@ class RpmPackages:
         """Whether this machine has packages of rpm's."""
         return self._program is not None and self._database is not None
 
+    def prepare(self) -> None:
+        """Do nothing: each question is a program's to answer."""
+
     def state(self) -> tuple[int, ...]:
         """Return what differs once a package has been installed or removed; cheap.
 
