@@ -25,7 +25,7 @@ _CROWD = 256
 _LOOK_AGAIN_S = 0.002
 _LOOK_CLOSELY_S = 0.1
 """So soon a question goes whose program has closed its connection: nobody is woken for each."""
-_SWEEP_SLICE_S, _SWEEP_AGAIN_S = 0.002, 0.02
+_SWEEP_SLICE_S, _SWEEP_AGAIN_S = 0.0003, 0.003
 
 
 _log = logging.getLogger(__name__)

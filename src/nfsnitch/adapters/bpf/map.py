@@ -19,9 +19,9 @@ class BpfMap:
         self._value_bytes = value_bytes
         self._value = ctypes.create_string_buffer(value_bytes)
         self._value_address = ctypes.addressof(self._value)
-        self._lookup = library.function("bpf_map_lookup_elem")
-        self._update = library.function("bpf_map_update_elem")
-        self._delete = library.function("bpf_map_delete_elem")
+        self._lookup = library.quick("bpf_map_lookup_elem")
+        self._update = library.quick("bpf_map_update_elem")
+        self._delete = library.quick("bpf_map_delete_elem")
         self._next_key = library.function("bpf_map_get_next_key")
         self._lookup_batch = library.function("bpf_map_lookup_batch")
 

@@ -41,6 +41,8 @@ class ProcessReader:
         """
         self._processes: dict[OwnerEntry, Process] = {}
         """By the entry without its times."""
+        self._by_bytes: dict[bytes, Process] = {}
+        """The same, by what they were read from."""
         self._mounts = mounts.of_the_rules()
         self._host_paths = HostPaths(self._mounts, proc_limit)
 
@@ -60,6 +62,22 @@ class ProcessReader:
         if self._knows_parents(image) and self._knows_opener(entry):
             _make_room(self._processes)
             self._processes[identity] = found
+        return found
+
+    def owner_in(self, raw: bytes, identity: bytes) -> Owner:
+        """Return the process that a ``struct owner`` names; *identity* is it without its times.
+
+        The same as `owner`, for those that are asked about again and again.
+        """
+        cached = self._by_bytes.get(identity)
+        if cached is not None:
+            return cached
+        entry = OwnerEntry.unpacked(raw)
+        found = self.owner(entry)
+        settled = self._processes.get(entry._replace(created_ns=0, released_ns=0))
+        if settled is not None:
+            _make_room(self._by_bytes)
+            self._by_bytes[identity] = settled
         return found
 
     def above(self, key: bytes) -> Iterator[bytes]:
