@@ -8,6 +8,9 @@ from enum import StrEnum
 class Counter(StrEnum):
     """One name for one thing that happens; shown by `run` when it stops."""
 
+    __hash__ = str.__hash__
+    """`Enum`'s own is slow, and each packet is counted several times."""
+
     PACKETS = "packets"
     """Packets that reached the worker."""
     ACCEPTED = "accepted"

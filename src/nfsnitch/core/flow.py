@@ -15,6 +15,9 @@ class Family(IntEnum):
     IPV4 = 4
     IPV6 = 6
 
+    __hash__ = int.__hash__
+    """What equals a number hashes as that; and `Enum`'s own is slow, where each flow is hashed."""
+
 
 class Protocol(IntEnum):
     """The transport protocols that have a name here (IANA protocol numbers)."""
