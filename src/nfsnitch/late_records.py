@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from nfsnitch.core.awaiting import identified_owner, tickets
 from nfsnitch.core.identity import Identity
-from nfsnitch.core.owner import Finding
+from nfsnitch.core.owner import Finding, Process
 from nfsnitch.core.record import Record
 from nfsnitch.core.unknown import Unknown
 
@@ -72,6 +72,9 @@ class LateRecords:
             self._write(self._waiting.popleft()[1])
 
     def _waits(self, record: Record) -> bool:
+        owner = record.owner
+        if not record.rivals and isinstance(owner, Process) and owner.identity.ticket is None:
+            return False  # as nearly all of them
         return any(map(self._is_outstanding, tickets(_finding(record))))
 
 
