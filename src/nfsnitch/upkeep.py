@@ -20,8 +20,10 @@ from nfsnitch.lean import return_free_memory
 _TICK_S = 1.0
 _TRIM_S = 60.0
 _RECORDS_DELAY_S = 0.02
-_CROWD = 256
-"""Of records that wait: packets come as fast as they can, and records must not fall behind."""
+_RECORDS_DELAYS = 25
+"""So often that is put off while packets go on coming: half a second."""
+_CROWD = 4_096
+"""Of records that wait: so many take a few MB, and more would fall behind."""
 _LOOK_AGAIN_S = 0.002
 _LOOK_CLOSELY_S = 0.1
 """So soon a question goes whose program has closed its connection: nobody is woken for each."""
@@ -62,6 +64,8 @@ class RecordWriter:
         self._loop = loop
         self._file = file
         self._planned = False
+        self._comes_more = False
+        self._delays_left = 0
 
     @property
     def dropped(self) -> int:
@@ -75,13 +79,29 @@ class RecordWriter:
 
     def plan(self) -> None:
         """See to it that what has been added is written."""
-        if self._file is None:
+        file = self._file
+        if file is None:
             return
-        if self._file.gathered > _CROWD:  # else they would take up more memory than all the rest
-            self._file.write_some()
-        if self._file.pending and not self._planned:
+        self._comes_more = True
+        if self._planned:
+            if file.gathered > _CROWD:
+                file.write_some()
+        elif file.pending:
             self._planned = True
-            self._loop.call_later(_RECORDS_DELAY_S, self._write)
+            self._delays_left = _RECORDS_DELAYS
+            self._wait()
+
+    def _wait(self) -> None:
+        self._comes_more = False
+        self._loop.call_later(_RECORDS_DELAY_S, self._write_unless_busy)
+
+    def _write_unless_busy(self) -> None:
+        """Write, but at the end of a burst: a burst of connections is decided first."""
+        if self._comes_more and self._delays_left:
+            self._delays_left -= 1
+            self._wait()
+        else:
+            self._write()
 
     def close(self) -> None:
         """Write what can be written, and close the file; once is enough."""

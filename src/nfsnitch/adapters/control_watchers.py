@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nfsnitch.core.record import Record
+from nfsnitch.core.record_line import RecordLines
 from nfsnitch.protocol import encode_record
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class Watchers:
         self._connections: dict[Connection, None] = {}
         self._pending: deque[Record | _Gap] = deque()
         self._planned = False
+        self._lines = RecordLines()
 
     def __len__(self) -> int:
         """Return how many watch."""
@@ -86,6 +88,6 @@ class Watchers:
             for connection in self._connections:
                 connection.miss(entry.count)
             return
-        line = encode_record(entry.as_line())
+        line = encode_record(self._lines.line(entry))
         for connection in self._connections:
             connection.offer(line)

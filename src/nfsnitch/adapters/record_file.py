@@ -10,12 +10,15 @@ import sys
 from collections import deque
 
 from nfsnitch.core.record import Record
+from nfsnitch.core.record_line import RecordLines
 
 MAX_BUFFERED = 10_000
 """Records kept for a reader that is slow; further ones are dropped, and counted."""
 
 _FILE_CHUNK_BYTES = 1 << 16
-_FEW_RECORDS, _MANY_RECORDS = 4, 256
+_FEW_RECORDS, _MANY_RECORDS = 16, 256
+_PART = 8
+"""Of those that have gathered, so many parts are turned into text one by one."""
 
 
 class RecordFile:
@@ -36,6 +39,7 @@ class RecordFile:
         # O_NONBLOCK instead would set it for everybody who shares this standard output.
         self._chunk_bytes = _FILE_CHUNK_BYTES if is_file else select.PIPE_BUF
         self._records: deque[Record] = deque()
+        self._lines = RecordLines()
         self._unwritten = b""
         self._poll = select.poll()
         self._poll.register(self._fd, select.POLLOUT)
@@ -103,9 +107,10 @@ class RecordFile:
 
         The more have gathered, the more at once: in a flood there are hundreds between two turns.
         """
-        few = min(self.gathered, max(_FEW_RECORDS, min(self.gathered // 2, _MANY_RECORDS)))
+        few = min(self.gathered, max(_FEW_RECORDS, min(self.gathered // _PART, _MANY_RECORDS)))
         if len(self._unwritten) < self._chunk_bytes:
-            lines = [self._records.popleft().as_line() + "\n" for _ in range(few)]
+            take, line = self._records.popleft, self._lines.line
+            lines = [f"{line(take())}\n" for _ in range(few)]
             self._unwritten += "".join(lines).encode("ascii")
 
     def _drop_unwritten(self) -> None:

@@ -94,14 +94,15 @@ class Record(NamedTuple):
             **owner_json(self.owner),
             "netns": self.netns,
             **flow_json(self.flow),
-            **self._host_json(),
+            **self.host_json(),
             **entry_json(decision.entry),
             "iface": _value(self.iface),
             **({} if self.iface_in is NOT_FORWARDED else {"iface_in": _value(self.iface_in)}),
             **({"rivals": [owner_json(each) for each in self.rivals]} if self.rivals else {}),
         }
 
-    def _host_json(self) -> Json:
+    def host_json(self) -> Json:
+        """Return the part of it that names the destination's host."""
         if isinstance(self.flow, Flow):
             return names_json(self.names, self.monotonic_ns)
         return {"host": _value(self.flow if isinstance(self.flow, Unknown) else NO_FLOW)}

@@ -1,0 +1,101 @@
+"""Records as lines, by whoever writes many of them.
+
+`Record.as_line` says what a line is. Here the same is put together from texts that many records
+share: of one program thousands, which differ in the time and a port.
+"""
+
+from __future__ import annotations
+
+import json
+
+from nfsnitch.core.flow import Flow, address_text
+from nfsnitch.core.name_record import entry_json
+from nfsnitch.core.owner import NOT_FORWARDED, Owner
+from nfsnitch.core.record import Json, Record, flow_json, owner_json, time_text
+from nfsnitch.core.unknown import Unknown
+
+_OWNERS, _ADDRESSES = 64, 256
+"""So many are remembered: a text of an owner has a few KB at most."""
+_NS_PER_S = 1_000_000_000
+
+_encoded = json.JSONEncoder(separators=(",", ":")).encode
+
+
+class RecordLines:
+    """Turns records into lines of ASCII JSON, without the line end. For one thread."""
+
+    def __init__(self) -> None:
+        self._owners: dict[int, tuple[Owner, str]] = {}
+        """By `id`, which no other object gets while the first one is kept here."""
+        self._addresses: dict[bytes, str] = {}
+        self._second, self._second_text = -1, ""
+
+    def line(self, record: Record) -> str:
+        """Return what `Record.as_line` returns."""
+        decision = record.decision
+        entry = "" if decision.entry is None else f",{_inner(entry_json(decision.entry))}"
+        iface_in, rivals = record.iface_in, ""
+        came = "" if iface_in is NOT_FORWARDED else f',"iface_in":{_value(iface_in)}'
+        if record.rivals:
+            rivals = f',"rivals":[{",".join(f"{{{self._owner(each)}}}" for each in record.rivals)}]'
+        return (
+            f'{{"time":"{self._time(record.wall_ns)}","verdict":"{decision.verdict}",'
+            f'"action":"{decision.action}","rule":{_encoded(decision.rule)},'
+            f'"reason":"{decision.reason}","generation":{record.generation},'
+            f'"attribution":"{record.attribution}","held_ms":{round(record.held_ns / 1e6, 3)},'
+            f'"packets":{record.packets},{self._owner(record.owner)},"netns":{record.netns},'
+            f'{self._flow(record)},{_host(record)}{entry},"iface":{_value(record.iface)}'
+            f"{came}{rivals}}}"
+        )
+
+    def _time(self, wall_ns: int) -> str:
+        second, ns = divmod(wall_ns, _NS_PER_S)
+        if second != self._second:
+            self._second = second
+            self._second_text = time_text(second * _NS_PER_S).partition(".")[0]
+        return f"{self._second_text}.{ns // 1000:06d}Z"
+
+    def _owner(self, owner: Owner) -> str:
+        known = self._owners.get(id(owner))
+        if known is not None:
+            return known[1]
+        text = _inner(owner_json(owner))
+        if len(self._owners) >= _OWNERS:
+            del self._owners[next(iter(self._owners))]
+        self._owners[id(owner)] = owner, text
+        return text
+
+    def _flow(self, record: Record) -> str:
+        flow = record.flow
+        if type(flow) is not Flow or flow.icmp is not None:
+            return _inner(flow_json(flow))
+        return (
+            f'"proto":"{flow.proto_name}","saddr":"{self._address(flow.saddr)}",'
+            f'"sport":{_value(flow.sport)},"daddr":"{self._address(flow.daddr)}",'
+            f'"dport":{_value(flow.dport)}'
+        )
+
+    def _address(self, packed: bytes) -> str:
+        text = self._addresses.get(packed)
+        if text is None:
+            if len(self._addresses) >= _ADDRESSES:
+                del self._addresses[next(iter(self._addresses))]
+            text = self._addresses[packed] = address_text(packed)
+        return text
+
+
+def _host(record: Record) -> str:
+    if type(record.flow) is Flow and not record.names.names:
+        return f'"host":{{"unknown":{_encoded(record.names.why_none)}}}'
+    return _inner(record.host_json())
+
+
+def _value(value: str | int | Unknown) -> str:
+    if type(value) is int:
+        return str(value)
+    return _encoded({"unknown": value.reason} if isinstance(value, Unknown) else value)
+
+
+def _inner(fields: Json) -> str:
+    """Return an object's fields without its braces."""
+    return _encoded(fields)[1:-1]
