@@ -11,6 +11,7 @@ from nfsnitch.core.mode import ModeState
 from nfsnitch.core.name import NOT_LOOKED_UP
 from nfsnitch.core.own import Own
 from nfsnitch.core.owner import Finding
+from nfsnitch.core.remembered import RememberedRulings
 from nfsnitch.core.ruleset import Ruleset, Ruling
 from nfsnitch.core.settled import Settled
 from nfsnitch.core.unknown import Unknown
@@ -28,6 +29,7 @@ class Judge:
     def __init__(self, ruleset: Ruleset) -> None:
         """Begin with *ruleset*, and with nothing answered."""
         self.ruleset = ruleset
+        self._remembered = RememberedRulings(ruleset)
         self.mode = ModeState()
         self.settled = Settled(ruleset.settings.limits)
         self.own = Own()
@@ -35,6 +37,7 @@ class Judge:
     def use(self, ruleset: Ruleset) -> None:
         """Rule by *ruleset* from here on."""
         self.ruleset = ruleset
+        self._remembered = RememberedRulings(ruleset)
         self.settled.limits = ruleset.settings.limits
 
     def ruling(self, flow: Flow, found: Finding, iface: str | Unknown, now: Instant) -> Ruling:
@@ -53,7 +56,9 @@ class Judge:
     def _by_rules(self, flow: Flow, found: Finding, iface: str | Unknown, now: Instant) -> Ruling:
         """Return what the rules say; of several who may have sent it, what they say strictest."""
         case = Case(flow, found.owner, iface, now, found.iface_in, found.names)
-        ruling = self.ruleset.rule_on(case)
+        ruling = self._remembered.ruling(case)
+        if not found.rivals:
+            return ruling
         names_of_rivals = found.names_of_rivals or (NOT_LOOKED_UP,) * len(found.rivals)
         for rival, names in zip(found.rivals, names_of_rivals, strict=True):
             other = self.ruleset.rule_on(case._replace(owner=rival, names=names))

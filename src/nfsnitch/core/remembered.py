@@ -1,0 +1,77 @@
+"""What the rules have said of a program and a destination, for the next connection there.
+
+Most connections differ from an earlier one in nothing but their own port. Where no rule looks at
+that, nor at the clock, nor at anything else that may become another while the rules stay the same,
+the rules need not be walked through again.
+"""
+
+from __future__ import annotations
+
+from nfsnitch.core import conditions
+from nfsnitch.core.case import Case
+from nfsnitch.core.name import Names
+from nfsnitch.core.name_conditions import HostCondition
+from nfsnitch.core.owner import Owner, Process
+from nfsnitch.core.rule import Condition
+from nfsnitch.core.ruleset import Ruleset, Ruling
+from nfsnitch.core.unknown import Unknown
+
+MOST = 1_024
+
+_Key = tuple[int, bytes, bytes, int | Unknown, int, str | Unknown, str | Unknown, Names]
+"""The owner's `id`; source and destination, port, protocol, interfaces, names: all that the
+conditions below may look at."""
+
+_KINDS = (
+    conditions.OneProcessCondition,
+    conditions.ParentCondition,
+    conditions.OwnerCondition,
+    conditions.DisabledCondition,
+    HostCondition,
+)
+_WITH_READER = (conditions.ValueCondition, conditions.AnyValueCondition)
+_READERS = {read for name, read in vars(conditions).items() if name.startswith("read_")}
+_READERS.discard(conditions.read_sport)
+
+
+class RememberedRulings:
+    """Says what a ruleset says; of a bounded number of cases without asking it again."""
+
+    def __init__(self, ruleset: Ruleset) -> None:
+        """Remember what *ruleset* says, if it always says the same."""
+        self._ruleset = ruleset
+        rules = (*ruleset.rules, *ruleset.answers)
+        self.remembers = all(_depends_on_key(each) for rule in rules for each in rule.conditions)
+        """Whether anything is remembered at all."""
+        self._known: dict[_Key, tuple[Owner, Ruling]] = {}
+        """With the owner, so that no other object gets its `id`."""
+
+    @property
+    def size(self) -> int:
+        """How many cases are remembered."""
+        return len(self._known)
+
+    def ruling(self, case: Case) -> Ruling:
+        """Return what `Ruleset.rule_on` does."""
+        owner = case.owner
+        if not self.remembers or type(owner) is not Process or owner.identity.ticket is not None:
+            return self._ruleset.rule_on(case)
+        flow = case.flow
+        key = (
+            *(id(owner), flow.saddr, flow.daddr, flow.dport, flow.proto),
+            *(case.iface, case.iface_in, case.names),
+        )
+        known = self._known.get(key)
+        if known is not None:
+            return known[1]
+        ruling = self._ruleset.rule_on(case)
+        if len(self._known) >= MOST:
+            del self._known[next(iter(self._known))]
+        self._known[key] = owner, ruling
+        return ruling
+
+
+def _depends_on_key(condition: Condition) -> bool:
+    if isinstance(condition, _WITH_READER):
+        return condition.read in _READERS
+    return isinstance(condition, _KINDS)
