@@ -215,7 +215,9 @@ class Worker:
 
     def socket_closed(self, sock_cookie: int) -> None:
         """Take note of a closed socket."""
-        self._carry_out(self._engine.receive(SocketClosed(self._ports.now(), sock_cookie)))
+        if self._engine.knows_socket(sock_cookie):
+            event = SocketClosed(self._ports.now(), sock_cookie)
+            self._carry_out(self._engine.receive(event))
 
     def program_identified(self, ticket: int, identity: Identity) -> None:
         """Take note of what was pending of a program (`Identity.ticket`)."""

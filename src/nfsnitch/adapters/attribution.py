@@ -69,6 +69,26 @@ class Attributor:
         """Return the owner of *flow* and how it was found."""
         if self._owners.sees_packets:
             return self._by_queue_probe(flow)
+        return self._of_only_one(flow) or self._by_claims(flow)
+
+    def _of_only_one(self, flow: Flow) -> Finding | None:
+        """Return who sent it where one socket alone has ever had the tuple, and is open.
+
+        It is what `_by_claims` would find, as nearly always, without looking for anybody else.
+        """
+        if flow.proto != Protocol.TCP:
+            return None
+        claim = self._owners.claim_on_flow(layout.flow_key(self._netns_cookie, flow))
+        if claim is None or claim.previous:
+            return None
+        user = self._owners.socket_user(claim.cookie)
+        if user is None or user.released_ns:
+            return None
+        self._note_sender(flow, user.cookie)
+        self._seen_ns = max(self._seen_ns, user.created_ns)
+        return _finding(user, Attribution.FLOW_MAP)
+
+    def _by_claims(self, flow: Flow) -> Finding:
         claims = list(self._claims(flow))
         if any(map(self._may_lack_sender, claims)):
             return _nobody(_CROWDED)
@@ -265,12 +285,15 @@ class Attributor:
         cookies = [user.cookie for user in users]
         turn = 0 if last not in cookies else min(cookies.index(last) + 1, len(users) - 1)
         user = users[turn]
-        self._last_sender[flow] = user.cookie
-        if len(self._last_sender) > _REMEMBERED_SENDERS:
-            self._last_sender.popitem(last=False)
+        self._note_sender(flow, user.cookie)
         self._seen_ns = max(self._seen_ns, users[0].created_ns)
         rivals = tuple(each.owner for each in users if each is not user)
         return _finding(user, attribution, rivals)
+
+    def _note_sender(self, flow: Flow, cookie: int) -> None:
+        self._last_sender[flow] = cookie
+        if len(self._last_sender) > _REMEMBERED_SENDERS:
+            self._last_sender.popitem(last=False)
 
     def _cookies_by_port(self, flow: Flow) -> Iterator[int | None]:
         local = flow.icmp.identifier if flow.icmp else flow.sport

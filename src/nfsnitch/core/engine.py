@@ -169,6 +169,15 @@ class Engine:
         ruleset = self.ruleset
         return ruleset.reads_first_data or (ruleset.refuses_questions and flow.dport == DNS_PORT)
 
+    def knows_socket(self, cookie: int) -> bool:
+        """Whether it makes a difference that a socket is closed: of most nothing is kept."""
+        return (
+            self._judge.settled.knows(cookie)
+            or self._waiting.knows(cookie)
+            or self._first_data.has_socket(cookie)
+            or self._memory.trusts_socket(cookie)
+        )
+
     def receive(self, event: Event) -> list[Command]:
         """Return what is to be done about *event*, in this order."""
         return self._handlers[type(event)](event)

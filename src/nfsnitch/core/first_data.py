@@ -111,6 +111,10 @@ class FirstData:
 
     def prepared(self, arrival: FlowArrived) -> FlowArrived:
         """Return a packet that has just come with the name that its flow has said, or may say."""
+        if not self._is_wanted and not self._flows:
+            found = arrival.found
+            if not found.names.may_come and not found.rivals:
+                return arrival
         watched = self._flows.get(key_of(arrival))
         if watched is not None and self._is_another(watched, arrival):
             self._forget(key_of(arrival))
@@ -178,8 +182,11 @@ class FirstData:
 
     def releases(self, arrival: FlowArrived, now_ns: int) -> bool:
         """Whether the kernel should be told (again) to let an accepted flow's packets pass."""
-        segment, watched = arrival.segment, self._flows.get(key_of(arrival))
-        if segment is None or segment.tcp is None or segment.opens or segment.has(RST):
+        segment = arrival.segment
+        if segment is None:
+            return False
+        watched = self._flows.get(key_of(arrival))
+        if segment.tcp is None or segment.opens or segment.has(RST):
             return False
         if watched is None:
             # It came although it is under way: an earlier daemon may have let it out.
@@ -190,6 +197,10 @@ class FirstData:
             return False
         watched.released_ns = now_ns
         return True
+
+    def has_socket(self, cookie: int) -> bool:
+        """Whether a flow of a socket is known."""
+        return cookie in self._of_socket
 
     def closed(self, cookie: int, now_ns: int) -> int | None:
         """Take note of a closed socket; return when to call `over`, if it matters."""

@@ -56,6 +56,10 @@ class Holding:
         """Return the flow held under *key*, if there is one."""
         return self._flows.get(key)
 
+    def has_socket(self, cookie: int) -> bool:
+        """Whether a flow of one socket waits."""
+        return cookie in self._of_socket
+
     def of_socket(self, cookie: int) -> list[Held]:
         """Return the flows of one socket that wait."""
         return list(self._of_socket.get(cookie, {}).values())

@@ -105,6 +105,10 @@ class FlowMemory:
         if not self._trusted[sock_cookie]:
             del self._trusted[sock_cookie]
 
+    def trusts_socket(self, sock_cookie: int) -> bool:
+        """Whether any flow of a socket is trusted."""
+        return sock_cookie in self._trusted
+
     def closed(self, sock_cookie: int) -> list[Flow]:
         """Forget a closed socket; returns the flows of it that were trusted."""
         flows = self._trusted.pop(sock_cookie, {})

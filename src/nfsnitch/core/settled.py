@@ -46,6 +46,10 @@ class Settled:
             return None
         return self._rulings.get((flow, cookie))
 
+    def knows(self, cookie: int) -> bool:
+        """Whether there is an answer for a socket."""
+        return cookie in self._of_socket
+
     def closed(self, cookie: int) -> None:
         """Forget the answers for a socket that is closed."""
         for flow in self._of_socket.pop(cookie, ()):

@@ -64,7 +64,11 @@ class WaitingFlows:
 
     def find(self, arrival: FlowArrived) -> Held | None:
         """Return the flow of a packet, if it waits."""
-        return self._held.find(key_of(arrival))
+        return self._held.find(key_of(arrival)) if len(self._held) else None
+
+    def knows(self, cookie: int) -> bool:
+        """Whether a flow of a socket waits."""
+        return self._held.has_socket(cookie)
 
     def hold(self, arrival: FlowArrived, ruling: Ruling) -> list[Command]:
         """Have a flow wait for what *ruling* wants, if there is room for one more."""

@@ -102,6 +102,7 @@ class OwnerStore:
         """Read *programs*' maps; *on_closed* hears, from within `tidy`, of each closed socket."""
         self._late_ns = _LATE_NS
         self._programs = programs
+        self._flows, self._owners = programs.flows, programs.owners
         self._on_closed = on_closed
         self._clock_ns = clock_ns
         self._processes = ProcessReader(programs.images, proc_limit)
@@ -135,7 +136,7 @@ class OwnerStore:
 
     def claim_on_flow(self, key: bytes) -> FlowClaim | None:
         """Return who sends with the tuple of a key of `layout.flow_key` or `layout.packet_key`."""
-        raw = self._programs.flows.get(key)
+        raw = self._flows.get(key)
         return None if raw is None else FlowClaim.unpacked(raw)
 
     def crossing(self, key: bytes) -> Crossing | None:
@@ -167,7 +168,7 @@ class OwnerStore:
 
     def socket_user(self, cookie: int) -> SocketUser | None:
         """Return who uses the socket with this cookie; None if eBPF has not seen it."""
-        raw = self._programs.owners.get(COOKIE.pack(cookie))
+        raw = self._owners.get(COOKIE.pack(cookie))
         if raw is None:
             return None
         created_ns, released_ns, flags = _TIMES.unpack_from(raw, _IMAGE_END)
