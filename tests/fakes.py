@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import ctypes
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, cast
 
@@ -14,7 +14,7 @@ from nfsnitch.adapters.attribution import Attributor
 from nfsnitch.adapters.bpf import layout
 from nfsnitch.adapters.bpf.core_loader import LoadedPrograms
 from nfsnitch.adapters.bpf.layout import COOKIE, SIZES, OwnerFlag
-from nfsnitch.adapters.bpf.libbpf import SAMPLES_AT_ONCE
+from nfsnitch.adapters.bpf.libbpf import RELEASES_AT_ONCE, SAMPLES_AT_ONCE
 from nfsnitch.adapters.bpf.owners import OwnerStore
 from nfsnitch.adapters.rate_limit import TimeLimit
 from nfsnitch.adapters.sock_diag import SockDiag, SocketEntry
@@ -109,6 +109,11 @@ class FakeMap:
         """Remove an entry."""
         return self._entries.pop(key, None) is not None
 
+    def remove_all(self, keys: Sequence[bytes]) -> None:
+        """Remove these entries, as far as they are there."""
+        for key in keys:
+            self.remove(key)
+
     def keys(self) -> Iterator[bytes]:
         """Yield the keys."""
         yield from list(self._entries)
@@ -124,8 +129,11 @@ class FakeMap:
 class FakeRing:
     """The reading end of a ring buffer in memory; `tell` is the kernel's end."""
 
-    def __init__(self, on_sample: Callable[[int, int], None]) -> None:
+    def __init__(
+        self, on_sample: Callable[[int, int], None], at_once: int = SAMPLES_AT_ONCE
+    ) -> None:
         self._on_sample = on_sample
+        self._at_once = at_once
         self._samples: deque[bytes] = deque()
         self.closed = False
 
@@ -139,12 +147,12 @@ class FakeRing:
 
     def consume(self) -> bool:
         """Hand out some of what there is, by address and size; whether there may be more."""
-        number = min(len(self._samples), SAMPLES_AT_ONCE)
+        number = min(len(self._samples), self._at_once)
         for _ in range(number):
             sample = self._samples.popleft()
             buffer = ctypes.create_string_buffer(sample, len(sample))
             self._on_sample(ctypes.addressof(buffer), len(sample))
-        return number == SAMPLES_AT_ONCE
+        return number == self._at_once
 
     def close(self) -> None:
         """Take note."""
@@ -177,7 +185,7 @@ class FakePrograms:
 
     def releases(self, on_sample: Callable[[int, int], None]) -> FakeRing:
         """Open the ring buffer of closed sockets."""
-        self.rings.append(FakeRing(on_sample))
+        self.rings.append(FakeRing(on_sample, RELEASES_AT_ONCE))
         return self.rings[-1]
 
     def openings(self, on_sample: Callable[[int, int], None]) -> FakeRing:

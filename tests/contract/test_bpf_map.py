@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -24,6 +24,7 @@ class SomeMap(Protocol):
     def get(self, key: bytes) -> bytes | None: ...
     def put(self, key: bytes, value: bytes) -> None: ...
     def remove(self, key: bytes) -> bool: ...
+    def remove_all(self, keys: Sequence[bytes]) -> None: ...
     def keys(self) -> Iterator[bytes]: ...
     def batches(self, size: int) -> Iterator[list[tuple[bytes, bytes]]]: ...
 
@@ -50,6 +51,21 @@ def test_putting_again_replaces(some_map: SomeMap) -> None:
 
     assert some_map.get(ONE) == CHANGED
     assert list(some_map.keys()) == [ONE]
+
+
+def test_many_are_removed_together_and_those_that_are_not_there_do_not_matter(
+    some_map: SomeMap,
+) -> None:
+    keys = [bytes([number]) * KEY_BYTES for number in range(1, 20)]
+    for key in keys[::3]:
+        some_map.put(key, VALUE)
+    kept = b"\xff" * KEY_BYTES
+    some_map.put(kept, VALUE)
+
+    some_map.remove_all(keys)
+    some_map.remove_all([])
+
+    assert list(some_map.keys()) == [kept]
 
 
 def test_removing_says_whether_there_was_something(some_map: SomeMap) -> None:

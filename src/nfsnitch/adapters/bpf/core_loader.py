@@ -10,7 +10,13 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from nfsnitch.adapters.bpf.layout import RING_BUFFERS, SIZES
-from nfsnitch.adapters.bpf.libbpf import BpfError, Libbpf, RingBuffer, SampleCallback
+from nfsnitch.adapters.bpf.libbpf import (
+    RELEASES_AT_ONCE,
+    BpfError,
+    Libbpf,
+    RingBuffer,
+    SampleCallback,
+)
 from nfsnitch.adapters.bpf.libc_places import places
 from nfsnitch.adapters.bpf.map import BpfMap
 from nfsnitch.adapters.bpf.perf_rights import probes_are_for
@@ -137,7 +143,7 @@ class LoadedPrograms:
 
     def releases(self, on_sample: SampleCallback) -> RingBuffer:
         """Open the ring buffer of closed sockets."""
-        return RingBuffer(self.library, self.releases_fd, on_sample)
+        return RingBuffer(self.library, self.releases_fd, on_sample, RELEASES_AT_ONCE)
 
     def openings(self, on_sample: SampleCallback) -> RingBuffer:
         """Open the ring buffer of sockets past netfilter."""

@@ -86,6 +86,7 @@ _PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     "bpf_map_delete_elem": (ctypes.c_int, [ctypes.c_int, _POINTER]),
     "bpf_map_get_next_key": (ctypes.c_int, [ctypes.c_int, _POINTER, _POINTER]),
     "bpf_map_lookup_batch": (ctypes.c_int, [ctypes.c_int, *[_POINTER] * 6]),
+    "bpf_map_delete_batch": (ctypes.c_int, [ctypes.c_int, *[_POINTER] * 3]),
 }
 
 
@@ -169,15 +170,24 @@ SampleCallback = Callable[[int, int], None]
 """Takes the address and the size in bytes of one sample of a ring buffer."""
 
 SAMPLES_AT_ONCE = 1024
+RELEASES_AT_ONCE = 64
+"""The same of closed sockets: packets must not wait for those of a whole burst."""
 _STOP = -1
 
 
 class RingBuffer:
     """The reading end of a ring buffer map."""
 
-    def __init__(self, library: Libbpf, map_fd: int, on_sample: SampleCallback) -> None:
-        """Call *on_sample* for each sample, from within `consume`."""
+    def __init__(
+        self,
+        library: Libbpf,
+        map_fd: int,
+        on_sample: SampleCallback,
+        at_once: int = SAMPLES_AT_ONCE,
+    ) -> None:
+        """Call *on_sample* for each sample, from within `consume`: for *at_once* at most."""
         self._library = library
+        self._at_once = at_once
 
         def sample(_context: int, address: int, size: int) -> int:
             on_sample(address, size)
@@ -197,8 +207,8 @@ class RingBuffer:
         return descriptor
 
     def consume(self) -> bool:
-        """Read at most `SAMPLES_AT_ONCE` samples; returns whether there may be more."""
-        self._left = SAMPLES_AT_ONCE
+        """Read some samples; returns whether there may be more."""
+        self._left = self._at_once
         self._library.function("ring_buffer__consume")(self._pointer)
         return not self._left
 

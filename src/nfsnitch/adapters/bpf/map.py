@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from nfsnitch.adapters.bpf.libbpf import BPF_ANY, BPF_NOEXIST, Libbpf
 
@@ -23,6 +23,7 @@ class BpfMap:
         self._update = library.quick("bpf_map_update_elem")
         self._delete = library.quick("bpf_map_delete_elem")
         self._next_key = library.function("bpf_map_get_next_key")
+        self._delete_batch = library.quick("bpf_map_delete_batch")
         self._lookup_batch = library.function("bpf_map_lookup_batch")
 
     def fileno(self) -> int:
@@ -55,6 +56,19 @@ class BpfMap:
     def remove(self, key: bytes) -> bool:
         """Remove an entry; False if there was none."""
         return bool(self._delete(self._fd, key) == 0)
+
+    def remove_all(self, keys: Sequence[bytes]) -> None:
+        """Remove these entries of a hash map; those that are not there do not matter.
+
+        By BPF_MAP_DELETE_BATCH (Linux 5.6), which stops where there is none.
+        """
+        done = 0
+        while done < len(keys):
+            count = ctypes.c_uint32(len(keys) - done)
+            some = b"".join(keys[done:])
+            if self._delete_batch(self._fd, some, ctypes.addressof(count), None) == 0:
+                return
+            done += count.value + 1
 
     def keys(self) -> Iterator[bytes]:
         """Yield the keys, for maps that do not change meanwhile.

@@ -16,7 +16,9 @@ from nfsnitch.adapters.bpf.layout import (
     COUNTER_KEY,
     COUNTER_VALUE,
     COUNTERS,
+    FLOW_VALUE,
     IMAGE_KEY,
+    MAX_PREVIOUS,
     OWNER,
     PORT_VALUE,
     RAW_VALUE,
@@ -51,6 +53,8 @@ CROWDED_IDLE_NS = 500_000_000
 _LATE_NS = 1_000_000
 """How long after its close a socket's last packet may still enter the queue (data held back)."""
 
+_REMOVED_AT_ONCE = 256
+"""Owners, in one call of `tidy`."""
 _OWNERS_AT_ONCE, _IMAGES_AT_ONCE = 256, 64
 """In one step of a sweep."""
 
@@ -61,6 +65,8 @@ _TIMES = Struct("=QQ16xI")
 _IMAGE_END = IMAGE_KEY.size
 _TIMES_END = _IMAGE_END + 16
 _OPENER = OWNER.size - IMAGE_KEY.size
+_PREVIOUS, _NO_PREVIOUS = FLOW_VALUE.size - 8 * MAX_PREVIOUS, bytes(8 * MAX_PREVIOUS)
+"""Of a ``struct flow_value``: the cookies before."""
 _SHARES_PORT = int(OwnerFlag.SHARES_PORT)
 
 
@@ -108,6 +114,8 @@ class OwnerStore:
         self._processes = ProcessReader(programs.images, proc_limit)
         self._released: deque[tuple[int, bytes]] = deque()
         """(when heard of, packed cookie), oldest first; as many as `owners` can have."""
+        self._heard: list[bytes] = []
+        """Packed cookies, from within `RingBuffer.consume`."""
         self._gone = 0
         """How many owners have been removed since the last sweep began."""
         self._ring = programs.releases(self._heard_of_release)
@@ -138,6 +146,17 @@ class OwnerStore:
         """Return who sends with the tuple of a key of `layout.flow_key` or `layout.packet_key`."""
         raw = self._flows.get(key)
         return None if raw is None else FlowClaim.unpacked(raw)
+
+    def only_user(self, key: bytes) -> SocketUser | None:
+        """Return who sends with the tuple of a key of `layout.flow_key`, if that is easy to say.
+
+        So it is where one socket alone has ever had it, and is open.
+        """
+        raw = self._flows.get(key)
+        if raw is None or raw[_PREVIOUS:] != _NO_PREVIOUS:
+            return None
+        user = self.socket_user(COOKIE.unpack_from(raw)[0])
+        return None if user is None or user.released_ns else user
 
     def crossing(self, key: bytes) -> Crossing | None:
         """Return who sends, from elsewhere, with the tuple of a key of `layout.crossing_key`."""
@@ -218,12 +237,22 @@ class OwnerStore:
         and in any case after `RELEASE_GRACE_NS`. Returns whether there may be more to hear of.
         """
         more = self._ring.consume()
-        until_ns = max(queue_empty_ns - self._late_ns, self._clock_ns() - RELEASE_GRACE_NS)
-        while self._released and self._released[0][0] <= until_ns:
-            self._remove_owner(self._released.popleft()[1])
-        while len(self._released) > MAX_RELEASED:
-            self._remove_owner(self._released.popleft()[1])
-        return more
+        heard_ns = self._clock_ns()  # no socket that was heard of was closed later
+        heard, self._heard = self._heard, []
+        for cookie in heard:
+            self._released.append((heard_ns, cookie))
+            self._on_closed(*COOKIE.unpack(cookie))
+        until_ns = max(queue_empty_ns - self._late_ns, heard_ns - RELEASE_GRACE_NS)
+        gone: list[bytes] = []
+        released = self._released
+        while released and len(gone) < _REMOVED_AT_ONCE:
+            if released[0][0] > until_ns and len(released) <= MAX_RELEASED:
+                break
+            gone.append(released.popleft()[1])
+        if gone:
+            self._owners.remove_all(gone)
+            self._gone += len(gone)
+        return more or len(gone) == _REMOVED_AT_ONCE
 
     @property
     def crowded(self) -> bool:
@@ -265,11 +294,5 @@ class OwnerStore:
         raw = self._programs.images.get(key)
         return raw is not None and last_used_ns(raw) < since_ns
 
-    def _remove_owner(self, packed_cookie: bytes) -> None:
-        self._programs.owners.remove(packed_cookie)
-        self._gone += 1
-
     def _heard_of_release(self, address: int, size: int) -> None:
-        cookie = ctypes.string_at(address, size)
-        self._released.append((self._clock_ns(), cookie))
-        self._on_closed(*COOKIE.unpack(cookie))
+        self._heard.append(ctypes.string_at(address, size))
