@@ -35,7 +35,7 @@ class Ground(NamedTuple):
 
     def now_ns(self) -> int:
         """Return the time of the monotonic clock."""
-        return self.clock.now().monotonic_ns
+        return self.clock.monotonic_ns()
 
 
 @contextmanager

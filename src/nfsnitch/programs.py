@@ -38,6 +38,8 @@ class Programs:
         self._told = told
         self._counters = counters
         self._has_trimmed = False
+        self._let_out_last: Process | None = None
+        """It has been noted, within this second, and has not changed."""
         sources = Sources(KnownPrograms(state), packages(), Accounts())
         self._identities = Identities(sources, self._deliver, self._tell, counters)
         self._late = LateRecords(self._hand_on, self._identities.is_outstanding)
@@ -52,6 +54,7 @@ class Programs:
 
     def tick(self) -> None:
         """Do what is to be done once a second."""
+        self._let_out_last = None
         self._identities.tick()
         self._late.tick()
 
@@ -60,10 +63,14 @@ class Programs:
         self._identities.close()
 
     def _hand_on(self, record: Record) -> None:
+        owner = record.owner
         is_out = record.decision.verdict is Verdict.ACCEPT and not record.rivals
-        if is_out and isinstance(record.owner, Process):
-            self._counters[Counter.PROGRAMS_CHANGED] += record.owner.identity.changed is True
-            self._identities.let_out(record.owner)
+        if is_out and owner is not self._let_out_last and isinstance(owner, Process):
+            if owner.identity.changed is True:
+                self._counters[Counter.PROGRAMS_CHANGED] += 1
+            else:
+                self._let_out_last = owner
+            self._identities.let_out(owner)
         self._write(record)
 
     def _tell(self, ticket: int, identity: Identity) -> None:

@@ -155,7 +155,7 @@ def hearing(
     """Return what hears of names."""
     samples = NameSamples(ground.kept.programs, ground.owners.owner_of)
     where = (ground.owners, ground.namespace)
-    heard = Hearing(samples, *where, settings, ground.now_ns, counters)
+    heard = Hearing(samples, *where, settings, ground.clock.monotonic_ns, counters)
     return stack.enter_context(closing(heard))
 
 

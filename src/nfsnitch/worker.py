@@ -248,7 +248,7 @@ class Worker:
     def flow_reviewed(self, live: LiveFlow) -> None:
         """Do with a flow under way what the rules say of it."""
         if live.found is not None:
-            live = live._replace(found=self._named(live.flow, self._identified(live.found)))
+            live = live._replace(found=self._known(live.flow, live.found))
         self._carry_out(self._engine.receive(FlowReviewed(self._ports.now(), live)))
 
     def stop(self) -> None:
@@ -263,7 +263,7 @@ class Worker:
             flow = parse(packet.payload)
             if isinstance(flow, Malformed):
                 return MalformedArrived(now, packet.packet_id, flow.problem, iface)
-            found = self._named(flow, self._identified(self._found(flow, packet.passage)))
+            found = self._known(flow, self._found(flow, packet.passage))
             if self._engine.asks_script:
                 found = self._with_cwd(found)
             segment = read_segment(packet.payload, flow) if self._engine.reads_data(flow) else None
@@ -279,21 +279,22 @@ class Worker:
         found = self._ports.find_forwarded(flow, passage)
         return found._replace(iface_in=self._ports.iface_name(passage.ifindex))
 
-    def _identified(self, found: Finding) -> Finding:
-        """Add which binaries they run who may have sent it."""
-        owner = self._known(found.owner)
-        return found._replace(owner=owner, rivals=tuple(map(self._known, found.rivals)))
-
-    def _known(self, owner: Owner) -> Owner:
+    def _known(self, flow: Flow, found: Finding) -> Finding:
+        """Add which binaries they run who may have sent it, and how each knows the destination."""
+        owner, rivals, names_of, daddr = found.owner, found.rivals, self._ports.names_of, flow.daddr
         if isinstance(owner, Process):
-            return self._ports.identified(owner)
-        return owner
+            owner = self._ports.identified(owner)
+        of_rivals: tuple[Names, ...] = ()
+        if rivals:
+            rivals = tuple(map(self._identified, rivals))
+            of_rivals = tuple(names_of(rival, daddr) for rival in rivals)
+        return Finding(
+            *(owner, found.attribution, found.sock_cookie, rivals, found.shares_port),
+            *(found.is_closed, found.iface_in, names_of(owner, daddr), of_rivals),
+        )
 
-    def _named(self, flow: Flow, found: Finding) -> Finding:
-        """Add by which names the destination is known, to each who may have sent it."""
-        names_of, daddr = self._ports.names_of, flow.daddr
-        rivals = tuple(names_of(rival, daddr) for rival in found.rivals)
-        return found._replace(names=names_of(found.owner, daddr), names_of_rivals=rivals)
+    def _identified(self, owner: Owner) -> Owner:
+        return self._ports.identified(owner) if isinstance(owner, Process) else owner
 
     def _with_cwd(self, found: Finding) -> Finding:
         """Add the working directories without which a script has no path."""

@@ -78,15 +78,12 @@ class Attributor:
         """
         if flow.proto != Protocol.TCP:
             return None
-        claim = self._owners.claim_on_flow(layout.flow_key(self._netns_cookie, flow))
-        if claim is None or claim.previous:
-            return None
-        user = self._owners.socket_user(claim.cookie)
-        if user is None or user.released_ns:
+        user = self._owners.only_user(layout.flow_key(self._netns_cookie, flow))
+        if user is None:
             return None
         self._note_sender(flow, user.cookie)
         self._seen_ns = max(self._seen_ns, user.created_ns)
-        return _finding(user, Attribution.FLOW_MAP)
+        return Finding(user.owner, Attribution.FLOW_MAP, user.cookie, (), user.shares_port)
 
     def _by_claims(self, flow: Flow) -> Finding:
         claims = list(self._claims(flow))

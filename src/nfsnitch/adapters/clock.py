@@ -23,7 +23,8 @@ class Clock:
         monotonic_ns: Callable[[], int] = time.monotonic_ns,
         wall_ns: Callable[[], int] = time.time_ns,
     ) -> None:
-        self._monotonic_ns = monotonic_ns
+        self.monotonic_ns = monotonic_ns
+        """Returns the time of the monotonic clock alone."""
         self._wall_ns = wall_ns
         self._zone = UTC
         self._from_ns = 0
@@ -39,7 +40,7 @@ class Clock:
             until_ns = self._zone.until_ns
             self._from_ns = wall_ns
             self._to_ns = min(wall_ns + _GOOD_FOR_NS, until_ns or wall_ns + _GOOD_FOR_NS)
-        return Instant(self._monotonic_ns(), wall_ns, self._zone)
+        return Instant(self.monotonic_ns(), wall_ns, self._zone)
 
 
 def zone_at(wall_ns: int) -> Zone:

@@ -29,6 +29,8 @@ _NETLINK_NETFILTER = 12
 _SOCKET_BYTES = 16 << 20
 _FORWARD = 2
 """NF_INET_FORWARD, linux/netfilter.h"""
+_TAKE, _LOOK = int(socket.MSG_DONTWAIT), int(socket.MSG_DONTWAIT | socket.MSG_PEEK)
+"""Plain numbers: to put flags together costs more than the system call."""
 _COUNTERS = Path("/proc/thread-self/net/netfilter/nfnetlink_queue")
 
 
@@ -67,7 +69,7 @@ class _BoundedReader:
     """
 
     def __init__(self, netlink: socket.socket) -> None:
-        self._netlink = netlink
+        self._recv = netlink.recv
         self.message = b""
         """The one that was returned last."""
         self.earlier: collections.deque[bytes] = collections.deque()
@@ -86,16 +88,16 @@ class _BoundedReader:
         asked_ns = time.monotonic_ns()
         # One is always read: who drains the queue to its end goes by how many there were.
         if not self.left or (asked_ns > self.until_ns and self.left < PACKETS_AT_ONCE):
-            self._read(1, asked_ns, socket.MSG_PEEK)
+            self._read(1, asked_ns, _LOOK)
             raise BlockingIOError(errno.EAGAIN, "enough for now")
-        self.message = self._read(size, asked_ns, 0)
+        self.message = self._read(size, asked_ns, _TAKE)
         self.left -= 1
         return self.message
 
     def _read(self, size: int, asked_ns: int, flags: int) -> bytes:
         """Read, and note if there is nothing: also where it is only looked at, being late."""
         try:
-            return self._netlink.recv(size, socket.MSG_DONTWAIT | flags)
+            return self._recv(size, flags)
         except BlockingIOError:
             self.empty_ns = asked_ns
             raise

@@ -105,6 +105,8 @@ class Engine:
         parts = (self._judge, self._first_data, self._outcomes, self._inquiry, self._alarm)
         self._waiting = WaitingFlows(*parts)
         self._reviews = FlowReviews(self._judge, self._memory, self._recording, self._first_data)
+        self._reads_data = self._refuses_questions = self.asks_script = False
+        self._note_wishes(ruleset)
         self._handlers: dict[type[Event], Callable[[Any], list[Command]]] = {
             FlowArrived: self._flow_arrived,
             FlowCached: self._flow_cached,
@@ -159,15 +161,16 @@ class Engine:
         """What we send ourselves, and may."""
         return self._judge.own
 
-    @property
-    def asks_script(self) -> bool:
-        """Whether a rule wants to know which script an interpreter runs."""
-        return self.ruleset.asks_script
-
     def reads_data(self, flow: Flow) -> bool:
         """Whether rules may want to know what a packet of *flow* carries."""
-        ruleset = self.ruleset
-        return ruleset.reads_first_data or (ruleset.refuses_questions and flow.dport == DNS_PORT)
+        return self._reads_data or (self._refuses_questions and flow.dport == DNS_PORT)
+
+    def _note_wishes(self, ruleset: Ruleset) -> None:
+        """Take note of what *ruleset* wants to know, of which each packet is asked."""
+        self._reads_data = ruleset.reads_first_data
+        self._refuses_questions = ruleset.refuses_questions
+        self.asks_script = ruleset.asks_script
+        """Whether a rule wants to know which script an interpreter runs."""
 
     def knows_socket(self, cookie: int) -> bool:
         """Whether it makes a difference that a socket is closed: of most nothing is kept."""
@@ -183,9 +186,10 @@ class Engine:
         return self._handlers[type(event)](event)
 
     def _flow_arrived(self, arrival: FlowArrived) -> list[Command]:
-        refused = self._refusal.received(arrival)
-        if refused is not None:
-            return refused
+        if self._refuses_questions:
+            refused = self._refusal.received(arrival)
+            if refused is not None:
+                return refused
         arrival = self._first_data.prepared(arrival)
         held = self._waiting.find(arrival)
         if held is not None:
@@ -247,6 +251,7 @@ class Engine:
 
     def _ruleset_changed(self, event: RulesetChanged) -> list[Command]:
         self._judge.use(event.ruleset)
+        self._note_wishes(event.ruleset)
         self._first_data.use(event.ruleset)
         self._recording.generation = event.generation
         self._memory.limits = event.ruleset.settings.limits

@@ -42,7 +42,7 @@ class Judge:
 
     def ruling(self, flow: Flow, found: Finding, iface: str | Unknown, now: Instant) -> Ruling:
         """Return what becomes of a flow; `Action.ASK` if somebody must say, or it must wait."""
-        if self.own.sends(flow, found):
+        if self.own.fetching is not None and self.own.sends(flow, found):
             return _OWN
         ruling = self._by_rules(flow, found, iface, now)
         if ruling.action is not Action.ASK or ruling.reason in WAITING:

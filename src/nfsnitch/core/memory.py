@@ -50,14 +50,13 @@ class FlowMemory:
         """Remember a decision; True if the same socket had the same one on this flow just now."""
         if isinstance(sock_cookie, Unknown):
             return False
-        last = self._decided.get(flow)
+        last = self._decided.pop(flow, None)
         times, recorded_ns, is_repeated = 1, now_ns, False
         if last is not None and last.sock_cookie == sock_cookie and last.decision == decision:
             times = last.times + 1
             is_repeated = now_ns - last.recorded_ns < RECORD_AGAIN_NS
             recorded_ns = last.recorded_ns if is_repeated else now_ns
         self._decided[flow] = Decided(sock_cookie, decision, recorded_ns, times)
-        self._decided.move_to_end(flow)
         while len(self._decided) > self.limits.decided_flows:
             self._decided.popitem(last=False)
         return is_repeated

@@ -23,6 +23,8 @@ _VERDICT_COUNTERS = {
     Verdict.DROP: Counter.DROPPED,
     Verdict.REJECT: Counter.REJECTED,
 }
+_ONE = {verdict: Count(counter) for verdict, counter in _VERDICT_COUNTERS.items()}
+"""Of one packet, as most are."""
 
 
 class Outcomes:
@@ -72,18 +74,21 @@ class Outcomes:
         self, decision: Decision, arrival: FlowArrived, packet_ids: Iterable[int], now: Instant
     ) -> list[Command]:
         """Return what is done about a decision: verdicts, counts, trust, the record."""
-        commands: list[Command] = [GiveVerdict(each, decision.verdict) for each in packet_ids]
+        verdict = decision.verdict
+        commands: list[Command] = [GiveVerdict(each, verdict) for each in packet_ids]
         packets = len(commands)
-        commands.append(Count(_VERDICT_COUNTERS[decision.verdict], packets))
+        commands.append(
+            _ONE[verdict] if packets == 1 else Count(_VERDICT_COUNTERS[verdict], packets)
+        )
         flow, cookie = arrival.flow, arrival.found.sock_cookie
-        is_accepted = decision.verdict is Verdict.ACCEPT
-        if is_accepted and self._first_data.releases(arrival, now.monotonic_ns):
+        if verdict is Verdict.ACCEPT and self._first_data.releases(arrival, now.monotonic_ns):
             commands.append(ReleaseFlow(flow))
         # What was asked about, or may be another's, is recorded each time.
         ordinary = decision.action is not Action.ASK and not arrival.found.rivals
         if ordinary and self._memory.is_repeated(flow, cookie, decision, now.monotonic_ns):
             return commands + self._repeated(decision, flow, arrival.found, now)
-        commands += reset_of(decision, arrival)
+        if verdict is Verdict.REJECT:
+            commands += reset_of(decision, arrival)
         held_ns = now.monotonic_ns - arrival.now.monotonic_ns
         found, iface = arrival.found, arrival.iface
         commands.append(

@@ -142,6 +142,8 @@ class KnownNames:
     def names_of(self, owner: Owner, address: bytes, now_ns: int) -> Names:
         """Return the names of a packed address that count for what *owner* sends."""
         if isinstance(owner, Process):
+            if not self._count:
+                return NOT_ASKED
             asker = self._askers.get(_key(owner))
             if asker is not None and (own := asker.addresses.get(address)):
                 names = self._that_count(own, now_ns)
