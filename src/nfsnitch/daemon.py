@@ -42,6 +42,7 @@ from nfsnitch.core.ruleset import Ruleset
 from nfsnitch.ground import ground
 from nfsnitch.in_force import InForce
 from nfsnitch.intake import Intake
+from nfsnitch.large import settle_down
 from nfsnitch.lean import keep_little_memory
 from nfsnitch.list_keeping import ListKeeping, Where
 from nfsnitch.options import RunOptions
@@ -287,6 +288,7 @@ class Daemon:
         self._cached.begin(self._loop, self._worker.flow_cached, self._records.plan)
         self._losses.begin()
         self._known.prepare()
+        settle_down()
         self._enforcement.install()
         self._ground.kept.stay = True  # whichever way this process ends, but for a clean stop
         self._serving.start()
