@@ -28,7 +28,9 @@ _LOOK_AGAIN_S = 0.002
 _LOOK_CLOSELY_S = 0.1
 """So soon a question goes whose program has closed its connection: nobody is woken for each."""
 _SWEEP_SLICE_S, _SWEEP_AGAIN_S = 0.0003, 0.003
-
+_QUIET_TICKS = 10
+"""Where no socket was asked for or closed, a sweep is for what no packet tells of: it goes through
+maps that may be empty, which takes the kernel a millisecond."""
 
 _log = logging.getLogger(__name__)
 
@@ -139,6 +141,7 @@ class Upkeep:
         self._each_second = each_second
         self._sweep: Iterator[None] = iter(())
         self._sweep_planned = False
+        self._ticks = 0
         self._look_planned = False
         self._somebody_waits = somebody_waits
         self._close_look_planned = False
@@ -152,9 +155,10 @@ class Upkeep:
         """Hear of closed sockets."""
         # After a look at the queue: what it has shown to be empty need not be kept.
         self._packets()
+        heard = self._owners.heard
         if self._owners.tidy(self._queue.empty_ns):
             self._loop.call_soon(self.sockets_closed)
-        if not self._look_planned:
+        if self._owners.heard != heard and not self._look_planned:
             # Once more, when nothing of theirs can come any longer: whoever has their tuple next
             # must not be taken for them.
             self._look_planned = True
@@ -180,7 +184,9 @@ class Upkeep:
         for call in self._each_second:
             call()
         self.sockets_closed()
-        if not self._sweep_planned:
+        self._ticks += 1
+        is_due = self._owners.is_stirred or self._ticks % _QUIET_TICKS == 0
+        if is_due and not self._sweep_planned:
             self._sweep_on()
         self._loop.call_later(_TICK_S, self._tick)
 

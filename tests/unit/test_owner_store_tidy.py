@@ -182,7 +182,7 @@ def test_a_sweep_goes_in_small_steps(kernel: FakeOwners) -> None:
 
     steps = sum(1 for _ in kernel.store.sweep_images())
 
-    assert steps == 4 + 16 + 1_000  # batches of owners, batches of images, each that is needed
+    assert steps == 16 + 63 + 1_000  # batches of owners, batches of images, each that is needed
 
 
 def test_a_sweep_keeps_the_ancestors_of_what_was_used_a_moment_ago(kernel: FakeOwners) -> None:
@@ -227,3 +227,23 @@ def test_what_was_closed_when_nobody_was_there_is_removed_after_a_takeover(
 
     assert (sorted(before), kernel.sockets) == ([COOKIE, COOKIE + 1], [COOKIE + 1])
     assert kernel.closed == []
+
+
+def test_the_store_is_stirred_by_whoever_asks_and_by_sockets_that_are_closed_and_settled_by_a_sweep(
+    kernel: FakeOwners,
+) -> None:
+    def stirred() -> bool:
+        return kernel.store.is_stirred
+
+    assert stirred()
+    kernel.sweep()
+    assert not stirred()
+    kernel.store.socket_user(1)
+    assert stirred()
+    kernel.sweep()
+    kernel.store.tidy(NEVER_EMPTY)
+    assert not stirred()
+    kernel.programs.close_socket(7)
+    kernel.store.tidy(NEVER_EMPTY)
+    assert stirred()
+    assert kernel.store.heard == 1

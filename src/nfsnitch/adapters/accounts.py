@@ -5,6 +5,7 @@ Not by `getpwuid(3)`: that may ask a directory server, over connections that wai
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from nfsnitch.core.text import decoded
@@ -46,7 +47,7 @@ class _Names:
 
     def refresh(self) -> None:
         try:
-            state = self._path.stat()
+            state = os.stat(self._path)  # noqa: PTH116  each second: a Path takes its time
             if (state.st_mtime_ns, state.st_ino) == self._read:
                 return
             with self._path.open("rb") as file:

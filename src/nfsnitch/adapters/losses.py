@@ -29,6 +29,8 @@ class Losses:
         self._ledger = ledger
         self._before = KernelCounters(ledger.queue_dropped, ledger.user_dropped)
         self._errors = 0
+        self._evaluated = -1
+        """So many packets had a verdict when the kernel was asked last."""
         self._last: dict[Counter, int] = {}
 
     def begin(self) -> None:
@@ -38,7 +40,14 @@ class Losses:
             self._before = KernelCounters(0, 0)
 
     def note(self) -> None:
-        """Keep for the next start what the kernel forgets with this process; call it often."""
+        """Keep for the next start what the kernel forgets with this process; call it often.
+
+        The kernel drops no packet while none comes, and is not asked then.
+        """
+        evaluated = self._ledger.evaluated
+        if evaluated == self._evaluated and not self._queue.waiting:
+            return
+        self._evaluated = evaluated
         try:
             self._noted()
         except OSError:

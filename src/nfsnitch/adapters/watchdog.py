@@ -13,8 +13,11 @@ import time
 
 from nfsnitch.adapters.sd_notify import notify
 
-_AT_MOST_EACH_S = 0.5
-"""Each time a thread is ended and another one begun: too dear for every packet."""
+_SHARE, _MANAGERS_SHARE, _AT_LEAST_EACH_S = 8, 4, 2.0
+"""It is told anew after an eighth of the timeout (of a service manager's, a quarter), or so soon.
+
+Each time a thread is ended and another one begun: too dear for every packet, and for every second.
+"""
 _STDERR = 2
 """The descriptor: it is there whatever has become of `sys.stderr`."""
 
@@ -25,8 +28,12 @@ class Watchdog:
     def __init__(self, timeout_ns: int) -> None:
         """End the process with status 1, and all stacks on stderr, *timeout_ns* after `alive`."""
         self._timeout_s = timeout_ns / 1e9
-        self._said_s = -_AT_MOST_EACH_S
-        self._tells_manager = _manager_waits()
+        managers_s = _managers_timeout_s()
+        self._tells_manager = managers_s is not None
+        self._each_s = min(self._timeout_s / _SHARE, _AT_LEAST_EACH_S)
+        if managers_s is not None:
+            self._each_s = min(self._each_s, managers_s / _MANAGERS_SHARE)
+        self._said_s = -_AT_LEAST_EACH_S
 
     def alive(self) -> None:
         """Say that all is well; from the first time on it must be said again and again.
@@ -35,7 +42,7 @@ class Watchdog:
         It costs next to nothing if said more often than needed.
         """
         now_s = time.monotonic()
-        if now_s - self._said_s < _AT_MOST_EACH_S:
+        if now_s - self._said_s < self._each_s:
             return
         self._said_s = now_s
         faulthandler.dump_traceback_later(self._timeout_s, exit=True, file=_STDERR)
@@ -47,8 +54,11 @@ class Watchdog:
         faulthandler.cancel_dump_traceback_later()
 
 
-def _manager_waits() -> bool:
-    """Whether the service manager wants to hear of us (sd_watchdog_enabled(3))."""
-    if not os.environ.get("WATCHDOG_USEC", "").isdecimal():
-        return False
-    return os.environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
+def _managers_timeout_s() -> float | None:
+    """Return how soon the service manager wants to hear of us (sd_watchdog_enabled(3)), if at all.
+
+    None: it does not wait for us.
+    """
+    wanted = os.environ.get("WATCHDOG_USEC", "")
+    is_ours = os.environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
+    return int(wanted) / 1e6 if wanted.isdecimal() and is_ours else None

@@ -55,7 +55,7 @@ _LATE_NS = 1_000_000
 
 _REMOVED_AT_ONCE = 256
 """Owners, in one call of `tidy`."""
-_OWNERS_AT_ONCE, _IMAGES_AT_ONCE = 256, 64
+_OWNERS_AT_ONCE, _IMAGES_AT_ONCE = 64, 16
 """In one step of a sweep."""
 
 # Of a ``struct owner`` what each packet needs is read in place: taking all of it apart costs more
@@ -116,6 +116,10 @@ class OwnerStore:
         """(when heard of, packed cookie), oldest first; as many as `owners` can have."""
         self._heard: list[bytes] = []
         """Packed cookies, from within `RingBuffer.consume`."""
+        self.heard = 0
+        """Of how many closed sockets in all."""
+        self.is_stirred = True
+        """Whether a socket was asked for, or closed, since the last sweep began."""
         self._gone = 0
         """How many owners have been removed since the last sweep began."""
         self._ring = programs.releases(self._heard_of_release)
@@ -187,6 +191,7 @@ class OwnerStore:
 
     def socket_user(self, cookie: int) -> SocketUser | None:
         """Return who uses the socket with this cookie; None if eBPF has not seen it."""
+        self.is_stirred = True
         raw = self._owners.get(COOKIE.pack(cookie))
         if raw is None:
             return None
@@ -239,6 +244,9 @@ class OwnerStore:
         more = self._ring.consume()
         heard_ns = self._clock_ns()  # no socket that was heard of was closed later
         heard, self._heard = self._heard, []
+        if heard:
+            self.heard += len(heard)
+            self.is_stirred = True
         for cookie in heard:
             self._released.append((heard_ns, cookie))
             self._on_closed(*COOKIE.unpack(cookie))
@@ -262,7 +270,7 @@ class OwnerStore:
     def sweep_images(self) -> Iterator[None]:
         """Remove the images that nothing needs, in small steps: run one step at a time."""
         idle_since_ns = self._clock_ns() - (CROWDED_IDLE_NS if self.crowded else IMAGE_IDLE_NS)
-        self._gone = 0
+        self._gone, self.is_stirred = 0, False
         needed: set[bytes] = set()
         idle: list[bytes] = []
         for entries in self._programs.owners.batches(_OWNERS_AT_ONCE):
