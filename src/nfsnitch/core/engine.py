@@ -77,7 +77,7 @@ from nfsnitch.core.own import Own
 from nfsnitch.core.question import Question
 from nfsnitch.core.question_refusal import DNS_PORT, QuestionRefusal, Readers
 from nfsnitch.core.recording import Recording
-from nfsnitch.core.ruleset import Ruleset
+from nfsnitch.core.ruleset import Ruleset, Ruling
 from nfsnitch.core.unknown import Unknown
 from nfsnitch.core.waiting import WaitingFlows
 from nfsnitch.protocol.words import Mode
@@ -105,6 +105,8 @@ class Engine:
         parts = (self._judge, self._first_data, self._outcomes, self._inquiry, self._alarm)
         self._waiting = WaitingFlows(*parts)
         self._reviews = FlowReviews(self._judge, self._memory, self._recording, self._first_data)
+        self._last_ruling = Ruling(Action.DENY, Reason.ERROR, None)
+        self._last_decision = decision_of(self._last_ruling)
         self._reads_data = self._refuses_questions = self.asks_script = False
         self._note_wishes(ruleset)
         self._handlers: dict[type[Event], Callable[[Any], list[Command]]] = {
@@ -209,13 +211,18 @@ class Engine:
                 counts.append(count_told(arrival))
         if ruling.action is Action.ASK:
             return counts + self._waiting.hold(arrival, ruling)
-        decision = decision_of(ruling)
+        return self._decided(arrival, ruling) + counts
+
+    def _decided(self, arrival: FlowArrived, ruling: Ruling) -> list[Command]:
+        if ruling is not self._last_ruling:  # in a burst most flows are ruled on alike
+            self._last_ruling, self._last_decision = ruling, decision_of(ruling)
+        decision = self._last_decision
         decided = self._outcomes.decided(decision, arrival, (arrival.packet_id,), arrival.now)
         if ruling.reason is Reason.SILENT and Count(Counter.REPEATED) not in decided:
-            counts += self._inquiry.silence(arrival, ruling)
+            decided += self._inquiry.silence(arrival, ruling)
         if self.kernel_answers:
-            counts += kernel_verdicts(self.ruleset, arrival, ruling)
-        return decided + counts
+            decided += kernel_verdicts(self.ruleset, arrival, ruling)
+        return decided
 
     def _flow_cached(self, event: FlowCached) -> list[Command]:
         what = (event.decision, event.flow, event.found, event.iface)

@@ -32,6 +32,10 @@ class Recording:
         packets: int = 0,
     ) -> WriteRecord:
         """Return the command to write a record of a decision."""
-        who = (found.owner, found.attribution, self._netns, iface, found.rivals)
-        how = (self.generation, found.iface_in, found.names, now.monotonic_ns)
-        return WriteRecord(Record(now.wall_ns, decision, held_ns, packets, flow, *who, *how))
+        return WriteRecord(
+            Record(
+                *(now.wall_ns, decision, held_ns, packets, flow),
+                *(found.owner, found.attribution, self._netns, iface, found.rivals),
+                *(self.generation, found.iface_in, found.names, now.monotonic_ns),
+            )
+        )

@@ -64,7 +64,7 @@ class WaitingFlows:
 
     def find(self, arrival: FlowArrived) -> Held | None:
         """Return the flow of a packet, if it waits."""
-        return self._held.find(key_of(arrival)) if len(self._held) else None
+        return self._held.find(key_of(arrival)) if self._held.packets else None
 
     def knows(self, cookie: int) -> bool:
         """Whether a flow of a socket waits."""
