@@ -279,7 +279,7 @@ class Daemon:
 
     def enforce(self) -> None:
         """Put the ruleset in force; from here on new flows wait for our verdict."""
-        self._loop.add_reader(self._ground.queue, self._intake.look)
+        self._loop.add_reader(self._ground.queue, self._intake.linger)
         self._loop.add_reader(self._ground.owners, self._upkeep.sockets_closed)
         self._loop.add_reader(self._hearing, self._hearing.listen)
         self._openings.listen(self._loop, self._records.plan)

@@ -8,6 +8,9 @@ from collections.abc import Callable
 from nfsnitch.adapters.nfqueue import PacketQueue, QueuedPacket
 from nfsnitch.worker import Worker
 
+_LINGER_MS = 1
+_LINGER_AT_MOST_S = 0.02
+
 
 class Intake:
     """Reads the queue, whenever there may be something in it."""
@@ -27,6 +30,21 @@ class Intake:
     def look(self) -> None:
         """Handle some of what is there; what is left comes with the loop's next round."""
         self._queue.drain(self._packet)
+        if self._queue.has_read:
+            self._loop.call_soon(self.look)
+        self._afterwards()
+
+    def linger(self) -> None:
+        """Handle what is there, and what comes while packets follow one another closely.
+
+        One round of the loop takes longer than a packet's way to its verdict. So it is left waiting
+        for a moment after each packet, in which the next one of a burst mostly comes, but not for
+        longer than it can do without.
+        """
+        until_s = self._loop.time() + _LINGER_AT_MOST_S
+        while self._queue.drain(self._packet) and self._loop.time() < until_s:
+            if self._queue.has_read or not self._queue.wait(_LINGER_MS):
+                break
         if self._queue.has_read:
             self._loop.call_soon(self.look)
         self._afterwards()

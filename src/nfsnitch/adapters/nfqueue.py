@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import errno
+import select
 import socket
 import time
 from collections.abc import Callable
@@ -153,6 +154,8 @@ class PacketQueue:
             self._queue.get_fd(), socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER
         )
         self._reader = _BoundedReader(self._netlink)
+        self._readable = select.poll()
+        self._readable.register(self._netlink, select.POLLIN)
         self.use(settings)
 
     def use(self, settings: Settings) -> None:
@@ -224,6 +227,10 @@ class PacketQueue:
         self._reader.until_ns = time.monotonic_ns() + TIME_AT_ONCE_NS
         self._queue.run_socket(self._reader)
         return PACKETS_AT_ONCE - self._reader.left
+
+    def wait(self, timeout_ms: int) -> bool:
+        """Wait for another packet; return whether one came."""
+        return bool(self._readable.poll(timeout_ms))
 
     def give_verdict(self, packet_id: int, verdict: Verdict) -> None:
         """Tell the kernel what becomes of a packet.
