@@ -59,7 +59,7 @@ def fixture_loop() -> Iterator[asyncio.AbstractEventLoop]:
 def intake(
     burst: Burst, loop: asyncio.AbstractEventLoop, afterwards: Callable[[], None] = lambda: None
 ) -> Intake:
-    return Intake(loop, cast(PacketQueue, burst), cast(Worker, burst), lambda: None, afterwards)
+    return Intake(loop, cast("PacketQueue", burst), cast("Worker", burst), lambda: None, afterwards)
 
 
 def test_packets_that_follow_one_another_closely_need_no_round_of_the_loop_each(

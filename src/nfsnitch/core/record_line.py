@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 
+from nfsnitch.core.decision import Decision
 from nfsnitch.core.flow import Flow, address_text
 from nfsnitch.core.name_record import entry_json
 from nfsnitch.core.owner import NOT_FORWARDED, Owner
@@ -29,21 +30,24 @@ class RecordLines:
         """By `id`, which no other object gets while the first one is kept here."""
         self._addresses: dict[bytes, str] = {}
         self._second, self._second_text = -1, ""
+        self._decision: Decision | None = None
+        self._decision_text = ""
 
     def line(self, record: Record) -> str:
         """Return what `Record.as_line` returns."""
         decision = record.decision
+        if decision is not self._decision:  # in a burst they have one together
+            self._decision, self._decision_text = decision, _decision(decision)
         entry = "" if decision.entry is None else f",{_inner(entry_json(decision.entry))}"
         iface_in, rivals = record.iface_in, ""
         came = "" if iface_in is NOT_FORWARDED else f',"iface_in":{_value(iface_in)}'
         if record.rivals:
             rivals = f',"rivals":[{",".join(f"{{{self._owner(each)}}}" for each in record.rivals)}]'
         return (
-            f'{{"time":"{self._time(record.wall_ns)}","verdict":"{decision.verdict}",'
-            f'"action":"{decision.action}","rule":{_encoded(decision.rule)},'
-            f'"reason":"{decision.reason}","generation":{record.generation},'
-            f'"attribution":"{record.attribution}","held_ms":{round(record.held_ns / 1e6, 3)},'
-            f'"packets":{record.packets},{self._owner(record.owner)},"netns":{record.netns},'
+            f'{{"time":"{self._time(record.wall_ns)}",{self._decision_text},'
+            f'"generation":{record.generation},"attribution":"{record.attribution}",'
+            f'"held_ms":{round(record.held_ns / 1e6, 3)},"packets":{record.packets},'
+            f'{self._owner(record.owner)},"netns":{record.netns},'
             f'{self._flow(record)},{_host(record)}{entry},"iface":{_value(record.iface)}'
             f"{came}{rivals}}}"
         )
@@ -67,12 +71,12 @@ class RecordLines:
 
     def _flow(self, record: Record) -> str:
         flow = record.flow
-        if type(flow) is not Flow or flow.icmp is not None:
+        if type(flow) is not Flow or flow.icmp is not None or type(flow.sport) is not int:
             return _inner(flow_json(flow))
         return (
             f'"proto":"{flow.proto_name}","saddr":"{self._address(flow.saddr)}",'
-            f'"sport":{_value(flow.sport)},"daddr":"{self._address(flow.daddr)}",'
-            f'"dport":{_value(flow.dport)}'
+            f'"sport":{flow.sport},"daddr":"{self._address(flow.daddr)}",'
+            f'"dport":{flow.dport if type(flow.dport) is int else _value(flow.dport)}'
         )
 
     def _address(self, packed: bytes) -> str:
@@ -84,6 +88,13 @@ class RecordLines:
         return text
 
 
+def _decision(decision: Decision) -> str:
+    return (
+        f'"verdict":"{decision.verdict}","action":"{decision.action}",'
+        f'"rule":{_encoded(decision.rule)},"reason":"{decision.reason}"'
+    )
+
+
 def _host(record: Record) -> str:
     if type(record.flow) is Flow and not record.names.names:
         return f'"host":{{"unknown":{_encoded(record.names.why_none)}}}'
@@ -91,8 +102,6 @@ def _host(record: Record) -> str:
 
 
 def _value(value: str | int | Unknown) -> str:
-    if type(value) is int:
-        return str(value)
     return _encoded({"unknown": value.reason} if isinstance(value, Unknown) else value)
 
 
