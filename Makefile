@@ -55,7 +55,7 @@ invent: setup ## Invent rules and flows, and look whether the firewall keeps its
 	@PYTHONPATH=tests $(PYTHON) -m lab.inventing $(ARGS)
 
 .PHONY: bench
-bench: setup ## Measure until somebody sees the question; ARGS=flows (beside others), =lists, =rules
+bench: setup ## Measure until somebody sees the question; ARGS=flows (beside others), =path, =lists, =rules
 	@$(PYTHON) -m nfsnitch.lab.bench $(ARGS)
 
 .PHONY: ways-out

@@ -18,6 +18,7 @@ from statistics import median, quantiles
 from nfsnitch.lab import bench_lists, bench_rules
 from nfsnitch.lab.answerer import Answerer
 from nfsnitch.lab.benching import command as bench_flows
+from nfsnitch.lab.benching import path as bench_path
 from nfsnitch.lab.desktop import Desktop
 from nfsnitch.lab.firewall import Firewall
 from nfsnitch.lab.process import Child
@@ -45,10 +46,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else list(arguments)
     if given[:1] == ["flows"]:
         return bench_flows.main(given[1:])
+    if given[:1] == ["path"]:
+        return bench_path.main(given[1:])
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=ROUNDS, metavar="N")
     parser.add_argument(
-        "what", nargs="?", choices=["questions", "flows", "lists", "rules"], default="questions"
+        "what",
+        nargs="?",
+        choices=["questions", "flows", "path", "lists", "rules"],
+        default="questions",
     )
     options = parser.parse_args(given)
     if options.what == "lists":
