@@ -16,7 +16,6 @@ from typing import NamedTuple
 from nfsnitch.adapters import mounts, netns, procfs
 from nfsnitch.adapters.bpf.core_loader import LoadedPrograms
 from nfsnitch.adapters.bpf.openings import Opened, OpeningHooks
-from nfsnitch.adapters.bypass_sockets import bypass_sockets
 from nfsnitch.adapters.rate_limit import TimeLimit
 from nfsnitch.core.counters import Counter
 from nfsnitch.core.decision import Action, Decision, Reason, Verdict
@@ -58,7 +57,8 @@ class World(NamedTuple):
     """Inode number of the present network namespace, which is the one enforced in."""
     counters: collections.Counter[Counter]
     proc_limit: TimeLimit
-    sockets: Callable[[], Mapping[int, Opening]] = bypass_sockets
+    sockets: Callable[[], Mapping[int, Opening]]
+    """Returns those that are open, by inode; raises OSError where that cannot be told."""
     holders: Callable[[int], list[int]] = lambda inode: procfs.holders([inode])
     process: Callable[[int], Owner] = procfs.process
 

@@ -14,6 +14,7 @@ from nfsnitch.adapters import netns
 from nfsnitch.adapters.answers_file import AnswersFile
 from nfsnitch.adapters.attribution import Attributor
 from nfsnitch.adapters.bpf.name_samples import NameSamples
+from nfsnitch.adapters.bypass_sockets import BypassSockets
 from nfsnitch.adapters.conntrack import Conntrack
 from nfsnitch.adapters.cutting import Cutting
 from nfsnitch.adapters.enforcement import Enforcement
@@ -167,5 +168,6 @@ def openings(
 ) -> Openings:
     """Return what watches packet sockets."""
     how = (ground.clock.now, ground.namespace, counters, ground.proc_limit)
-    world = World(ground.owners.owner_of, record, *how)
+    sockets = stack.enter_context(closing(BypassSockets()))
+    world = World(ground.owners.owner_of, record, *how, sockets.by_inode)
     return stack.enter_context(closing(Openings(ground.kept.programs, world)))

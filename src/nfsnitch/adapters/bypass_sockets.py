@@ -3,30 +3,43 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from pathlib import Path
 
-from nfsnitch.adapters import raw_diag
+from nfsnitch.adapters.raw_diag import XdpSockets
 from nfsnitch.core.flow import Bypass
 from nfsnitch.core.opening import Opening
 
-PACKET_SOCKETS = Path("/proc/thread-self/net/packet")
+PACKET_SOCKETS = "/proc/thread-self/net/packet"
 _SOCK_RAW = 3
 
 
-def bypass_sockets() -> dict[int, Opening]:
-    """Return them by inode; of an AF_XDP socket the kernel may list none (CONFIG_XDP_SOCKETS_DIAG).
+class BypassSockets:
+    """Lists them, each second."""
 
-    Raises:
-        OSError: the kernel does not say.
+    def __init__(self) -> None:
+        self._xdp = XdpSockets()
 
-    """
-    found: dict[int, Opening] = {}
-    for line in PACKET_SOCKETS.read_text("ascii").splitlines()[1:]:
-        # net/packet/af_packet.c, packet_seq_show(): address, references, type, protocol,
-        # interface, running, memory, user, inode
-        _, _, kind, protocol, *_, number = line.split()
-        found[int(number)] = Opening(Bypass.PACKET, int(kind), int(protocol, 16))
-    with suppress(FileNotFoundError):
-        for inode in raw_diag.xdp_sockets():
-            found[inode] = Opening(Bypass.XDP, _SOCK_RAW, 0)
-    return found
+    def by_inode(self) -> dict[int, Opening]:
+        """Return them by inode.
+
+        Of an AF_XDP socket the kernel may list none (CONFIG_XDP_SOCKETS_DIAG).
+
+        Raises:
+            OSError: the kernel does not say.
+
+        """
+        found: dict[int, Opening] = {}
+        with open(PACKET_SOCKETS, "rb", buffering=0) as file:  # noqa: PTH123  a Path takes its time
+            lines = file.readall().splitlines()[1:]
+        for line in lines:
+            # net/packet/af_packet.c, packet_seq_show(): address, references, type, protocol,
+            # interface, running, memory, user, inode
+            _, _, kind, protocol, *_, number = line.split()
+            found[int(number)] = Opening(Bypass.PACKET, int(kind), int(protocol, 16))
+        with suppress(FileNotFoundError):
+            for inode in self._xdp.inodes():
+                found[inode] = Opening(Bypass.XDP, _SOCK_RAW, 0)
+        return found
+
+    def close(self) -> None:
+        """Ask no more."""
+        self._xdp.close()

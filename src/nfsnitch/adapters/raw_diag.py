@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator
+from contextlib import closing
 from struct import Struct
 
 _NETLINK_SOCK_DIAG = 4
@@ -48,8 +49,42 @@ def xdp_sockets() -> set[int]:
         OSError: the kernel cannot tell; ENOENT: it has no such sockets, or none that it lists.
 
     """
-    body = _XDP_REQUEST.pack(_AF_XDP, 0, 0, 0, 0, 0)
-    return {_XDP_REPLY.unpack_from(each)[3] for each in _dump(body)}
+    with closing(XdpSockets()) as listed:
+        return listed.inodes()
+
+
+class XdpSockets:
+    """Lists the AF_XDP sockets of the network namespace in which it is first asked, many times.
+
+    To open and close a netlink socket each time costs more than all the rest.
+    """
+
+    def __init__(self) -> None:
+        self._netlink: socket.socket | None = None
+
+    def inodes(self) -> set[int]:
+        """Return their inodes.
+
+        Raises:
+            OSError: the kernel cannot tell; ENOENT: as `xdp_sockets` says.
+
+        """
+        if self._netlink is None:
+            self._netlink = _opened()
+        try:
+            answers = _answers(self._netlink, _XDP_REQUEST.pack(_AF_XDP, 0, 0, 0, 0, 0))
+            return {_XDP_REPLY.unpack_from(each)[3] for each in answers}
+        except FileNotFoundError:  # an answer like any other
+            raise
+        except OSError:
+            self.close()  # the rest of the answer may come yet
+            raise
+
+    def close(self) -> None:
+        """Close the netlink socket, if it is open."""
+        if self._netlink is not None:
+            self._netlink.close()
+            self._netlink = None
 
 
 def destroy(connection: socket.socket) -> int:
@@ -61,29 +96,38 @@ def destroy(connection: socket.socket) -> int:
         *(socket.inet_aton(here).ljust(16, b"\0"), socket.inet_aton(there).ljust(16, b"\0")),
         *(0, _ANY_COOKIE),
     )
-    with _asked(_SOCK_DESTROY, _REQUEST_FLAG | _ACK, body) as netlink:
+    with _opened() as netlink:
+        _ask(netlink, _SOCK_DESTROY, _REQUEST_FLAG | _ACK, body)
         raw = netlink.recv(_RECEIVE_BYTES)
     return -int(_ERROR.unpack_from(raw, _HEADER.size)[0])
 
 
 def _dump(body: bytes) -> Iterator[bytes]:
     """Yield the bodies of all answers to a request for a list."""
-    with _asked(_SOCK_DIAG_BY_FAMILY, _REQUEST_FLAG | _DUMP, body) as netlink:
-        while True:
-            raw = netlink.recv(_RECEIVE_BYTES)
-            while raw:
-                size, kind, *_ = _HEADER.unpack_from(raw)
-                message, raw = raw[_HEADER.size : size], raw[(size + 3) & ~3 :]
-                if kind in {_NLMSG_ERROR, _NLMSG_DONE}:
-                    number = -_ERROR.unpack_from(message)[0]
-                    if number:
-                        raise OSError(number, os.strerror(number))
-                    return
-                yield message
+    with _opened() as netlink:
+        yield from _answers(netlink, body)
 
 
-def _asked(kind: int, flags: int, body: bytes) -> socket.socket:
+def _answers(netlink: socket.socket, body: bytes) -> Iterator[bytes]:
+    _ask(netlink, _SOCK_DIAG_BY_FAMILY, _REQUEST_FLAG | _DUMP, body)
+    while True:
+        raw = netlink.recv(_RECEIVE_BYTES)
+        while raw:
+            size, kind, *_ = _HEADER.unpack_from(raw)
+            message, raw = raw[_HEADER.size : size], raw[(size + 3) & ~3 :]
+            if kind in {_NLMSG_ERROR, _NLMSG_DONE}:
+                number = -_ERROR.unpack_from(message)[0]
+                if number:
+                    raise OSError(number, os.strerror(number))
+                return
+            yield message
+
+
+def _opened() -> socket.socket:
     netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, _NETLINK_SOCK_DIAG)
     netlink.settimeout(5)
-    netlink.send(_HEADER.pack(_HEADER.size + len(body), kind, flags, 1, 0) + body)
     return netlink
+
+
+def _ask(netlink: socket.socket, kind: int, flags: int, body: bytes) -> None:
+    netlink.send(_HEADER.pack(_HEADER.size + len(body), kind, flags, 1, 0) + body)
