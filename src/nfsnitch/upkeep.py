@@ -22,8 +22,8 @@ _TRIM_S = 60.0
 _RECORDS_DELAY_S = 0.02
 _RECORDS_DELAYS = 25
 """So often that is put off while packets go on coming: half a second."""
-_CROWD = 4_096
-"""Of records that wait: so many take a few MB, and more would fall behind."""
+_CROWD = 1_024
+"""Of records that wait: of so many programs that run once they take 4 MB."""
 _LOOK_AGAIN_S = 0.002
 _LOOK_CLOSELY_S = 0.1
 """So soon a question goes whose program has closed its connection: nobody is woken for each."""

@@ -15,7 +15,7 @@ from nfsnitch.core.owner import NOT_FORWARDED, Owner
 from nfsnitch.core.record import Json, Record, flow_json, owner_json, time_text
 from nfsnitch.core.unknown import Unknown
 
-_OWNERS, _ADDRESSES = 64, 256
+_OWNERS, _ADDRESSES = 16, 256
 """So many are remembered: a text of an owner has a few KB at most."""
 _NS_PER_S = 1_000_000_000
 

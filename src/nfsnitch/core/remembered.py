@@ -16,7 +16,8 @@ from nfsnitch.core.rule import Condition
 from nfsnitch.core.ruleset import Ruleset, Ruling
 from nfsnitch.core.unknown import Unknown
 
-MOST = 1_024
+MOST = 256
+"""Each may be a program's that has ended, of which a few KB are kept for it."""
 
 _Key = tuple[int, bytes, bytes, int | Unknown, int, str | Unknown, str | Unknown, Names]
 """The owner's `id`; source and destination, port, protocol, interfaces, names: all that the
