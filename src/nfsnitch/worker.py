@@ -226,8 +226,7 @@ class Worker:
 
     def flow_cached(self, event: FlowCached) -> None:
         """Take note of a flow that the kernel has given its verdict by itself."""
-        owner = self._known(event.found.owner)
-        found = self._named(event.flow, event.found._replace(owner=owner))
+        found = self._known(event.flow, event.found)
         self._carry_out(self._engine.receive(event._replace(found=found)))
 
     def rules_changed(self, ruleset: Ruleset, generation: int) -> None:

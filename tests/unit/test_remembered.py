@@ -85,7 +85,7 @@ def test_nothing_is_remembered_where_a_rule_looks_at_what_may_be_another_next_ti
 ) -> None:
     assert RememberedRulings(rules(to_port(80))).remembers
     assert not RememberedRulings(rules(to_port(80), condition)).remembers
-    answers = rules(condition).rules
+    answers = tuple(rules(condition).rules)
     assert not RememberedRulings(Ruleset(rules(to_port(80)).rules, answers=answers)).remembers
 
 

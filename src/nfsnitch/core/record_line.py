@@ -39,6 +39,7 @@ class RecordLines:
         if decision is not self._decision:  # in a burst they have one together
             self._decision, self._decision_text = decision, _decision(decision)
         entry = "" if decision.entry is None else f",{_inner(entry_json(decision.entry))}"
+        cached = ',"cached":true' if record.is_cached else ""
         iface_in, rivals = record.iface_in, ""
         came = "" if iface_in is NOT_FORWARDED else f',"iface_in":{_value(iface_in)}'
         if record.rivals:
@@ -46,7 +47,7 @@ class RecordLines:
         return (
             f'{{"time":"{self._time(record.wall_ns)}",{self._decision_text},'
             f'"generation":{record.generation},"attribution":"{record.attribution}",'
-            f'"held_ms":{round(record.held_ns / 1e6, 3)},"packets":{record.packets},'
+            f'"held_ms":{round(record.held_ns / 1e6, 3)},"packets":{record.packets}{cached},'
             f'{self._owner(record.owner)},"netns":{record.netns},'
             f'{self._flow(record)},{_host(record)}{entry},"iface":{_value(record.iface)}'
             f"{came}{rivals}}}"
