@@ -322,6 +322,7 @@ class Daemon:
         self._cached.end()
         self._cached.hear_all()
         self._intake.empty()
+        self._openings.hear_all()
         self._counters[Counter.ERRORS] += self._ground.queue.drop_all() + self._ground.queue.failed
         self._known.flush()
         self._records.close()

@@ -38,6 +38,8 @@ from nfsnitch.reload import RulesRefusedError
 RECORD_AGAIN_NS = 60_000_000_000
 """Who opens one after the other, with the same outcome, is recorded again after so long."""
 _REMEMBERED = 512
+_MOST_TURNS = 64
+"""Of `hear` in one go: they empty a full ring buffer several times over."""
 _GENERATIONS = 4
 _MAX_OLDER_NAMED = 8
 _NO_HOLDER = Unknown("no process was found to hold it: closed, or in flight between two")
@@ -144,6 +146,12 @@ class Openings:
     def hear(self) -> bool:
         """Take what the hooks tell; returns whether there may be more."""
         return self._hooks.consume()
+
+    def hear_all(self) -> None:
+        """Take all that the hooks have told by now; who opens on and on is not waited for."""
+        for _ in range(_MOST_TURNS):
+            if not self.hear():
+                return
 
     def tick(self) -> None:
         """Look for new sockets, where no hook tells of them; to be called each second."""

@@ -14,6 +14,7 @@ from builders import KernelImage, KernelOwner, image_key, instant, process
 from fakes import FakeOwners, FakePrograms
 from nfsnitch.adapters.bpf import layout
 from nfsnitch.adapters.bpf.core_loader import LoadedPrograms
+from nfsnitch.adapters.bpf.libbpf import SAMPLES_AT_ONCE
 from nfsnitch.adapters.bpf.openings import OpeningHooks
 from nfsnitch.adapters.rate_limit import TimeLimit
 from nfsnitch.adapters.rulefile import Names, load
@@ -73,12 +74,15 @@ class Machine:
         self._file.write_text(text, encoding="utf-8")
         return load([self._file], Names(lambda _user: None, lambda _service: frozenset()))
 
-    def tells(self, action: int, rule: int = NO_RULE, generation: int = 1) -> None:
+    def tells(
+        self, action: int, rule: int = NO_RULE, generation: int = 1, *, heard: bool = True
+    ) -> None:
         owner = KernelOwner(TCPDUMP).packed()
         numbers = (17, 3, ETH_P_ALL_BE, action, rule, generation)
         (ring,) = self.programs.opening_rings
         ring.tell(layout.OPENING.pack(owner, *numbers))
-        self.openings.hear()
+        if heard:
+            self.openings.hear()
 
     def last(self) -> Json:
         return self.records[-1].as_json()
@@ -226,6 +230,32 @@ def test_one_outcome_is_recorded_once_a_minute_and_counted_each_time(machine: Ma
 
     assert [record.decision.verdict for record in machine.records] == ["reject", "accept", "reject"]
     assert machine.counters == {Counter.OPENINGS_REFUSED: 4, Counter.OPENINGS: 1}
+
+
+def test_all_that_was_told_before_the_end_is_heard_before_it(machine: Machine) -> None:
+    machine.openings.rules_changed(machine.rules(REFUSE_ALL), 1)
+    told = 2 * SAMPLES_AT_ONCE + 1
+    for _ in range(told):
+        machine.tells(REFUSE, rule=0, heard=False)
+    machine.openings.hear_all()
+
+    assert len(machine.records) == 1
+    assert machine.counters == {Counter.OPENINGS_REFUSED: told}
+
+
+def test_who_opens_on_and_on_does_not_keep_the_daemon_from_its_end(machine: Machine) -> None:
+    machine.openings.rules_changed(machine.rules(REFUSE_ALL), 1)
+    heard: list[int] = []
+
+    def consume() -> bool:
+        heard.append(1)
+        return True
+
+    (ring,) = machine.programs.opening_rings
+    ring.consume = consume  # type: ignore[method-assign]
+    machine.openings.hear_all()
+
+    assert 1 < len(heard) < 1_000
 
 
 def test_in_cgroup_mode_new_sockets_are_found_in_the_kernels_list(tmp_path: Path) -> None:
