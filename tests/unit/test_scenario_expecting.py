@@ -122,6 +122,11 @@ class Play:
     stage: Stage
     ended: dict[str, Finished] = field(default_factory=dict)
     children: dict[str, Child] = field(default_factory=dict)
+    is_settled: bool = False
+
+    @property
+    def is_still(self) -> bool:
+        return self.is_settled and not self.children
 
     @property
     def records(self) -> list[Json]:
@@ -227,6 +232,28 @@ def test_nobody_waits_for_things_to_settle_where_more_would_do_no_harm() -> None
     stage = Stage([RECORD])
     expect_record(scene(stage), record_of(SOME, dport="80"))
     assert stage.settled == 0
+
+
+def test_what_has_settled_is_not_waited_for_again_before_anything_is_done() -> None:
+    play = scene(Stage([RECORD]))
+    expect_record(play, record_of(dport="80"))
+    expect_record(play, record_of(dport="81", count=NONE))
+
+    assert cast("Stage", play.stage).settled == 1
+
+
+def test_where_a_program_runs_or_something_had_to_be_waited_for_it_settles_anew() -> None:
+    stage = Stage([RECORD])
+    running = Play(stage, children={"first": Child(Output(""), Output(""))})
+    for _ in range(2):
+        expect_record(cast("Scene", running), record_of(dport="80"))
+    assert stage.settled == 2
+
+    play = scene(stage)
+    expect_record(play, record_of(dport="80"))
+    stage.later.append(lambda: stage.records.append(RECORD | {"dport": 81}))
+    expect_record(play, record_of(dport="81"))
+    assert stage.settled == 4
 
 
 def test_that_there_is_none_is_said_only_after_all_has_settled() -> None:

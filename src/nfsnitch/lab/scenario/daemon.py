@@ -9,10 +9,10 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from nfsnitch.adapters.rulefile.problems import closest, quoted
-from nfsnitch.control_client import Client, ControlError
+from nfsnitch.control_client import ControlError
 from nfsnitch.core.attach import AttachMode
 from nfsnitch.core.counters import Counter
 from nfsnitch.core.record import Json
@@ -20,6 +20,7 @@ from nfsnitch.lab.firewall import DAEMON, STOP_TIMEOUT_S, Firewall
 from nfsnitch.lab.process import EndedError
 from nfsnitch.lab.scenario import counting
 from nfsnitch.lab.scenario.model import ExpectCounter, Scenario
+from nfsnitch.lab.scenario.talk import Talk
 from nfsnitch.lab.waiting import PATIENCE, Deadline, LabError, TimeIsOverError
 from nfsnitch.lab.world import CLIENT, World
 from nfsnitch.protocol import (
@@ -41,12 +42,23 @@ from nfsnitch.protocol import (
 _ANSWER_TIMEOUT_S = 30.0
 SETTLE_TIMEOUT_S = 20.0
 """What is under way has been decided by then, unless the firewall fails to."""
-_LOOK_S = 0.02
+_LOOK_S = 0.02 * min(PATIENCE, 5)
+"""Between two looks at what nobody tells of; where looking takes long, they are fewer."""
+_ROUNDS = 3
+"""So often all that is under way is waited for, where each time it leads to more."""
 _LATE_S = 4.0
 """Longer than the daemon lets records wait (`late_records`)."""
 JUDGED = "judged"
 """A counter of the ruleset: packets that it picked for the queue."""
 _Kind = TypeVar("_Kind", bound=Reply)
+
+
+class _Look(NamedTuple):
+    """What an idle daemon said."""
+
+    status: Status
+    work: tuple[int, int]
+    """How many packets it has taken in all, and how many records there are."""
 
 
 class RulesRefusedError(LabError):
@@ -76,10 +88,13 @@ class StageDaemon:
         self._firewall: Firewall | None = None
         self._options: tuple[str, ...] = ()
         self._first_record = 0
+        self._looked_at = 0
         self._since = counting.Since({}, 0)
         self._last: dict[str, int] = {}
         """The counters as they were told last."""
         self._counts_judged = False
+        self._has_lists = False
+        self._talk = Talk(lambda: Path(socket_path(world.netns_inode(CLIENT))))
 
     @property
     def firewall(self) -> Firewall:
@@ -96,7 +111,9 @@ class StageDaemon:
     @property
     def records(self) -> list[Json]:
         """Return the records since the scenario began."""
-        return self.firewall.records[self._first_record :]
+        records = self.firewall.records
+        self._looked_at = len(records)
+        return records[self._first_record :]
 
     def enforce(self, scenario: Scenario, rules: str) -> None:
         """Put *rules* in force, with a new daemon where the scenario cannot have that of before.
@@ -112,7 +129,7 @@ class StageDaemon:
         if self.is_running:
             problem = self.reload()
             if problem is not None:  # some settings take another daemon
-                self.end()
+                self._end(signal.SIGUSR2)
                 self._new_firewall(scenario.options, problem)
         else:
             self._new_firewall(scenario.options)
@@ -131,16 +148,22 @@ class StageDaemon:
 
     def end(self) -> None:
         """End it, if it runs."""
+        self._end(signal.SIGTERM)
+
+    def _end(self, number: signal.Signals) -> None:
+        """End it by a signal; SIGUSR2 has it leave its eBPF programs to the next one."""
         if self.is_paused:
             self.resume()
+        self._talk.close()
         if self.is_running:
-            self.firewall.stop()
+            self.firewall.stop(number)
 
     def write_rules(self, text: str) -> None:
         """Write the rule file, at one stroke."""
         new = self.rules_file.with_name("rules.new")
         new.write_text(text, encoding="utf-8")
         new.replace(self.rules_file)
+        self._has_lists = "lists:" in text
 
     def reload(self) -> str | None:
         """Have the rules read again; return what is wrong with them, None if they are in force."""
@@ -156,10 +179,8 @@ class StageDaemon:
             LabError: it does not answer.
 
         """
-        path = Path(socket_path(self._world.netns_inode(CLIENT)))
         try:
-            with Client(path) as client:
-                return client.ask(request, kind, _ANSWER_TIMEOUT_S * PATIENCE)
+            return self._talk.ask(request, kind, _ANSWER_TIMEOUT_S * PATIENCE)
         except ControlError as error:
             raise LabError(f"the daemon does not answer: {error}") from error
 
@@ -188,8 +209,13 @@ class StageDaemon:
         raise LabError(f"there is no counter {quoted(name)}; {hint}")
 
     def wait_for_record(self, timeout_s: float) -> None:
-        """Wait for another record; so many seconds (not multiplied by `PATIENCE`) at the most."""
-        known = len(self.firewall.records)
+        """Wait for another record than `records` has returned last.
+
+        So many seconds (not multiplied by `PATIENCE`) at the most.
+        """
+        self._wait_for_record(timeout_s, self._looked_at)
+
+    def _wait_for_record(self, timeout_s: float, known: int) -> None:
         if not self.is_running:
             time.sleep(min(timeout_s, _LOOK_S))  # of a daemon that is gone nothing can be heard
             return
@@ -198,7 +224,7 @@ class StageDaemon:
 
     def wait_a_moment(self, timeout_s: float) -> None:
         """Wait for a record or a moment: what counters do is not told by anybody."""
-        self.wait_for_record(min(timeout_s, _LOOK_S))
+        self._wait_for_record(min(timeout_s, _LOOK_S), len(self.firewall.records))
 
     def stop(self) -> None:
         """Stop the daemon cleanly."""
@@ -224,6 +250,7 @@ class StageDaemon:
             raise LabError("the daemon is running already")
         self._since = counting.Since({}, len(self.firewall.records))
         self.firewall.start()
+        self.is_spoilt = bool(self._options)  # what was killed has begun anew
         self.is_wanted = True
         self._wait_for_lists()
 
@@ -272,14 +299,18 @@ class StageDaemon:
         self._firewall, self._options = firewall, options
         self._wait_for_lists()
 
-    def revoke_answers(self) -> None:
-        """Take back all rules that answers have made."""
+    def revoke_answers(self, status: Status) -> None:
+        """Take back all rules that answers have made, of which *status* says how many there are."""
+        if not status.lasting_answers and not status.temporary_answers:
+            return
         for kind in ("lasting", "temporary"):
             for row in self.ask(RulesRequest(kind, 0), Rules).rows:
                 self.ask(RevokeRequest(row["name"]), Revoked)
 
     def _wait_for_lists(self) -> None:
         """Wait until all lists are compiled that the rules use; one that cannot be is no reason."""
+        if not self._has_lists:
+            return
 
         def is_ready() -> bool:
             rows = self.ask(ListsRequest(0), Lists).rows
@@ -287,35 +318,51 @@ class StageDaemon:
 
         self._until(is_ready, "the lists are not compiled")
 
-    def wait_until_decided(self) -> None:
-        """Wait until all that is queued has been decided and recorded, or is held for an answer.
+    def settle(self, arrive: Callable[[], None]) -> Status:
+        """Wait until all that is under way has been decided and recorded, or is held for an answer.
+
+        *arrive* returns once all that was sent has arrived, and been answered. The daemon was idle
+        before and after that, and decided nothing between. Returns what it said then.
 
         Raises:
-            UnsettledError: something else waits in the queue.
+            UnsettledError: packets wait that it neither decides nor holds.
+            LabError: *arrive* fails, or the daemon does not answer.
 
         """
-        try:
-            self._until(self._is_decided, "packets wait that nobody decides")
-        except TimeIsOverError as error:
-            raise UnsettledError(str(error)) from None
-        # Some are written late: those of programs that are looked at for the first time.
-        deadline = Deadline(_LATE_S)
-        while self.unrecorded() > 0 and deadline.left_s():
-            self.wait_a_moment(deadline.left_s())
+        deadline = Deadline(SETTLE_TIMEOUT_S)
+        before, now = None, self._when_idle(deadline)
+        rounds = 0
+        while before is None or before.work != now.work:
+            if not deadline.left_s():
+                raise UnsettledError(f"it is never idle for long within {SETTLE_TIMEOUT_S:g} s")
+            # Who goes on sending is not waited for: then two looks between which nothing was done.
+            if rounds < _ROUNDS:
+                arrive()
+                rounds += 1
+            before, now = now, self._when_idle(deadline)
+        return self._when_recorded(now.status)
 
-    def unrecorded(self) -> int:
+    def unrecorded(self, status: Status) -> int:
         """Return how many packets the daemon has given a verdict and not recorded."""
-        status = self.status()
         return self._since.unrecorded(status.counters, self.firewall.records)
 
-    def _is_decided(self) -> bool:
-        """Tell whether the daemon is idle: it was so in two looks, and wrote no record between."""
-        first, records = self.status(), len(self.firewall.records)
-        second = self.status()
-        if not (_is_idle(first) and _is_idle(second)):
-            return False
-        is_same = first.counters[Counter.PACKETS] == second.counters[Counter.PACKETS]
-        return is_same and records == len(self.firewall.records)
+    def _when_idle(self, deadline: Deadline) -> _Look:
+        """Wait until each packet in the queue is one that the daemon has taken and holds."""
+        while not _is_idle(status := self.status()):
+            if not deadline.left_s():
+                raise UnsettledError(
+                    f"packets wait that nobody decides within {SETTLE_TIMEOUT_S:g} s"
+                )
+            self.wait_a_moment(deadline.left_s())
+        return _Look(status, (status.counters[Counter.PACKETS], len(self.firewall.records)))
+
+    def _when_recorded(self, status: Status) -> Status:
+        """Wait for records that are written late: of programs that are seen for the first time."""
+        deadline = Deadline(_LATE_S)
+        while self.unrecorded(status) > 0 and deadline.left_s():
+            self.wait_a_moment(deadline.left_s())
+            status = self.status()
+        return status
 
     def _until(self, is_so: Callable[[], bool], otherwise: str) -> None:
         # Each look is an answer of the daemon's, which makes those wait who ask too often.

@@ -154,17 +154,21 @@ def _comes(
     """
     deadline = Deadline(seconds(within_ns))
     while True:
-        while number() < count.least and deadline.left_s():
-            wait(deadline.left_s())
         now = number()
-        if now in count and count.most == float("inf"):
+        while now < count.least and deadline.left_s():
+            scene.is_settled = False  # what was waited for comes of something that goes on
+            wait(deadline.left_s())
+            now = number()
+        if now in count and (count.most == float("inf") or scene.is_still):
             return True
         if now > count.most:
             return False
         scene.stage.settle()
-        if number() in count:
+        scene.is_settled = True
+        now = number()
+        if now in count:
             return True
-        if number() > count.most or not deadline.left_s():
+        if now > count.most or not deadline.left_s():
             return False
 
 

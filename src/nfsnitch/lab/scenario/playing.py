@@ -157,10 +157,9 @@ def _not_held(scene: Scene) -> Iterator[UnmetError]:
         if daemon.is_wanted and not daemon.is_paused:
             yield invariants.ended(daemon.firewall.child)
         return
-    scene.stage.settle()
-    status = daemon.status()
+    status = scene.stage.settle() or daemon.status()
     grown = daemon.growth.of(status.counters)
-    yield from invariants.broken(scene.scenario, status, grown, daemon.unrecorded())
+    yield from invariants.broken(scene.scenario, status, grown, daemon.unrecorded(status))
 
 
 def _unsettled(place: str, step: str, error: UnsettledError) -> _Found:

@@ -3,12 +3,15 @@
 Run by path with ``python -I -S`` by whatever copy of the interpreter is to be the sender (see
 sending.py). Standard input is a stream socket. A request is its header, and then each packet with
 its length before it; the answer is one number a packet, 0 or the errno with which it was refused.
+
+It imports nothing that the interpreter does not bring with it compiled: to find, read and run
+`socket` and what that imports takes longer than the interpreter's own start.
 """
 
 from __future__ import annotations
 
+import _socket as socket
 import errno
-import socket
 import struct
 import time
 
@@ -18,13 +21,14 @@ that need one."""
 LENGTH = struct.Struct("!I")
 OUTCOME = struct.Struct("!H")
 IPV6 = 6
+_CHUNK_BYTES = 1 << 16
 _SO_SNDBUFFORCE = 32
 _SEND_BUFFER_BYTES = 64 << 20
 """Packets that the firewall holds still count for the socket that sent them."""
 _IPV4_ADDRESS, _IPV6_ADDRESS = slice(16, 20), slice(24, 40)
 
 
-def _raw(family: socket.AddressFamily) -> socket.socket | int:
+def _raw(family: int) -> socket.socket | int:
     """Return a socket that takes packets with their header, or why there is none."""
     try:
         sock = socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW)
@@ -64,10 +68,28 @@ def _index(name: str) -> int:
         return 0
 
 
+class _Words:
+    """What is said on a stream socket."""
+
+    def __init__(self, told: socket.socket) -> None:
+        self._told = told
+        self._left = b""
+
+    def read(self, size: int) -> bytes:
+        """Return so many bytes; less only at the end of all."""
+        parts, have = [self._left], len(self._left)
+        while have < size and (part := self._told.recv(_CHUNK_BYTES)):
+            parts.append(part)
+            have += len(part)
+        data = b"".join(parts)
+        self._left = data[size:]
+        return data[:size]
+
+
 def main() -> None:
     """Send until nobody is left who says what."""
-    told = socket.socket(fileno=0)
-    words = told.makefile("rb")
+    told = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, 0)
+    words = _Words(told)
     sockets = {False: _raw(socket.AF_INET), True: _raw(socket.AF_INET6)}
     while head := words.read(REQUEST.size):
         many, count, every_ns, name = REQUEST.unpack(head)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import sys
 import time
 from collections.abc import Iterable
@@ -13,6 +12,7 @@ from typing import Any
 
 from nfsnitch.core.record import Json
 from nfsnitch.lab.process import Child, Finished, found
+from nfsnitch.lab.scenario.copies import copy
 from nfsnitch.lab.scenario.model import Program, Range, Run, Scenario
 from nfsnitch.lab.scenario.reading_values import substituted
 from nfsnitch.lab.scenario.sending import RawSender
@@ -22,7 +22,6 @@ from nfsnitch.lab.world import CLIENT, PROGRAM_ENV
 
 OWN_PYTHON = "python"
 """The name of a binary that is the lab's own interpreter."""
-_EXECUTABLE = 0o755
 _SHELL_PARENT = '"$@"; exit $?'
 _PYTHON_PARENT = "import subprocess, sys; sys.exit(subprocess.call(sys.argv[1:]))"
 
@@ -31,12 +30,14 @@ class Scene:
     """A scenario on a stage that is ready for it."""
 
     def __init__(self, stage: Stage, scenario: Scenario, folder: Path) -> None:
-        """Make the scenario's files and copies of programs in *folder*, which must not exist."""
+        """Make the scenario's files in *folder*, which must not exist, and copies of programs."""
         self.stage, self.scenario, self.folder = stage, scenario, folder
         self.children: dict[str, Child] = {}
         self.finished: dict[str, Finished] = {}
         self.senders: dict[tuple[str, str | None, str], RawSender] = {}
         """By host, program and the name that steps give them."""
+        self.is_settled = False
+        """All that was under way has settled, and no step has done anything since."""
         self.clock_moved_ns = 0
         """By how much the wall clock was set so far."""
         folder.mkdir(mode=0o755, parents=True)
@@ -63,6 +64,14 @@ class Scene:
         if isinstance(value, list | tuple):
             return [self.value(each) for each in value]
         return value
+
+    @property
+    def is_still(self) -> bool:
+        """Whether all has settled, and no program of the scenario runs that could do more."""
+        idle = {sender.child for sender in self.senders.values()}  # they do as they are told
+        return self.is_settled and all(
+            child in idle or child.has_ended() for child in self.children.values()
+        )
 
     @property
     def records(self) -> list[Json]:
@@ -137,12 +146,13 @@ class Scene:
     def _copied(self, program: Program) -> Path:
         is_own = program.binary == OWN_PYTHON
         source = Path(sys.executable if is_own else found(program.binary, PROGRAM_ENV)).resolve()
-        place = (self.folder / (program.path or program.name)).absolute()
+        if program.path is None:
+            return self.stage.copies.of(source, program.name)
+        place = (self.folder / program.path).absolute()
         if not place.is_relative_to(self.folder) or ".." in place.parts:
             raise LabError(f"program {program.name} would lie outside of the scenario's folder")
         place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, place)
-        place.chmod(_EXECUTABLE)
+        copy(source, place)
         return place
 
 

@@ -11,7 +11,7 @@ from nfsnitch.lab.scenario.model import Layers, Send, Side
 from nfsnitch.lab.scenario.network import addresses
 from nfsnitch.lab.scenario.packets import Defaults, PacketError, build, is_frame
 from nfsnitch.lab.scenario.scene import Scene
-from nfsnitch.lab.scenario.sending import RawSender, Sending, send_frames
+from nfsnitch.lab.scenario.sending import RawSender, Sending, interpreter, send_frames
 from nfsnitch.lab.scenario.wiring import end_at
 from nfsnitch.lab.waiting import LabError
 from nfsnitch.lab.world import CLIENT
@@ -66,7 +66,10 @@ def _sender(scene: Scene, step: Send) -> RawSender:
     """Return the sender of that program on that host: one for each, as long as the scenario."""
     key = (step.host, step.program, step.name)
     if key not in scene.senders:
-        program = None if step.program is None else Path(scene.program(step.program))
+        if step.program is None:
+            program = scene.stage.copies.of(interpreter(), "sender")
+        else:
+            program = Path(scene.program(step.program))
         cgroup = None if step.host == CLIENT else scene.stage.others
         sender = RawSender(
             scene.stage.world, scene.stage.network, program=program, host=step.host, cgroup=cgroup

@@ -18,6 +18,7 @@ from nfsnitch.core.attach import AttachMode
 from nfsnitch.lab import cgroups
 from nfsnitch.lab.resolving import resolver_files
 from nfsnitch.lab.scenario.capture import Captures
+from nfsnitch.lab.scenario.copies import Copies
 from nfsnitch.lab.scenario.daemon import StageDaemon
 from nfsnitch.lab.scenario.forgetting import forget
 from nfsnitch.lab.scenario.model import Network, Scenario
@@ -25,6 +26,7 @@ from nfsnitch.lab.scenario.network import Layout, addresses
 from nfsnitch.lab.scenario.serving import serve
 from nfsnitch.lab.waiting import PATIENCE, LabError
 from nfsnitch.lab.world import World
+from nfsnitch.protocol import Status
 
 
 class Stage:
@@ -35,6 +37,7 @@ class Stage:
         self.network = plan
         self.world = World(Layout(plan))
         self.daemon = StageDaemon(self.world, attach)
+        self.copies = Copies(self.world.folder / "programs")
         self.resolver_files: Mapping[str, str] = {}
         """What programs see in the place of files of this machine, to find names by."""
         self._numbers = itertools.count(1)
@@ -94,9 +97,9 @@ class Stage:
         for cgroup in (self.world.apps, self.others):
             cgroups.kill(cgroup)
         try:
-            if daemon.is_running:
-                daemon.revoke_answers()
-            self.settle()
+            status = self.settle()
+            if status is not None:
+                daemon.revoke_answers(status)
         except LabError:  # whatever this is, the next scenario has nothing to do with it
             daemon.is_spoilt = True
 
@@ -104,16 +107,16 @@ class Stage:
         """Wait until something passes on a wire; so many seconds at the most."""
         self.captures.wait(timeout_s / PATIENCE)
 
-    def settle(self) -> None:
+    def settle(self) -> Status | None:
         """Wait until all that is under way has been decided, recorded and captured.
 
-        A packet in the queue is no longer under way once it is held for an answer.
+        A packet in the queue is no longer under way once it is held for an answer. Returns what the
+        daemon said then; None if there is none that can be asked.
         """
         if self.daemon.is_on:
-            self.daemon.wait_until_decided()
+            return self.daemon.settle(self.captures.settled)
         self.captures.settled()
-        if self.daemon.is_on:  # what came back may have made the client send again
-            self.daemon.wait_until_decided()
+        return None
 
 
 def _resolver(network: Network) -> str | None:

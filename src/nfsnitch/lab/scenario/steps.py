@@ -42,6 +42,8 @@ def do(scene: Scene, step: Step) -> None:
         LabError: it could not be done.
 
     """
+    if type(step) not in _LOOKS:
+        scene.is_settled = False
     _DOINGS[type(step)](scene, step)
 
 
@@ -143,6 +145,8 @@ def _clock(scene: Scene, step: ClockJump) -> None:
     scene.clock_moved_ns += step.by_ns
 
 
+_LOOKS = (ExpectRecord, ExpectArrived, ExpectCounter)
+"""Steps with which nothing happens."""
 _DOINGS: dict[type[Step], Callable[[Scene, Any], None]] = {
     Run: _run,
     Send: send,
