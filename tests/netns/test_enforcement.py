@@ -74,7 +74,6 @@ def test_an_allowed_connection_goes_through(
 
 
 @BOTH_FAMILIES
-@pytest.mark.vm_guest(modes=("lsm",))
 def test_a_rejected_connection_is_refused_at_once_and_never_reaches_the_server(
     world: World, services: Services, rules: WriteRules, daddr: str
 ) -> None:

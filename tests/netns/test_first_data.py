@@ -141,7 +141,6 @@ def test_tls_to_one_address_is_decided_by_the_name_in_the_client_hello(
     assert "trust-errors" not in stopped.stderr
 
 
-@pytest.mark.vm_guest(modes=("lsm",))
 @pytest.mark.usefixtures("all_services")
 def test_http_is_decided_by_the_host_of_its_request(world: World, rules: WriteRules) -> None:
     with Firewall(world, [rules(BY_NAME)]) as firewall:

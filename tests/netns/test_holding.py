@@ -69,7 +69,6 @@ def test_a_held_flow_that_nobody_answers_gets_what_the_rules_say(
     assert record["held_ms"] >= 200
 
 
-@pytest.mark.vm_guest(modes=("lsm",))
 def test_a_held_connection_goes_through_without_a_retry_when_it_is_allowed(
     world: World, rules: WriteRules
 ) -> None:

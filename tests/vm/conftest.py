@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -41,8 +42,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             )
             for line in LINES
             for mode in MODES
-            for nodeid, modes, lines in selected
-            if mode in modes and line in lines
+            for nodeid, guests in selected
+            if (line, mode) in guests
         ],
     )
 
@@ -53,18 +54,24 @@ def short_name(nodeid: str) -> str:
     return f"{Path(file).name.removeprefix('test_')}::{name}"
 
 
-def guest_tests(
-    session: pytest.Session,
-) -> Iterator[tuple[str, tuple[str, ...], tuple[str, ...]]]:
-    """Yield the tests that are marked, and the modes and kernels that each is for."""
+def guest_tests(session: pytest.Session) -> Iterator[tuple[str, set[tuple[str, str]]]]:
+    """Yield the tests that are marked, and for each the kernels with modes that it is for."""
     for path in sorted(path for folder in FOLDERS for path in TESTS.glob(f"{folder}/test_*.py")):
         if "vm_guest" not in path.read_text(encoding="utf-8"):
             continue
         for item in session.genitems(pytest.Module.from_parent(session, path=path)):
             marker = item.get_closest_marker("vm_guest")
             if marker is not None:
-                modes = marker.kwargs.get("modes", MODES)
-                yield item.nodeid, modes, marker.kwargs.get("lines", LINES)
+                yield item.nodeid, _guests(**marker.kwargs)
+
+
+def _guests(
+    lines: Sequence[str] = LINES,
+    modes: Sequence[str] = MODES,
+    each: Iterable[tuple[str, str]] | None = None,
+) -> set[tuple[str, str]]:
+    """Return where a test runs by the words of its marker: on *lines* in *modes*, or in *each*."""
+    return set(itertools.product(lines, modes) if each is None else each)
 
 
 @pytest.fixture(name="guests", scope="session")

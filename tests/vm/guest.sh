@@ -10,6 +10,8 @@ modules=$1
 share=$2
 
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8
+# No translations: Python's argparse looks for one of each of its words, in folders of the host.
+export LANGUAGE=C
 
 end() {
     sync
