@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import settings
 
 from capabilities import PROBES, SHARED_MACHINE, Outcome, explain, is_ci, outcome, probe
 
-# No deadline: a busy machine is no fault of the code. In CI the same examples every time, so that
-# it fails by what was changed and not by luck; new examples are found wherever else tests run.
-settings.register_profile("nfsnitch", deadline=None, derandomize=is_ci(), print_blob=True)
-settings.load_profile("nfsnitch")
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Say how examples are made up.
+
+    No deadline: a busy machine is no fault of the code. In CI the same examples every time, so that
+    it fails by what was changed and not by luck; new examples are found wherever else tests run.
+    """
+    if not config.pluginmanager.hasplugin("hypothesispytest"):
+        return  # as in guests, where to import it alone takes ten seconds
+    from hypothesis import settings  # noqa: PLC0415  only where it is used
+
+    settings.register_profile("nfsnitch", deadline=None, derandomize=is_ci(), print_blob=True)
+    settings.load_profile("nfsnitch")
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist's own hook, which reads the groups
