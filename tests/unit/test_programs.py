@@ -239,6 +239,7 @@ def test_a_program_is_read_once_for_all_who_ask(play: Play, sleeper: tuple[Proce
     running, program = sleeper
     both = [play.identities.identified(each) for each in (running, replace(running, uid=0))]
     assert all(isinstance(each.identity.sha256, Pending) for each in both)
+    assert play.identities.identified(running) is both[0]  # put together once while it is read
     play.may_read.set()
     play.loop.run_one()
 
@@ -246,6 +247,7 @@ def test_a_program_is_read_once_for_all_who_ask(play: Play, sleeper: tuple[Proce
     assert {each.identity.ticket for each in both} == {ticket}
     assert not play.identities.is_outstanding(ticket)
     assert (identity.sha256, identity.changed) == (digest(program), False)
+    assert play.identities.identified(running) is not both[0]
     again = play.identities.identified(running)
     assert (again.identity.sha256, again.identity.ticket) == (digest(program), None)
     assert play.identities.identified(running) is again

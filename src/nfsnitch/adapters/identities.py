@@ -146,17 +146,20 @@ class Identities:
     def identified(self, process: Process) -> Process:
         """Return the process with its identity, as far as that is known now."""
         seen = self._processes.get(id(process))
+        state: FileState | Unknown | None = None
         if seen is not None and seen.process is process:
-            if seen.generation == self._generation:
+            ticket = seen.identified.identity.ticket
+            is_true = ticket is None or ticket in self._outstanding
+            if is_true and seen.generation == self._generation:
                 return seen.identified
-            state = seen.state  # it is what this process runs, for good
-        else:
+            if ticket is None:
+                state = seen.state  # it is what this process runs, for good
+        if state is None:
             state = program_file.state_of(process)
         identity = self._identity(process, state)
         found = replace(process, identity=identity)
-        if not identity.is_pending and (
-            isinstance(state, Unknown) or isinstance(identity.sha256, str)
-        ):
+        is_settled = isinstance(state, Unknown) or isinstance(identity.sha256, str)
+        if identity.is_pending or is_settled:
             seen = _Seen(process, found, state, self._generation)
             _remember(self._processes, id(process), seen, _MOST_PROCESSES)
         return found
