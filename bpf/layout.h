@@ -42,7 +42,7 @@ enum {
 	LIBC_ADDRESSES = 16,         /* how many addresses of a result are kept; a power of two */
 	MAX_VERDICTS = 8192,         /* of a program on a destination, that the kernel may repeat */
 	MAX_PASSES = 16384,          /* flows of sockets that have got such a verdict, or user space's */
-	CACHED_BYTES = 1 << 18,      /* such flows that user space has yet to record */
+	CACHED_BYTES = 1 << 19,      /* such flows that user space has yet to record */
 };
 
 /*
@@ -93,7 +93,7 @@ struct image {
 };
 
 enum owner_flag {
-	/* Connected or sent through; with a probe on the queue: a packet of it was queued. */
+	/* Connected or sent through; with a probe on the queue: a packet of it was queued, or answered for. */
 	OWNER_USED = 1 << 0,
 	OWNER_SHARES_PORT = 1 << 1, /* SO_REUSEADDR or SO_REUSEPORT: others may have its port, too */
 	OWNER_OPENED = 1 << 2,      /* seen being made, so `opener` is known */
@@ -335,12 +335,14 @@ enum verdict_action {
 	VERDICT_ACCEPT,
 	VERDICT_REJECT, /* aloud */
 	VERDICT_DROP,
+	VERDICT_ACTIONS = 0xff,
+	PASS_FIRST = 1 << 8, /* of a pass: the flow's first packet got it already, so none was queued */
 };
 
 struct verdict_settings {
-	__u32 generation; /* verdicts of any other one do not count; 0: none does */
+	__u32 generation; /* verdicts of any other one do not count, and none does of 0; it only goes up */
 	__u32 by_cgroup;  /* 1: rules look at cgroups, so these belong to the key */
-	__u64 woken_ns;   /* monotonic; when user space was last woken to read `cached` */
+	__u64 woken_ns;   /* monotonic; when user space was last woken to read of flows */
 };
 
 /* The daemon, which must be there: without it nothing may leave that `fail: closed` holds back. */
@@ -385,7 +387,7 @@ struct pass {
 	struct image_key user; /* of the socket: a verdict for one process is none for another */
 	__u64 until_ns;
 	__u32 generation;
-	__u32 action;
+	__u32 action; /* with PASS_FIRST, perhaps */
 };
 
 /* Told through the ring buffer: the first packet of a flow has got a verdict that was here already. */

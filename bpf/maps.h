@@ -153,7 +153,7 @@ struct {
 	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, struct verdict_keeper);
-} verdict_keeper SEC(".maps");
+} kept_by SEC(".maps");
 
 /* Program and destination -> what the rules say. Written by user space alone. What is pushed out, or of
  * an earlier generation, is decided there once more. */
@@ -176,7 +176,7 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, CACHED_BYTES);
-} cached SEC(".maps");
+} cached_flows SEC(".maps");
 
 /* enum counter -> how often. */
 struct {

@@ -119,19 +119,19 @@ int nfsnitch_egress(struct __sk_buff *ctx)
 SEC("socket")
 int nfsnitch_accepts(struct __sk_buff *ctx)
 {
-	return verdict_on(ctx) == VERDICT_ACCEPT;
+	return verdict_on(ctx, true) == VERDICT_ACCEPT;
 }
 
 SEC("socket")
 int nfsnitch_rejects(struct __sk_buff *ctx)
 {
-	return verdict_on(ctx) == VERDICT_REJECT;
+	return verdict_on(ctx, false) == VERDICT_REJECT;
 }
 
 SEC("socket")
 int nfsnitch_drops(struct __sk_buff *ctx)
 {
-	return verdict_on(ctx) == VERDICT_DROP;
+	return verdict_on(ctx, false) == VERDICT_DROP;
 }
 
 /* The daemon runs it, once. */

@@ -16,6 +16,9 @@
 #ifndef NFSNITCH_VERDICTS_H
 #define NFSNITCH_VERDICTS_H
 
+#define CACHED_FILLING_NS (NS_PER_S / 500)
+#define CACHED_SILENCE_NS (NS_PER_S / 4) /* cached_flows.py: how soon user space looks again */
+
 enum { TCP_FLAGS_AT = 13, IPV4_PLAIN = 0x45, IPV4_FRAGMENT_BITS = 0x3f };
 
 /* Makes the current process the one by whose decisions packets are answered for. */
@@ -30,7 +33,7 @@ static __always_inline int keep_verdicts(void)
 	};
 	__u32 zero = 0;
 
-	return bpf_map_update_elem(&verdict_keeper, &zero, &keeper, BPF_ANY) ? 0 : 1;
+	return bpf_map_update_elem(&kept_by, &zero, &keeper, BPF_ANY) ? 0 : 1;
 }
 
 /*
@@ -40,7 +43,7 @@ static __always_inline int keep_verdicts(void)
 static __always_inline bool are_kept(void)
 {
 	__u32 zero = 0;
-	struct verdict_keeper *keeper = bpf_map_lookup_elem(&verdict_keeper, &zero);
+	struct verdict_keeper *keeper = bpf_map_lookup_elem(&kept_by, &zero);
 	struct task_struct *task = keeper ? (void *)keeper->task : NULL;
 
 	return task && (__u32)BPF_CORE_READ(task, tgid) == keeper->pid &&
@@ -166,7 +169,7 @@ static __always_inline bool name_program(struct verdict_key *key, const struct o
 }
 
 /*
- * Tells user space of a flow; false: there is no room. It looks again a second after it has found
+ * Tells user space of a flow; false: there is no room. It looks again a moment after it has found
  * something, so it is woken when none was for longer, or when the ring fills up.
  */
 static __always_inline bool tell_of_cached(const struct pass_key *key, const struct owner *owner,
@@ -174,9 +177,9 @@ static __always_inline bool tell_of_cached(const struct pass_key *key, const str
 					   struct verdict_settings *settings, __u64 now_ns,
 					   struct sk_buff *skb)
 {
-	bool filling = bpf_ringbuf_query(&cached, BPF_RB_AVAIL_DATA) > CACHED_BYTES / 4;
-	struct cached *told = bpf_ringbuf_reserve(&cached, sizeof(*told), 0);
-	bool idle = now_ns - settings->woken_ns > NS_PER_S;
+	bool filling = bpf_ringbuf_query(&cached_flows, BPF_RB_AVAIL_DATA) > CACHED_BYTES / 4;
+	struct cached *told = bpf_ringbuf_reserve(&cached_flows, sizeof(*told), 0);
+	bool wakes, idle = now_ns - settings->woken_ns > CACHED_SILENCE_NS;
 
 	if (!told) {
 		count(COUNT_CACHED_LOST);
@@ -190,9 +193,11 @@ static __always_inline bool tell_of_cached(const struct pass_key *key, const str
 	told->ifindex = ifindex_of(skb);
 	told->flow = key->flow;
 	told->owner = *owner;
-	if (idle)
+	/* Once is enough, and waking costs more than all the rest. */
+	wakes = idle || (filling && now_ns - settings->woken_ns > CACHED_FILLING_NS);
+	if (wakes)
 		settings->woken_ns = now_ns;
-	bpf_ringbuf_submit(told, idle || filling ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP);
+	bpf_ringbuf_submit(told, wakes ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP);
 	return true;
 }
 
@@ -217,15 +222,21 @@ static __noinline __u32 verdict_by_program(const struct pass_key *key, struct ow
 		return VERDICT_NONE;
 	if (!tell_of_cached(key, owner, verdict, settings, now_ns, (struct sk_buff *)skb))
 		return VERDICT_NONE;
+	/* As if it had been queued: what is yet to be heard of the socket, it may be closed by then. */
+	__sync_fetch_and_or(&owner->flags, OWNER_USED);
 	pass.user = owner->image;
 	pass.until_ns = verdict->until_ns;
 	pass.generation = verdict->generation;
-	pass.action = verdict->action;
+	pass.action = verdict->action | PASS_FIRST;
 	bpf_map_update_elem(&passes, key, &pass, BPF_ANY);
 	return verdict->action;
 }
 
-static __always_inline __u32 verdict_on(struct __sk_buff *ctx)
+/*
+ * `asks_first` is true of the program that is asked before the others: what it does not know, they must
+ * not learn a moment later, or the flow would be told of here and queued as well.
+ */
+static __always_inline __u32 verdict_on(struct __sk_buff *ctx, bool asks_first)
 {
 	struct sk_buff *skb = plain_address(ctx);
 	struct verdict_settings *settings;
@@ -244,8 +255,8 @@ static __always_inline __u32 verdict_on(struct __sk_buff *ctx)
 	pass = bpf_map_lookup_elem(&passes, &key);
 	if (pass && pass->generation == settings->generation &&
 	    bpf_ktime_get_ns() < pass->until_ns && is_same_image(&pass->user, &owner->image))
-		return pass->action;
-	return verdict_by_program(&key, owner, settings, (__u64)skb);
+		return pass->action & VERDICT_ACTIONS;
+	return asks_first ? verdict_by_program(&key, owner, settings, (__u64)skb) : VERDICT_NONE;
 }
 
 #endif

@@ -16,8 +16,8 @@ from nfsnitch.core.ruleset import Ruleset
 from nfsnitch.core.unknown import Unknown
 from nfsnitch.ground import Ground
 
-_LOOK_AGAIN_S = 1.0
-"""The kernel does not wake us again for so long: see bpf/verdicts.h."""
+_LOOK_AGAIN_S = 0.25
+"""The kernel does not wake us again for so long after it did: see bpf/verdicts.h."""
 _NOT_KNOWN = Unknown("the kernel had not chosen it when it decided by itself")
 
 _log = logging.getLogger(__name__)
@@ -31,7 +31,10 @@ class CachedFlows:
         self._ground = ground
         self._cache = VerdictCache(ground.kept.programs, self._heard)
         self._decided: Callable[[FlowCached], None] = lambda _: None
+        self._afterwards: Callable[[], None] = lambda: None
         self._heard_any = self._look_planned = False
+        self._heard_s = float("-inf")
+        """When there was something last, by the loop's clock."""
 
     def close(self) -> None:
         """Hear of nothing any more."""
@@ -54,13 +57,16 @@ class CachedFlows:
         afterwards: Callable[[], None],
     ) -> None:
         """Tell *decided* of each flow while *loop* runs; call *afterwards* after some of them."""
-        self._decided = decided
+        self._decided, self._afterwards = decided, afterwards
 
         def hear() -> None:
             self._heard_any = False
-            if self._cache.consume():
+            more = self._cache.consume()
+            if self._heard_any:
+                self._heard_s = loop.time()
+            if more:
                 loop.call_soon(hear)
-            elif self._heard_any and not self._look_planned:
+            elif not self._look_planned and loop.time() - self._heard_s < _LOOK_AGAIN_S:
                 self._look_planned = True
                 loop.call_later(_LOOK_AGAIN_S, look_again)
             afterwards()
@@ -71,22 +77,24 @@ class CachedFlows:
 
         loop.add_reader(self._cache, hear)
 
+    def hear_some(self) -> bool:
+        """Take some of what the kernel has told; tell whether there is more."""
+        more = self._cache.consume()
+        self._afterwards()
+        return more
+
     def hear_all(self) -> None:
         """Take all that the kernel has told."""
         while self._cache.consume():
             pass
 
-    def rules_changed(self, ruleset: Ruleset) -> None:
+    def rules_changed(self, ruleset: Ruleset, generation: int) -> None:
         """Void what was decided by other rules than these."""
-        self._cache.begin(by_cgroup=ruleset.asks_cgroup)
+        self._cache.begin(generation, by_cgroup=ruleset.asks_cgroup)
 
     def withdraw(self) -> None:
         """Void what was decided, by whatever rules."""
         self._cache.withdraw()
-
-    def end(self) -> None:
-        """Have nothing repeated any more."""
-        self._cache.end()
 
     def add(self, command: CacheVerdict | PassFlow) -> None:
         """Have a decision repeated."""
@@ -100,8 +108,8 @@ class CachedFlows:
             cached.sock_cookie,
         )
         iface = self._ground.interfaces.name_of(cached.ifindex) if cached.ifindex else _NOT_KNOWN
-        event = FlowCached(self._when(cached.seen_ns), cached.flow, found, iface, cached.decision)
-        self._decided(event)
+        made = (cached.decision, cached.rules)
+        self._decided(FlowCached(self._when(cached.seen_ns), cached.flow, found, iface, *made))
 
     def _when(self, seen_ns: int) -> Instant:
         now = self._ground.clock.now()

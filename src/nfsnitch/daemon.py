@@ -234,6 +234,7 @@ class Daemon:
             self._hearing.before(self._intake.look),
             each_second,
             lambda: self._engine.held_flows > 0,
+            self._cached.hear_some,
         )
 
     def _record(self, record: Record) -> None:
@@ -284,7 +285,7 @@ class Daemon:
         self._loop.add_reader(self._hearing, self._hearing.listen)
         self._openings.listen(self._loop, self._records.plan)
         self._openings.begin(self._engine.ruleset, self._engine.generation)
-        self._cached.rules_changed(self._engine.ruleset)
+        self._cached.rules_changed(self._engine.ruleset, self._engine.generation)
         self._cached.begin(self._loop, self._worker.flow_cached, self._records.plan)
         self._losses.begin()
         self._known.prepare()
@@ -319,7 +320,7 @@ class Daemon:
         self._watchdog.alive()
         self._losses.counters()  # the rules take theirs along
         self._enforcement.remove()
-        self._cached.end()
+        self._cached.withdraw()  # the programs may stay, and the maps with them
         self._cached.hear_all()
         self._intake.empty()
         self._openings.hear_all()

@@ -129,11 +129,15 @@ class Upkeep:
         packets: Callable[[], None],
         each_second: Sequence[Callable[[], None]],
         somebody_waits: Callable[[], bool] = lambda: False,
+        hear_of_flows: Callable[[], bool] = lambda: False,
     ) -> None:
         """*packets* looks at the queue and handles what is there.
 
         While *somebody_waits* for an answer, closed sockets are heard of sooner (`look_closely`).
+        *hear_of_flows* hears of those that the kernel has answered for, and tells whether there are
+        more: nobody may forget their processes before.
         """
+        self._hear_of_flows = hear_of_flows
         self._loop = loop
         self._owners = owners
         self._queue = queue
@@ -194,7 +198,7 @@ class Upkeep:
         """Sweep a little; the next time comes with the tick, or soon where there is a crowd."""
         self._sweep_planned = False
         until_s = time.monotonic() + _SWEEP_SLICE_S
-        done = all(time.monotonic() < until_s for _ in self._sweep)
+        done = not self._hear_of_flows() and all(time.monotonic() < until_s for _ in self._sweep)
         if done:
             self._sweep = self._owners.sweep_images()
         if not done or self._owners.crowded:

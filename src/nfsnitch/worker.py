@@ -127,7 +127,7 @@ def _not_repeated(_command: CacheVerdict | PassFlow) -> None:
     pass
 
 
-def _nothing_to_repeat(_ruleset: Ruleset) -> None:
+def _nothing_to_repeat(_ruleset: Ruleset, _generation: int) -> None:
     pass
 
 
@@ -180,8 +180,8 @@ class Ports(NamedTuple):
     """Whether a packet is one that these two have sent, and so to pass."""
     repeat: Callable[[CacheVerdict | PassFlow], None] = _not_repeated
     """Let the kernel repeat a decision by itself, if it can."""
-    repeat_none: Callable[[Ruleset], None] = _nothing_to_repeat
-    """Let it repeat nothing that was decided before these rules."""
+    repeat_none: Callable[[Ruleset, int], None] = _nothing_to_repeat
+    """Let it repeat nothing that was decided before these rules, of this generation."""
 
 
 class Worker:
@@ -231,7 +231,7 @@ class Worker:
 
     def rules_changed(self, ruleset: Ruleset, generation: int) -> None:
         """Decide by *ruleset* from here on, what is held included."""
-        self._ports.repeat_none(ruleset)
+        self._ports.repeat_none(ruleset, generation)
         self._carry_out(
             self._engine.receive(RulesetChanged(self._ports.now(), ruleset, generation))
         )

@@ -44,7 +44,7 @@ class PassFlow(NamedTuple):
 
 
 class CacheVerdict(NamedTuple):
-    """Let the kernel repeat a decision for other flows of the same program and destination."""
+    """Let the kernel repeat a decision, for this flow and others of its program and destination."""
 
     flow: Flow
     sock_cookie: int

@@ -227,7 +227,7 @@ class Engine:
     def _flow_cached(self, event: FlowCached) -> list[Command]:
         what = (event.decision, event.flow, event.found, event.iface)
         (record,) = self._recording.of(event.now, *what)
-        return [WriteRecord(record._replace(is_cached=True))]
+        return [WriteRecord(record._replace(is_cached=True, generation=event.generation))]
 
     def _malformed_arrived(self, event: MalformedArrived) -> list[Command]:
         return self._outcomes.refused(event, Reason.MALFORMED, Counter.MALFORMED)

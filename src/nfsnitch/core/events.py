@@ -56,6 +56,8 @@ class FlowCached(NamedTuple):
     found: Finding
     iface: str | Unknown
     decision: Decision
+    generation: int
+    """Of the rules that had made it; 0: those of a daemon before."""
 
 
 class MalformedArrived(NamedTuple):

@@ -30,17 +30,14 @@ def kernel_verdicts(ruleset: Ruleset, arrival: FlowArrived, ruling: Ruling) -> l
         return []
     if not _is_read_there(flow) or (ruleset.refuses_questions and flow.dport == DNS_PORT):
         return []
-    commands: list[Command] = []
+    if _is_refused_alike(flow, ruling):
+        case = Case(flow, owner, arrival.iface, arrival.now, found.iface_in, found.names)
+        stands = standing(ruleset, case)
+        if stands is not None and _is_same(stands.ruling, ruling):
+            return [CacheVerdict(flow, cookie, owner, decision_of(ruling), stands.until_ns)]
     if ruling.action is Action.ALLOW and flow.proto == Protocol.UDP and not found.is_closed:
-        commands.append(PassFlow(flow, cookie, _next_change_ns(ruleset, arrival.now)))
-    if not _is_refused_alike(flow, ruling):
-        return commands
-    case = Case(flow, owner, arrival.iface, arrival.now, found.iface_in, found.names)
-    stands = standing(ruleset, case)
-    if stands is not None and _is_same(stands.ruling, ruling):
-        decision = decision_of(ruling)
-        commands.append(CacheVerdict(flow, cookie, owner, decision, stands.until_ns))
-    return commands
+        return [PassFlow(flow, cookie, _next_change_ns(ruleset, arrival.now))]
+    return []
 
 
 def _is_same(one: Ruling, other: Ruling) -> bool:

@@ -7,12 +7,9 @@ the rules need not be walked through again.
 
 from __future__ import annotations
 
-from nfsnitch.core import conditions
 from nfsnitch.core.case import Case
 from nfsnitch.core.name import Names
-from nfsnitch.core.name_conditions import HostCondition
 from nfsnitch.core.owner import Owner, Process
-from nfsnitch.core.rule import Condition
 from nfsnitch.core.ruleset import Ruleset, Ruling
 from nfsnitch.core.unknown import Unknown
 
@@ -23,17 +20,6 @@ _Key = tuple[int, bytes, bytes, int | Unknown, int, str | Unknown, str | Unknown
 """The owner's `id`; source and destination, port, protocol, interfaces, names: all that the
 conditions below may look at."""
 
-_KINDS = (
-    conditions.OneProcessCondition,
-    conditions.ParentCondition,
-    conditions.OwnerCondition,
-    conditions.DisabledCondition,
-    HostCondition,
-)
-_WITH_READER = (conditions.ValueCondition, conditions.AnyValueCondition)
-_READERS = {read for name, read in vars(conditions).items() if name.startswith("read_")}
-_READERS.discard(conditions.read_sport)
-
 
 class RememberedRulings:
     """Says what a ruleset says; of a bounded number of cases without asking it again."""
@@ -41,8 +27,7 @@ class RememberedRulings:
     def __init__(self, ruleset: Ruleset) -> None:
         """Remember what *ruleset* says, if it always says the same."""
         self._ruleset = ruleset
-        rules = (*ruleset.rules, *ruleset.answers)
-        self.remembers = all(_depends_on_key(each) for rule in rules for each in rule.conditions)
+        self.remembers = ruleset.says_the_same_again
         """Whether anything is remembered at all."""
         self._known: dict[_Key, tuple[Owner, Ruling]] = {}
         """With the owner, so that no other object gets its `id`."""
@@ -70,9 +55,3 @@ class RememberedRulings:
             del self._known[next(iter(self._known))]
         self._known[key] = owner, ruling
         return ruling
-
-
-def _depends_on_key(condition: Condition) -> bool:
-    if isinstance(condition, _WITH_READER):
-        return condition.read in _READERS
-    return isinstance(condition, _KINDS)

@@ -13,6 +13,7 @@ from nfsnitch.core.identity import Pending
 from nfsnitch.core.instant import Instant
 from nfsnitch.core.listing import Entry, NamedList
 from nfsnitch.core.owner import Owner, Process
+from nfsnitch.core.repeatable import is_repeatable
 from nfsnitch.core.rule import IDENTITY_FIELDS, NAME_FIELDS, Condition, Rule
 from nfsnitch.core.settings import Seeing, Settings
 from nfsnitch.core.timed import DeadlineCondition, ExpiryCondition, ScheduleCondition, Timed
@@ -57,6 +58,8 @@ class Traits(NamedTuple):
     asks_cgroup: bool = False
     tells_flows_apart: bool = False
     """Whether flows of one program to one destination may differ in what rules look up."""
+    varies: bool = False
+    """Whether a rule may say something else later, or of a flow with another port of its own."""
     on_openings: tuple[Rule, ...] = ()
     """All that speak of sockets past netfilter, in order."""
 
@@ -72,6 +75,7 @@ class Traits(NamedTuple):
             self.refuses_questions or other.refuses_questions,
             self.asks_cgroup or other.asks_cgroup,
             self.tells_flows_apart or other.tells_flows_apart,
+            self.varies or other.varies,
             self.on_openings + other.on_openings,
         )
 
@@ -117,6 +121,7 @@ def traits_of(rules: Iterable[Rule], conditions: Iterable[Condition] = ()) -> Tr
         any(rule.dns is not None for rule in in_force),
         not CGROUP_FIELDS.isdisjoint(fields),
         not _OF_ONE_FLOW.isdisjoint(fields),
+        not all(map(is_repeatable, every)),
         tuple(rule for rule in rules if bypasses_of(rule.conditions)),
     )
 
@@ -193,6 +198,11 @@ class Ruleset:
     def asks_cgroup(self) -> bool:
         """Whether a rule wants to know something of a program's cgroup."""
         return self._of_all.asks_cgroup
+
+    @property
+    def says_the_same_again(self) -> bool:
+        """Whether it does of flows that differ in their own port alone, whenever they come."""
+        return not self._of_all.varies
 
     @property
     def reads_first_data(self) -> bool:

@@ -24,6 +24,8 @@ from nfsnitch.core.attach import AttachMode
 
 UPROBE_AT_RETURN = b"uretprobe"
 """The section of programs that are run when a function of the C library returns."""
+CACHED_AT_ONCE = 32
+"""Of flows that the kernel has answered for: each is a record to be made, while packets wait."""
 EVERY_PROCESS = -1
 """In place of a process id: perf_event_open(2)."""
 
@@ -155,7 +157,7 @@ class LoadedPrograms:
 
     def cached(self, on_sample: SampleCallback) -> RingBuffer:
         """Open the ring buffer of flows that the kernel has answered by itself."""
-        return RingBuffer(self.library, self.cached_fd, on_sample)
+        return RingBuffer(self.library, self.cached_fd, on_sample, CACHED_AT_ONCE)
 
 
 @contextmanager

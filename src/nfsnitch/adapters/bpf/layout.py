@@ -50,6 +50,8 @@ VERDICT_KEY = Struct("=QQQQIIIII16sHBB")
 VERDICT = Struct("=QIIII")
 PASS_KEY = Struct(f"=Q{FLOW_KEY.size}s")
 PASS = Struct(f"={IMAGE_KEY.size}sQII")
+PASS_FIRST = 1 << 8
+"""In the action of a pass: the kernel has answered for the flow from its first packet on."""
 CACHED = Struct(f"=QQIIII{FLOW_KEY.size}s{OWNER.size}s")
 COUNTER_KEY = Struct("=I")
 COUNTER_VALUE = Struct("=Q")
@@ -76,7 +78,7 @@ RING_BUFFERS = {
     "releases_fd": "releases",
     "openings_fd": "openings",
     "names_fd": "names",
-    "cached_fd": "cached",
+    "cached_fd": "cached_flows",
 }
 """Field of `LoadedPrograms` → the ring buffer whose descriptor it has."""
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from struct import Struct
 from typing import NamedTuple
 
-from nfsnitch.adapters import mounts
 from nfsnitch.adapters.bpf.core_loader import LoadedPrograms
 from nfsnitch.adapters.bpf.layout import (
     CACHED,
@@ -48,12 +47,22 @@ _KEEPER = "nfsnitch_keeper"
 _ETHERNET_BYTES = 14
 """So long a packet must be at least for a program to be run on it."""
 
-_ACTIONS = {Verdict.ACCEPT: 1, Verdict.REJECT: 2, Verdict.DROP: 3}
+_ACCEPT = 1
+_ACTIONS = {Verdict.ACCEPT: _ACCEPT, Verdict.REJECT: 2, Verdict.DROP: 3}
 """``enum verdict_action``"""
+
+
+class Made(NamedTuple):
+    """A decision, and the generation of the rules that made it."""
+
+    decision: Decision
+    rules: int
+
+
 _NOT_KNOWN_ANY_MORE = {
-    1: Decision(Verdict.ACCEPT, Action.ALLOW, Reason.RULE, None),
-    2: Decision(Verdict.REJECT, Action.REJECT, Reason.RULE, None),
-    3: Decision(Verdict.DROP, Action.DENY, Reason.RULE, None),
+    1: Made(Decision(Verdict.ACCEPT, Action.ALLOW, Reason.RULE, None), 0),
+    2: Made(Decision(Verdict.REJECT, Action.REJECT, Reason.RULE, None), 0),
+    3: Made(Decision(Verdict.DROP, Action.DENY, Reason.RULE, None), 0),
 }
 """Of a daemon before, which the kernel has outlived."""
 _FOR_EVER_NS = 2**63 - 1
@@ -95,6 +104,8 @@ class CachedFlow(NamedTuple):
     flow: Flow
     owner: OwnerEntry
     decision: Decision
+    rules: int
+    """The generation of the rules that made it; 0: those of a daemon before."""
 
 
 class VerdictCache:
@@ -107,11 +118,11 @@ class VerdictCache:
         self._by_cgroup = False
         self._generation = self._read_generation()
         self._numbers: dict[Decision, int] = {}
-        self._decisions: dict[tuple[int, int], Decision] = {}
+        self._decisions: dict[tuple[int, int], Made] = {}
         """By generation and number; of the last two generations."""
+        self._rules = 0
         own = Path("/proc/self/exe").stat()
         self._own_file = own.st_ino, os.major(own.st_dev) << 20 | os.minor(own.st_dev)
-        self._mntns = mounts.of_the_rules().namespace
         self._ring = programs.cached(self._heard)
 
     def keep(self) -> str | None:
@@ -133,8 +144,8 @@ class VerdictCache:
     def fileno(self) -> int:
         """Return the descriptor that is readable when there is something to `consume`.
 
-        That is at most once a second, unless the ring buffer fills up: who has found something
-        looks again a second later.
+        That is at most four times a second, unless the ring buffer fills up: who has found
+        something looks again a quarter of a second later.
         """
         return self._ring.fileno()
 
@@ -146,12 +157,12 @@ class VerdictCache:
         """Let go of the ring buffer; what counts in the kernel goes on counting."""
         self._ring.close()
 
-    def begin(self, *, by_cgroup: bool) -> None:
-        """Void all there is; from here on what is added counts.
+    def begin(self, rules: int, *, by_cgroup: bool) -> None:
+        """Void all there is; from here on what is added counts, by *rules* of that generation.
 
-        *by_cgroup* says whether rules look at cgroups: then programs are told apart by these, too.
+        *by_cgroup* says whether they look at cgroups: then programs are told apart by these, too.
         """
-        self._by_cgroup = by_cgroup
+        self._rules, self._by_cgroup = rules, by_cgroup
         self.withdraw()
 
     def withdraw(self) -> None:
@@ -161,14 +172,7 @@ class VerdictCache:
         settings = VERDICT_SETTINGS.pack(self._generation, self._by_cgroup, 0)
         self._programs.verdict_config.put(OPENING_SLOT.pack(0), settings)
         self._numbers.clear()
-        self._decisions = {
-            key: decision for key, decision in self._decisions.items() if key[0] == before
-        }
-
-    def end(self) -> None:
-        """Void all there is, and let nothing be added that would count."""
-        nothing = VERDICT_SETTINGS.pack(0, 0, 0)
-        self._programs.verdict_config.put(OPENING_SLOT.pack(0), nothing)
+        self._decisions = {key: made for key, made in self._decisions.items() if key[0] == before}
 
     def add(self, command: CacheVerdict | PassFlow) -> None:
         """Have the kernel repeat a decision, if it knows of the socket what we do."""
@@ -182,15 +186,13 @@ class VerdictCache:
             else:
                 self._cache(command, owner)
 
-    def _pass(self, command: PassFlow, owner: OwnerEntry) -> None:
+    def _pass(
+        self, command: CacheVerdict | PassFlow, owner: OwnerEntry, action: int = _ACCEPT
+    ) -> None:
+        until_ns = _FOR_EVER_NS if command.until_ns is None else command.until_ns
         self._programs.passes.put(
             PASS_KEY.pack(command.sock_cookie, _flow_key(command.flow)),
-            PASS.pack(
-                owner.image_key,
-                _FOR_EVER_NS if command.until_ns is None else command.until_ns,
-                self._generation,
-                _ACTIONS[Verdict.ACCEPT],
-            ),
+            PASS.pack(owner.image_key, until_ns, self._generation, action),
         )
 
     def _cache(self, command: CacheVerdict, owner: OwnerEntry) -> None:
@@ -199,6 +201,7 @@ class VerdictCache:
         if key is None or number is None:
             return
         action = _ACTIONS[command.decision.verdict]
+        self._pass(command, owner, action)  # first: the same flow is not told of again
         until_ns = _FOR_EVER_NS if command.until_ns is None else command.until_ns
         value = VERDICT.pack(until_ns, self._generation, action, number, 0)
         self._programs.verdicts.put(key, value)
@@ -209,7 +212,7 @@ class VerdictCache:
         if image is None or not _is_of(owner, command.process):
             return None
         _, _, inode, changed_ns, path, device, bits, mntns = _IMAGE_HEAD.unpack_from(image)
-        if bits & _FLAGS_ASKED != _FLAGS_WANTED or mntns != self._mntns:
+        if bits & _FLAGS_ASKED != _FLAGS_WANTED or not mntns:
             return None
         is_like_us = (inode, device) == self._own_file and owner.uid == os.geteuid()
         if is_like_us and command.decision.verdict is not Verdict.ACCEPT:
@@ -226,7 +229,7 @@ class VerdictCache:
         number = self._numbers.get(decision)
         if number is None and len(self._numbers) < _MAX_DECISIONS:
             number = self._numbers[decision] = len(self._numbers)
-            self._decisions[self._generation, number] = decision
+            self._decisions[self._generation, number] = Made(decision, self._rules)
         return number
 
     def _read_generation(self) -> int:
@@ -236,10 +239,10 @@ class VerdictCache:
     def _heard(self, address: int, size: int) -> None:
         fields = CACHED.unpack(ctypes.string_at(address, size))
         seen_ns, cookie, number, generation, action, ifindex, flow_key, owner = fields
-        decision = self._decisions.get((generation, number)) or _NOT_KNOWN_ANY_MORE.get(action)
-        if decision is not None:
-            entry = OwnerEntry.unpacked(owner)
-            self._on_cached(CachedFlow(seen_ns, cookie, ifindex, _flow(flow_key), entry, decision))
+        made = self._decisions.get((generation, number)) or _NOT_KNOWN_ANY_MORE.get(action)
+        if made is not None:
+            what = (_flow(flow_key), OwnerEntry.unpacked(owner), *made)
+            self._on_cached(CachedFlow(seen_ns, cookie, ifindex, *what))
 
 
 def _is_of(owner: OwnerEntry, process: Process) -> bool:
