@@ -89,7 +89,7 @@ class Attributor:
         claims = list(self._claims(flow))
         if any(map(self._may_lack_sender, claims)):
             return _nobody(_CROWDED)
-        users = self._users_by_claims(claims)
+        users = self._users_by_claims(claims, flow)
         if users and not users[-1].released_ns:
             return self._chosen(flow, users, Attribution.FLOW_MAP)
         # No socket has claimed the tuple, or the one that had is closed and another may have it.
@@ -224,11 +224,19 @@ class Attributor:
 
     def _users_by_flow(self, flow: Flow) -> list[SocketUser]:
         """Return who may have sent it by the flow map, the earlier one first."""
-        return self._users_by_claims(self._claims(flow))
+        return self._users_by_claims(self._claims(flow), flow)
 
-    def _users_by_claims(self, claims: Iterable[FlowClaim]) -> list[SocketUser]:
+    def _users_by_claims(self, claims: Iterable[FlowClaim], flow: Flow) -> list[SocketUser]:
         users = {user.cookie: user for claim in claims for user in self._users_by_claim(claim)}
-        return sorted(users.values(), key=lambda user: user.created_ns)
+        found = sorted(users.values(), key=lambda user: user.created_ns)
+        if len(found) == 1:
+            return found
+        # Of a closed one no packet moves the horizon where the kernel has answered for them all.
+        return [
+            user
+            for user in found
+            if not user.released_ns or not self._owners.was_answered(user.cookie, flow)
+        ]
 
     def _claims(self, flow: Flow) -> Iterator[FlowClaim]:
         """Yield the claims on the tuple, with its source address and without it."""

@@ -19,13 +19,19 @@ from nfsnitch.adapters.bpf.layout import (
     FLOW_VALUE,
     IMAGE_KEY,
     MAX_PREVIOUS,
+    OPENING_SLOT,
     OWNER,
+    PASS,
+    PASS_FIRST,
+    PASS_KEY,
     PORT_VALUE,
     RAW_VALUE,
+    VERDICT_SETTINGS,
     Crossing,
     FlowClaim,
     OwnerEntry,
     OwnerFlag,
+    flow_key,
     last_used_ns,
 )
 from nfsnitch.adapters.bpf.process_reader import ProcessReader
@@ -33,6 +39,7 @@ from nfsnitch.adapters.privileges import Capability, Without
 from nfsnitch.adapters.rate_limit import TimeLimit
 from nfsnitch.core.attach import AttachMode
 from nfsnitch.core.counters import Counter
+from nfsnitch.core.flow import Flow
 from nfsnitch.core.owner import Owner
 
 RELEASE_GRACE_NS = 60_000_000_000
@@ -161,6 +168,15 @@ class OwnerStore:
             return None
         user = self.socket_user(COOKIE.unpack_from(raw)[0])
         return None if user is None or user.released_ns else user
+
+    def was_answered(self, cookie: int, flow: Flow) -> bool:
+        """Whether the kernel answers for all that a socket sends in *flow*: none is queued."""
+        raw = self._programs.passes.get(PASS_KEY.pack(cookie, flow_key(0, flow)))
+        settings = self._programs.verdict_config.get(OPENING_SLOT.pack(0))
+        if raw is None or settings is None:
+            return False
+        _, _, generation, action = PASS.unpack(raw)
+        return bool(action & PASS_FIRST) and generation == VERDICT_SETTINGS.unpack(settings)[0]
 
     def crossing(self, key: bytes) -> Crossing | None:
         """Return who sends, from elsewhere, with the tuple of a key of `layout.crossing_key`."""
