@@ -15,6 +15,7 @@ import pytest
 from nfsnitch.lab.benching.amounts import QUICK
 from nfsnitch.lab.benching.cases import (
     C_WORKER,
+    CACHED,
     MANY_RULES,
     NFSNITCH,
     NONE,
@@ -70,8 +71,8 @@ def test_every_contender_has_its_figures(told: Mapping[str, Any]) -> None:
         assert len(case["rounds"]) == told["rounds"] == 1
         wanted = {*LATENCIES, "flows_per_s", "failed"}
         wanted |= set() if name == NONE else set(OF_PROCESSES)
-        wanted |= {*STREAMS} if name in {NONE, C_WORKER, PYTHON_WORKER, NFSNITCH} else set()
-        wanted |= {*ONE_WAY} if name in {C_WORKER, PYTHON_WORKER, NFSNITCH} else set()
+        wanted |= {*STREAMS} if name in {NONE, C_WORKER, PYTHON_WORKER, CACHED} else set()
+        wanted |= {*ONE_WAY} if name in {C_WORKER, PYTHON_WORKER, CACHED} else set()
         assert wanted <= set(case["medians"]), name
 
 
@@ -100,7 +101,7 @@ def test_the_kernel_counts_what_goes_to_user_space(told: Mapping[str, Any]) -> N
         assert cases[name]["queued_per_1000"] >= 1_000, name
         # No answer: each datagram is the first of its flow to them.
         assert cases[name]["one_way_queued"] == QUICK.datagrams, name
-    assert 1 <= cases[NFSNITCH]["one_way_queued"] < QUICK.datagrams / 10
+    assert 1 <= cases[CACHED]["one_way_queued"] < QUICK.datagrams / 10
     assert cases[C_WORKER]["maps_mb"] == 0
 
 
@@ -112,4 +113,4 @@ def test_what_only_a_daemon_does_is_measured_of_the_daemon(told: Mapping[str, An
         assert cases[name]["reload_connect_max_us"] > 0
         assert cases[name]["reload_failed"] == 0
         assert cases[name]["maps_mb"] > 0
-    assert cases[NFSNITCH]["idle_percent"] >= 0
+    assert cases[CACHED]["idle_percent"] >= 0

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from nfsnitch.lab.benching.cases import (
+    CACHED,
     MANY_RULES,
     NFSNITCH,
     NONE,
@@ -48,7 +49,7 @@ def added_ratio(result: Result, name: str, other: str, figure: str) -> float | N
 
 def bars(result: Result) -> list[Bar]:
     """Return all whose figures are there."""
-    return [*_latencies(result), *_single(result), *_rival(result)]
+    return [*_latencies(result), *_cached(result), *_single(result), *_rival(result)]
 
 
 def _rival(result: Result) -> Iterator[Bar]:
@@ -73,8 +74,20 @@ def _latencies(result: Result) -> Iterator[Bar]:
         yield Bar("the same p50 with very many rules, to that with few", found, 1.2, "x")
 
 
+def _cached(result: Result) -> Iterator[Bar]:
+    """Yield what a flow costs whose answer the kernel knows."""
+    none, cached = result.of(NONE), result.of(CACHED)
+    p50_us = added(cached, none, "connect_p50_us")
+    if p50_us is not None:
+        yield Bar("added latency, p50, where it was decided before", p50_us, 3, " µs")
+    queued = cached.get("queued_per_1000")
+    if queued is not None:
+        # The first flow of a program must be decided; and those for whose records there is no room.
+        yield Bar("of 1,000 such flows queued", queued, 1)
+
+
 def _single(result: Result) -> Iterator[Bar]:
-    mine, many = result.of(NFSNITCH), result.of(MANY_RULES)
+    mine, many = result.of(CACHED), result.of(MANY_RULES)
     tcp = ratio(mine.get("tcp_mbit_s"), result.of(NONE).get("tcp_mbit_s"))
     wanted: list[tuple[str, float | None, float, str, bool]] = [
         ("established TCP, to no firewall's", tcp, 0.99, "x", True),

@@ -9,6 +9,8 @@ from nfsnitch.lab.benching.amounts import Amounts
 from nfsnitch.lab.benching.contenders import Nfsnitch, Start, c_worker, nobody, python_worker
 
 NONE, C_WORKER, PYTHON_WORKER, NFSNITCH = "none", "c-worker", "python-worker", "nfsnitch"
+CACHED = "nfsnitch-cached"
+"""Started as usual: the kernel repeats what was decided. The others have each flow queued."""
 OPENSNITCH = "opensnitch"
 SOME_RULES, MANY_RULES = "nfsnitch-some-rules", "nfsnitch-many-rules"
 
@@ -49,7 +51,8 @@ def all_cases(amounts: Amounts) -> list[Case]:
         Case(NONE, "no firewall", nobody, frozenset({Phase.STREAMS})),
         Case(C_WORKER, "C worker, accepts at once", c_worker, BARE),
         Case(PYTHON_WORKER, "Python worker, accepts at once", python_worker, BARE),
-        Case(NFSNITCH, f"nfsnitch, {few:,} rules", usual, _EVERYTHING),
+        Case(NFSNITCH, f"nfsnitch, {few:,} rules", usual, reload),
+        Case(CACHED, "nfsnitch, decided before", replace(usual, cache=True), _EVERYTHING),
         Case(SOME_RULES, f"nfsnitch, {some:,} rules", replace(usual, rules=some), reload),
         Case(
             MANY_RULES,

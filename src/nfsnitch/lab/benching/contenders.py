@@ -84,6 +84,8 @@ class Nfsnitch:
     """Whether it writes a record of each decision to a file."""
     watchers: int = 0
     """So many ``nfsnitch watch --json``."""
+    cache: bool = False
+    """Whether the kernel repeats decisions by itself."""
     held: int = 0
     """So many flows wait for an answer meanwhile."""
 
@@ -98,7 +100,10 @@ class Nfsnitch:
         default = "ask" if self.held else "deny"
         text = rules_text(self.rules, site.programs, default=default, settings=self.settings)
         path.write_text(text, "utf-8")
-        firewall = Firewall(world, [path], records=self.records, ready_timeout_s=_READY_TIMEOUT_S)
+        extra = () if self.cache else ("--no-cache",)
+        firewall = Firewall(
+            world, [path], records=self.records, extra=extra, ready_timeout_s=_READY_TIMEOUT_S
+        )
         began_s = time.monotonic()
         with ExitStack() as stack:
             stack.enter_context(firewall)

@@ -75,7 +75,9 @@ def measured(amounts: Amounts) -> tuple[Mapping[str, Stage], float]:
         rules, kept = site.world.folder / "rules.yaml", site.world.folder / "path.json"
         rules.write_text(rules_text(amounts.few_rules, site.programs), "utf-8")
         command = (sys.executable, "-m", "nfsnitch.lab.benching.path_daemon", str(kept))
-        firewall = stack.enter_context(Firewall(site.world, [rules], command=command))
+        firewall = stack.enter_context(
+            Firewall(site.world, [rules], command=command, extra=("--no-cache",))
+        )
         used_s = processor_s([firewall.child.pid])
         flows = _connect(site)
         firewall.wait_for_records(lambda _: True, flows)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from nfsnitch.lab.benching import machine
 from nfsnitch.lab.benching.amounts import Amounts
-from nfsnitch.lab.benching.cases import NFSNITCH, Case, all_cases
+from nfsnitch.lab.benching.cases import CACHED, Case, all_cases
 from nfsnitch.lab.benching.figures import Figures, medians
 from nfsnitch.lab.benching.measuring import measure, measure_idle
 from nfsnitch.lab.benching.result import Measured, Result
@@ -80,7 +80,7 @@ def _turn(turns: _Turns, amounts: Amounts, done: int, say: Say) -> None:
 
 def _idle(turns: Sequence[_Turns], amounts: Amounts, say: Say) -> None:
     for each in turns:
-        if each.case.name == NFSNITCH and each.rounds:
+        if each.case.name == CACHED and each.rounds:
             say(f"{each.case.title}: left alone for {amounts.idle_s:g} s")
             with built(amounts) as site:
                 each.rounds[0] |= measure_idle(site, each.case)
