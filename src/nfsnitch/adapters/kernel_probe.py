@@ -31,14 +31,18 @@ from nfsnitch.adapters.bpf.layout import COOKIE
 from nfsnitch.adapters.bpf.modes import attached
 from nfsnitch.adapters.bpf.name_samples import NameSamples
 from nfsnitch.adapters.bpf.openings import OpeningHooks
+from nfsnitch.adapters.cached_rules import CachedRules, CachedRulesError
 from nfsnitch.adapters.conntrack import Conntrack
 from nfsnitch.adapters.iptables import QueueRule
 from nfsnitch.adapters.nfqueue import PacketQueue
 from nfsnitch.adapters.nft import (
     ACCEPTED_LABEL,
+    CACHED,
     NAME_LABEL,
     QUEUE_BIT,
+    REFUSE,
     REFUSED_LABEL,
+    TABLE,
     NftRuleset,
     Queueing,
     RulesetOptions,
@@ -131,6 +135,13 @@ def _installed(queueing: Queueing) -> str:
     ruleset.install(RulesetOptions(_QUEUE_NUM, queueing))
     ruleset.remove()
     return "the whole ruleset was put in force, in a namespace of its own"
+
+
+def _packet_match() -> str:
+    problem = CachedRules(TABLE.split()[1], CACHED, CACHED, REFUSE).problem()
+    if problem is not None:
+        raise CachedRulesError(problem)
+    return "netfilter can ask eBPF about a packet (xt_bpf)"
 
 
 def _packet_queue() -> str:
@@ -290,6 +301,7 @@ PROBES: dict[str, Callable[[], str]] = {
     "names-libc": _names_libc,
     "nft-queue": _nft_queue,
     "iptables-queue": _iptables_queue,
+    "packet-match": _packet_match,
     "nfqueue": _packet_queue,
     "conntrack-label": _conntrack_label,
     "sock-diag": _sock_diag,

@@ -104,6 +104,11 @@ TRIED = (
     Check("nft-queue", "nft itself hands packets over", _KERNEL_MODULES.format("NFT_QUEUE")),
     Check("iptables-queue", "one rule of iptables-nft does it instead", "install iptables"),
     Check(
+        "packet-match",
+        "the kernel repeats decisions by itself",
+        _KERNEL_MODULES.format("NFT_COMPAT, CONFIG_NETFILTER_XT_MATCH_BPF"),
+    ),
+    Check(
         "nfqueue",
         "packets wait in the kernel for their verdict",
         _KERNEL_MODULES.format("NETFILTER_NETLINK_QUEUE"),
