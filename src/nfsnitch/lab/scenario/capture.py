@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import errno
 import itertools
 import os
 import select
@@ -28,6 +29,8 @@ SETTLING_S = 20.0
 _FRAME_OVERHEAD_BYTES = 200
 _RETRY_S = 0.2
 _ALL_LOST = 100.0
+_NO_WIRE = frozenset({errno.ENOBUFS, errno.ENETDOWN})
+"""What the kernel says while it finds out that the other end is down."""
 _QUEUES = Path("/proc/thread-self/net/netfilter/nfnetlink_queue")
 _PCAP_HEAD = struct.pack("<IHHiIII", 0xA1B23C4D, 2, 4, 0, 0, 1 << 18, 1)
 """Times in nanoseconds, Ethernet (pcap-savefile(5))."""
@@ -227,7 +230,7 @@ class Captures:
             for cpu in [cpu for cpu, numbers in sent.items() if not numbers & self._seen]:
                 number = next(self._markers) % markers.NUMBERS
                 sent[cpu].add(number)
-                with _on_processor(cpu):
+                with _on_processor(cpu), _losing_what_finds_no_wire():
                     sender.send(markers.marker(number, from_, to))
             # Not longer where all takes longer: one marker too many does no harm.
             pause_s = (_RETRY_S + 2e-9 * from_.wire.delay_ns) / PATIENCE
@@ -280,6 +283,16 @@ def _frame(number: int, passed: Passed, end: End) -> Frame:
     is_own = _listener(end) == end.index
     is_outgoing = passed.is_outgoing is is_own
     return Frame(number, passed.time_ns, end.host, end.name, is_outgoing, passed.data)
+
+
+@contextmanager
+def _losing_what_finds_no_wire() -> Iterator[None]:
+    """Take a frame for lost that cannot be sent since an end of the wire goes down."""
+    try:
+        yield
+    except OSError as problem:
+        if problem.errno not in _NO_WIRE:
+            raise
 
 
 @contextmanager
