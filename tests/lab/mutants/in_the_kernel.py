@@ -7,9 +7,11 @@ from functools import partial
 from typing import NamedTuple
 
 from lab.mutants.mutant import Function, around, mutant, nft_text, passes
+from nfsnitch.adapters.bpf.verdict_cache import CachedFlow, VerdictCache
 from nfsnitch.adapters.conntrack import Conntrack
 from nfsnitch.adapters.iptables import QueueRule
 from nfsnitch.adapters.own_packets import OwnPackets
+from nfsnitch.cached_flows import CachedFlows
 
 
 class _Passes(NamedTuple):
@@ -172,7 +174,7 @@ def _bypass(*, is_had: bool) -> None:
     around(QueueRule, "__init__", made)
 
 
-@mutant("no-label", "no flow is ever trusted", "udp/one-way-flood")
+@mutant("no-label", "no flow is ever trusted", "udp/one-way-trusted")
 def _no_label() -> None:
     around(Conntrack, "trust", lambda _real, _conntrack, _flow: True)
 
@@ -196,3 +198,23 @@ def _refusal_unsaid() -> None:
 @mutant("reset-unsaid", "a server does not hear of a refusal", "names/refused-over-tcp")
 def _reset_unsaid() -> None:
     around(OwnPackets, "reset_peer", lambda _real, _own, _flow, _seq: True)
+
+
+@mutant("cache-outlives-rules", "decisions are repeated by other rules", "tcp/cached-again")
+def _cache_outlives_rules() -> None:
+    begun: list[VerdictCache] = []
+
+    def withdraw(real: Function, cache: VerdictCache) -> None:
+        if cache not in begun:
+            begun.append(cache)
+            real(cache)
+
+    around(VerdictCache, "withdraw", withdraw)
+
+
+@mutant("cached-unrecorded", "what the kernel repeats is not recorded", "tcp/cached-again")
+def _cached_unrecorded() -> None:
+    def heard(_real: Function, _flows: CachedFlows, _cached: CachedFlow) -> None:
+        pass
+
+    around(CachedFlows, "_heard", heard)

@@ -127,7 +127,8 @@ def _of_process(change: Function) -> None:
     "names/list-of-domains",
 )
 def _names_of_nobody() -> None:
-    def named(_real: Function, _worker: worker.Worker, _flow: Flow, found: Finding) -> Finding:
-        return found._replace(names=NOT_LOOKED_UP, names_of_rivals=())
+    def known(real: Function, by: worker.Worker, flow: Flow, found: Finding) -> Finding:
+        done: Finding = real(by, flow, found)
+        return done._replace(names=NOT_LOOKED_UP, names_of_rivals=())
 
-    around(worker.Worker, "_named", named)
+    around(worker.Worker, "_known", known)

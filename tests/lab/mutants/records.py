@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 from lab.mutants.mutant import Function, around, mutant
 from nfsnitch.core.flow import NO_PORTS, Flow
 from nfsnitch.core.record import Json, Record
+from nfsnitch.core.record_line import RecordLines
 from nfsnitch.core.unknown import Unknown
 
 _UNKNOWN = {"unknown": "it was left away"}
@@ -18,7 +20,11 @@ def _written(change: Callable[[Json], Json]) -> None:
     def as_json(real: Function, record: Record) -> Json:
         return change(real(record))
 
-    around(Record, "as_json", as_json)
+    def line(real: Function, lines: RecordLines, record: Record) -> str:
+        return json.dumps(change(json.loads(real(lines, record))))
+
+    around(Record, "as_json", as_json)  # for those who watch
+    around(RecordLines, "line", line)
 
 
 def _without(*names: str) -> None:

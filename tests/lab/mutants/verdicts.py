@@ -147,8 +147,7 @@ def _record_twice() -> None:
 @mutant(
     "repeated-again",
     "each packet of a flow is recorded",
-    "tcp/denied-in-silence",
-    "udp/one-way-flood",
+    "udp/request-without-reply",
 )
 def _repeated_again() -> None:
     from nfsnitch.core.memory import FlowMemory  # noqa: PLC0415
