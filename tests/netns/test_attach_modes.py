@@ -30,6 +30,8 @@ pytestmark = [
 
 ALLOW_ALL = "default: allow\nunattributed: deny\nrules: []\n"
 NOBODY = 65534
+QUEUED = ("--no-cache",)
+"""What is not queued, no probe on the queue sees."""
 
 
 @pytest.fixture(name="mode", params=[AttachMode.LSM, AttachMode.KPROBE])
@@ -96,7 +98,7 @@ def test_two_programs_that_share_a_port_are_told_apart(
     with (
         pipe() as (ours, tell_good),
         pipe() as (theirs, tell_other),
-        Firewall(world, [rules(only_good)], attach=mode) as firewall,
+        Firewall(world, [rules(only_good)], attach=mode, extra=QUEUED) as firewall,
     ):
         argv = python(KEEPS_SENDING, ECHO_PORT, "shared", 4)
         child = said(world.spawn([str(good), *argv[1:]], fds={0: ours}), "ready")
@@ -123,7 +125,7 @@ def test_short_lived_senders_that_connect_are_all_known_by_their_packets(
     world: World, rules: WriteRules, mode: AttachMode
 ) -> None:
     own = world.own_copy(build_program("one_datagram"), "short-lived")
-    with Firewall(world, [rules(ALLOW_ALL)], attach=mode) as firewall:
+    with Firewall(world, [rules(ALLOW_ALL)], attach=mode, extra=QUEUED) as firewall:
         gone = swarm(world, 300, own, "--connect", "192.0.2.1", str(SINK_PORT))
         found = firewall.wait_for_records(having(exe=str(own)), 300, timeout_s=60)
 

@@ -31,6 +31,7 @@ pytestmark = [
     pytest.mark.slow,
 ]
 
+EACH_QUEUED = ("--no-cache",)  # the ledger, and the order of records, are the queue's
 KILLS = 50
 ALLOWED, DENIED = 5_001, 5_002
 RULES = f"""
@@ -183,7 +184,7 @@ def waited_for_cpu_s(child: Child) -> float:
 def killed_again_and_again(world: World, rules: Path, story: Story) -> Firewall:
     """Start and kill the daemon `KILLS` times, and return the one after."""
     while True:
-        firewall = Firewall(world, [rules])
+        firewall = Firewall(world, [rules], extra=EACH_QUEUED)
         began = time.monotonic()
         firewall.start()
         if story.kills_ns:
@@ -206,9 +207,9 @@ def told(world: World, rules: Path) -> tuple[Story, dict[Counter, int]]:
     """Let programs send while the daemon is killed; return what happened."""
     story = Story()
     receiver = started(world, python(RECEIVER, ALLOWED, DENIED), "ready", SERVER)
-    with Firewall(world, [rules]):
+    with Firewall(world, [rules], extra=EACH_QUEUED):
         talker = started(world, python(TALKER, "192.0.2.1", ECHO_PORT), "connected")
-    first = Firewall(world, [rules])
+    first = Firewall(world, [rules], extra=EACH_QUEUED)
     first.start()
     sender = world.spawn(python(SENDER, "192.0.2.1", ALLOWED, DENIED))
     first.wait_for_records(lambda record: record["rule"] == "denied", 5)

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from builders import WriteRules
+from daemon_counters import counted
 from first_data_play import crypto, extension, hello_message, initial
+from nfsnitch.core.counters import Counter
 from nfsnitch.lab.firewall import Firewall, having
 from nfsnitch.lab.process import Child, Finished
 from nfsnitch.lab.services import ECHO_PORT, WELCOME, AllServices, Services
@@ -280,7 +282,7 @@ def test_a_trusted_flow_of_datagrams_does_not_hide_another_name(
 
         firewall.wait_for_record(having(pid=program.pid, rule="bad"))
         assert len(services.arrived("udp")) == 31
-        assert "trusted 1" in firewall.stop().stderr
+        assert counted(firewall.stop())[Counter.CACHED] > 0  # so the flow passed in the kernel
 
 
 def test_half_of_a_quic_client_hello_waits_a_fifth_of_a_second(

@@ -218,7 +218,7 @@ loopback: judge
 default: allow
 rules: [{name: not there, action: deny, dport: 1000}]
 """
-    with Firewall(world, [rules(text)]) as firewall:
+    with Firewall(world, [rules(text)], extra=("--no-cache",)) as firewall:
         done = world.run(python(script))
         denied = firewall.wait_for_record(having(rule="not there"))
         counters = counted(firewall.stop())

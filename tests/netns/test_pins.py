@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.root, pytest.mark.netns, pytest.mark.bpf]
 BY_PROBES = pytest.mark.vm_guest(modes=("lsm", "kprobe"))
 
 ALLOW = "fail: closed\ndefault: allow\nunattributed: deny\nrules: []\n"
-BY_EBPF = {"queue-probe", "flow-map", "sock-diag", "port-map"}
+BY_EBPF = {"queue-probe", "flow-map", "sock-diag", "port-map", "packet-filter"}
 CONNECTED, UNCONNECTED = 6_001, 6_002
 
 # Makes a socket of each kind and says so. At SIGUSR1 it sends through each; at the next it ends.

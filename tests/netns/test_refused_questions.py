@@ -254,7 +254,7 @@ def test_a_question_that_is_not_refused_costs_no_more_than_one_queued_packet(
     for _ in range(ROUNDS):
         took_us["none"] += asked_many(world)
         for kind, text in (("queued", allowed), ("read", RULES)):
-            with Firewall(world, [rules(text)]):
+            with Firewall(world, [rules(text)], extra=("--no-cache",)):
                 took_us[kind] += asked_many(world)
     none, queued, read = (statistics.median(took_us[each]) for each in ("none", "queued", "read"))
     with capsys.disabled():
@@ -262,7 +262,8 @@ def test_a_question_that_is_not_refused_costs_no_more_than_one_queued_packet(
             f"\n  question and answer: {none:.0f} µs without us, {queued:.0f} µs queued,"
             f" {read:.0f} µs where rules refuse others\n"
         )
-    assert read - none <= 1.5 * (queued - none)
+    # That is a packet more to look into, in Python, beside all that is done for any packet.
+    assert read - none <= 2 * (queued - none)
 
 
 ROUNDS = 3

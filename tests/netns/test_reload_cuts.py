@@ -110,7 +110,7 @@ def test_datagrams_that_were_cut_flow_again_when_the_rules_allow_them_again(
     world: World, services: Services, rules: WriteRules
 ) -> None:
     path = rules(deciding("allow"))
-    with Firewall(world, [path]) as firewall:
+    with Firewall(world, [path], extra=("--no-cache",)) as firewall:
         program = talker(world, "udp", THERE, ECHO_PORT, "sendto")
         path.write_text(deciding("deny"), encoding="utf-8")
         reload(firewall)
@@ -249,4 +249,4 @@ def test_among_ten_thousand_flows_under_way_the_denied_one_is_cut_within_a_secon
     # Other programs may have the processor, so that on an idle machine this is the time it takes.
     assert min(took_s) < AT_MOST_S, took_s
     assert counters[Counter.FLOWS_CUT] == TRIES
-    assert counters[Counter.PACKETS] >= MANY
+    assert counters[Counter.PACKETS] + counters[Counter.CACHED] >= MANY

@@ -162,7 +162,7 @@ def test_a_flow_that_the_kernel_lets_pass_is_stopped_when_its_rule_expires(
         "default: reject\nunattributed: deny\nrules:\n"
         f"  - {{name: now, action: allow, proto: udp, expires: {expires:%Y-%m-%dT%H:%M:%SZ}}}\n"
     )
-    with Firewall(world, [path]) as firewall:
+    with Firewall(world, [path], extra=("--no-cache",)) as firewall:
         done = world.run(["/usr/bin/python3", "-I", "-S", "-c", STREAM], timeout_s=30)
         ended = datetime.now(UTC)
         cut = firewall.wait_for_record(having(pid=done.pid, reason="cut"))

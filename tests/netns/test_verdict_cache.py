@@ -205,15 +205,16 @@ def test_no_decision_outlives_the_rules_that_made_it(
     assert [outcome for outcome, _ in after] == ["ConnectionRefusedError"] * 2
 
 
-def test_no_decision_outlives_the_daemon_that_starts_with_other_rules(
-    world: World, services: Services, rules: WriteRules, program: Path
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGUSR2])
+def test_no_decision_outlives_the_daemon_whose_programs_another_one_takes_over(
+    world: World, services: Services, rules: WriteRules, program: Path, number: signal.Signals
 ) -> None:
     assert services.echo.pid
     path = rules("default: allow\nrules: []\n")
     firewall = Firewall(world, [path])
     firewall.start()
     connect(world, firewall, program)
-    firewall.stop(signal.SIGKILL)
+    firewall.stop(number)
     path.write_text("default: reject\nrules: []\n", encoding="utf-8")
     with Firewall(world, [path]) as after:
         outcome, record = connect(world, after, program)
@@ -251,7 +252,7 @@ def test_what_a_socket_goes_on_sending_is_not_queued(
 ) -> None:
     path = rules("default: deny\nrules: [{name: sink, action: allow, args: '.'}]\n")
     with Firewall(world, [path]) as firewall:
-        sender = world.spawn(python(STREAM, SINK_PORT, 1_000))
+        sender = world.spawn(python(STREAM, SINK_PORT, 100))
         record = firewall.wait_for_record(having(pid=sender.pid))
         sender.send(signal.SIGUSR1)
         sender.wait_for_line(sender.stdout, lambda line: line == "done", 20)
@@ -259,9 +260,9 @@ def test_what_a_socket_goes_on_sending_is_not_queued(
         counters = counted(firewall.stop())
 
     assert not is_cached(record)  # its arguments are no other program's
-    assert len(arrived) == 1_001
+    assert len(arrived) == 101
     assert counters[Counter.PACKETS] == 1
-    assert counters[Counter.CACHED] == 1_000
+    assert counters[Counter.CACHED] == 100
 
 
 def test_of_all_that_the_kernel_answers_for_while_nobody_listens_nothing_goes_unrecorded(
