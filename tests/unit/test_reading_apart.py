@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import builders
 import random_rules
 import written_files
 from nfsnitch.adapters.rulefile import RuleFileError, load, reading_process, system_names
@@ -133,6 +134,31 @@ def test_a_large_file_is_read_by_a_process_of_its_own(large: Callable[[str, str]
     assert written_files.said(there) == written_files.said(here)
     assert [warning.split(": ")[2] for warning in warnings] == ["user 'nobody-of-this-name'"]
     assert there.refuses_questions
+
+
+@pytest.mark.parametrize(
+    ("field", "same_again", "by_cgroup", "for_program"),
+    [
+        ("dport: 1", True, False, True),
+        ("sport: 4000", False, False, True),
+        ("cgroup: /a", True, True, True),
+        ("saddr: 10.0.0.1", True, False, False),
+        ("host: a.test", True, False, False),
+    ],
+)
+def test_what_many_rules_look_at_is_known_of_the_last_of_them_as_well(
+    large: Callable[[str, str], Path],
+    field: str,
+    same_again: bool,  # noqa: FBT001  of a table
+    by_cgroup: bool,  # noqa: FBT001
+    for_program: bool,  # noqa: FBT001
+) -> None:
+    path = large("rules:\n", f"  - {{name: last, action: deny, {field}}}\n")
+    there = load_apart([path], system_names(), lambda _: None)
+
+    assert (there.says_the_same_again, there.asks_cgroup) == (same_again, by_cgroup)
+    # An index that leaves rules out for the source or a name says nothing of other flows.
+    assert (there.of_program(builders.case()) is not None) == for_program
 
 
 def test_what_rules_say_of_a_list_is_said_of_the_list_that_the_ruleset_has(

@@ -194,6 +194,10 @@ class Filing(NamedTuple):
             {at for at, rule in enumerate(rules) if rule.on_unknown_name is not None},
         )
 
+    def tells_apart_by(self, places: Collection[int]) -> bool:
+        """Whether any rule wants something that is looked up at one of *places*."""
+        return any(key is not None for at in places for key in self.table[at])
+
     def root(self, without: Collection[int] = ()) -> Node:
         """Return the root of an index; by what is among *without*, rules are not told apart."""
         return _Builder(self, without).built()

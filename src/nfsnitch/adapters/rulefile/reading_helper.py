@@ -28,7 +28,7 @@ from nfsnitch.adapters.rulefile.reading_process import Job, Rest
 from nfsnitch.adapters.rulefile.written_rules import Writing, WrittenRules, without_mark
 from nfsnitch.core.index_parts import many_in_leaves, parts_of
 from nfsnitch.core.rule_index import Node
-from nfsnitch.core.rule_keys import OF_THE_FLOW
+from nfsnitch.core.rule_keys import OF_ONE_FLOW, OF_THE_FLOW
 from nfsnitch.core.ruleset import traits_of
 
 _IN_ONE_PIECE = 50
@@ -76,6 +76,8 @@ def _send_rules(found: Collected[Writing], files: Sequence[Raw], sender: Sender)
     writing = found.sink
     traits = traits_of(writing.others.values(), writing.conditions.values())
     filing = writing.filing
+    # Of the simplest values there are keys alone, and no conditions.
+    traits = traits._replace(tells_flows_apart=filing.tells_apart_by(OF_ONE_FLOW))
     root = filing.root()
     roots: list[tuple[Kind, Node]] = [(Kind.FLOWS, root)]
     if traits.refuses_questions:
