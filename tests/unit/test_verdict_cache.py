@@ -145,8 +145,10 @@ def test_of_a_program_that_is_not_wholly_known_nothing_is_repeated(image: Kernel
 def test_a_socket_that_is_another_processs_by_now_is_not_written_down(other: Process) -> None:
     kernel = Kernel()
     kernel.cache.add(verdict()._replace(process=other))
+    kernel.cache.add(PassFlow(datagrams(), COOKIE, other, None))
 
     assert kernel.verdicts() == []
+    assert list(kernel.programs.passes.keys()) == []
 
 
 def test_what_runs_as_we_do_is_never_refused_without_being_looked_at() -> None:
@@ -166,7 +168,7 @@ def test_what_runs_as_we_do_is_never_refused_without_being_looked_at() -> None:
 
 def test_an_accepted_flow_passes_for_the_process_that_has_its_socket() -> None:
     kernel = Kernel()
-    kernel.cache.add(PassFlow(datagrams(), COOKIE, 99))
+    kernel.cache.add(PassFlow(datagrams(), COOKIE, curl(), 99))
 
     ((key, raw),) = next(kernel.programs.passes.batches(9))
     cookie, tuple_ = layout.PASS_KEY.unpack(key)

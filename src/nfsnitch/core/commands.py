@@ -39,6 +39,7 @@ class PassFlow(NamedTuple):
 
     flow: Flow
     sock_cookie: int
+    process: Process
     until_ns: int | None
     """Monotonic; from then on it is to be queued again. None: while the rules are in force."""
 

@@ -36,7 +36,7 @@ def kernel_verdicts(ruleset: Ruleset, arrival: FlowArrived, ruling: Ruling) -> l
         if stands is not None and _is_same(stands.ruling, ruling):
             return [CacheVerdict(flow, cookie, owner, decision_of(ruling), stands.until_ns)]
     if ruling.action is Action.ALLOW and flow.proto == Protocol.UDP and not found.is_closed:
-        return [PassFlow(flow, cookie, _next_change_ns(ruleset, arrival.now))]
+        return [PassFlow(flow, cookie, owner, _next_change_ns(ruleset, arrival.now))]
     return []
 
 

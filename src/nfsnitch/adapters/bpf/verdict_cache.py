@@ -180,6 +180,8 @@ class VerdictCache:
         if raw is None:
             return
         owner = OwnerEntry.unpacked(raw)
+        if not _is_of(owner, command.process):
+            return  # it has been passed on since: who has it now was not decided about
         with suppress(OSError):  # no room: what is not repeated is decided anew
             if isinstance(command, PassFlow):
                 self._pass(command, owner)
@@ -207,9 +209,9 @@ class VerdictCache:
         self._programs.verdicts.put(key, value)
 
     def _key(self, command: CacheVerdict, owner: OwnerEntry) -> bytes | None:
-        """Return ``struct verdict_key``; None: what is recorded is not what was decided about."""
+        """Return ``struct verdict_key``; None: not all of it is known."""
         image = self._programs.images.get(owner.image_key)
-        if image is None or not _is_of(owner, command.process):
+        if image is None:
             return None
         _, _, inode, changed_ns, path, device, bits, mntns = _IMAGE_HEAD.unpack_from(image)
         if bits & _FLAGS_ASKED != _FLAGS_WANTED or not mntns:
