@@ -339,6 +339,9 @@ enum verdict_action {
 	PASS_FIRST = 1 << 8, /* of a pass: the flow's first packet got it already, so none was queued */
 };
 
+/* With the family of a key: the verdict is for all of these, and the key has 0 in their place. */
+enum verdict_reach { ANY_ADDRESS = 1 << 4, ANY_PORT = 1 << 5 };
+
 struct verdict_settings {
 	__u32 generation; /* verdicts of any other one do not count, and none does of 0; it only goes up */
 	__u32 by_cgroup;  /* 1: rules look at cgroups, so these belong to the key */
@@ -365,7 +368,7 @@ struct verdict_key {
 	__u32 netns;
 	__u8 daddr_be[16]; /* IPv4 addresses fill the first four bytes */
 	__u16 dport;
-	__u8 family;       /* 4 or 6 */
+	__u8 family;       /* 4 or 6, with enum verdict_reach */
 	__u8 proto;
 };
 

@@ -8,7 +8,7 @@
  *   headers, and a program's ordinary socket sends it;
  * - it is known who uses that socket, and nobody else had it before;
  * - and either the same flow of the same socket has got a verdict before, or the rules in force say the
- *   same of whatever this program sends to this destination.
+ *   same of whatever this program sends to this destination, to this port, or anywhere.
  *
  * A flow of which user space could not be told is not answered for: it is queued like any other. And
  * nothing is, once the daemon is gone.
@@ -201,6 +201,35 @@ static __always_inline bool tell_of_cached(const struct pass_key *key, const str
 	return true;
 }
 
+static __always_inline struct verdict *verdict_in_force(const struct verdict_key *key,
+							const struct verdict_settings *settings,
+							__u64 now_ns)
+{
+	struct verdict *found = bpf_map_lookup_elem(&verdicts, key);
+
+	return found && found->generation == settings->generation && now_ns < found->until_ns ? found :
+												NULL;
+}
+
+/* What the rules say of this destination; else of all that differ in the address, or in the port as well. */
+static __always_inline struct verdict *find_verdict(struct verdict_key *key,
+						    const struct verdict_settings *settings,
+						    __u64 now_ns)
+{
+	struct verdict *found = verdict_in_force(key, settings, now_ns);
+
+	if (found)
+		return found;
+	__builtin_memset(key->daddr_be, 0, sizeof(key->daddr_be));
+	key->family |= ANY_ADDRESS;
+	found = verdict_in_force(key, settings, now_ns);
+	if (found)
+		return found;
+	key->dport = 0;
+	key->family |= ANY_PORT;
+	return verdict_in_force(key, settings, now_ns);
+}
+
 /* What the rules say of this program and destination. The flow goes on with that. */
 static __noinline __u32 verdict_by_program(const struct pass_key *key, struct owner *owner,
 					   struct verdict_settings *settings, __u64 skb)
@@ -217,8 +246,8 @@ static __noinline __u32 verdict_by_program(const struct pass_key *key, struct ow
 	if (!is_its_own(owner) || !name_program(&wanted, owner, settings->by_cgroup))
 		return VERDICT_NONE;
 	__builtin_memcpy(wanted.daddr_be, key->flow.daddr_be, sizeof(wanted.daddr_be));
-	verdict = bpf_map_lookup_elem(&verdicts, &wanted);
-	if (!verdict || verdict->generation != settings->generation || now_ns >= verdict->until_ns)
+	verdict = find_verdict(&wanted, settings, now_ns);
+	if (!verdict)
 		return VERDICT_NONE;
 	if (!tell_of_cached(key, owner, verdict, settings, now_ns, (struct sk_buff *)skb))
 		return VERDICT_NONE;

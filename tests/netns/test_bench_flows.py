@@ -17,6 +17,7 @@ from nfsnitch.lab.benching.cases import (
     C_WORKER,
     CACHED,
     MANY_RULES,
+    NEW,
     NFSNITCH,
     NONE,
     PYTHON_WORKER,
@@ -103,6 +104,7 @@ def test_the_kernel_counts_what_goes_to_user_space(told: Mapping[str, Any]) -> N
         assert cases[name]["one_way_queued"] == QUICK.datagrams, name
     assert 1 <= cases[CACHED]["one_way_queued"] < QUICK.datagrams / 10
     assert cases[C_WORKER]["maps_mb"] == 0
+    assert cases[NEW]["queued_per_1000"] < 500
 
 
 def test_what_only_a_daemon_does_is_measured_of_the_daemon(told: Mapping[str, Any]) -> None:

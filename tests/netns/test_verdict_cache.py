@@ -24,7 +24,7 @@ pytestmark = [
     pytest.mark.vm_guest,
 ]
 
-THERE = "192.0.2.1"
+THERE, NOBODY = "192.0.2.1", "192.0.2.77"
 # Connects so often, each time by a new socket, and prints what became of each.
 CONNECT = """
 import socket, sys
@@ -153,7 +153,40 @@ def test_a_datagram_that_is_denied_seems_to_be_sent_each_time(
     assert services.arrived() == []
 
 
-def test_other_users_programs_and_ports_are_decided_anew(
+@pytest.mark.parametrize(
+    ("allows", "cached"),
+    [
+        ("uid: 0", [False, True, True]),  # the same wherever to
+        ("dport: [echo, 81]", [False, False, True]),  # the same at all addresses
+        ("daddr: 192.0.2.0/24", [False, False, False]),
+    ],
+)
+def test_what_rules_say_wherever_a_program_connects_to_is_repeated_for_other_destinations(
+    world: World,
+    services: Services,
+    rules: WriteRules,
+    program: Path,
+    allows: str,
+    cached: list[bool],
+) -> None:
+    assert services.echo.pid
+    path = rules(f"default: deny\nrules: [{{name: some, action: allow, {allows}}}]\n")
+    records = []
+    with Firewall(world, [path]) as firewall:
+        for address, port in ((THERE, ECHO_PORT), (THERE, 81), (NOBODY, 81)):
+            argv = ["-I", "-S", "-c", CONNECT.replace("10", "0.2"), address, str(port), "1"]
+            child = world.spawn([str(program), *argv])
+            child.finish(20)
+            records.append(firewall.wait_for_record(having(pid=child.pid)))
+
+    assert [is_cached(record) for record in records] == cached
+    assert {(each["verdict"], each["rule"]) for each in records} == {("accept", "some")}
+    assert [(each["daddr"], each["dport"]) for each in records] == [
+        *((THERE, ECHO_PORT), (THERE, 81), (NOBODY, 81)),
+    ]
+
+
+def test_other_users_and_programs_are_decided_anew(
     world: World, services: Services, rules: WriteRules, program: Path
 ) -> None:
     assert services.echo.pid

@@ -1,8 +1,10 @@
-/* bench_connect ADDR PORT COUNT CLIENTS WARM_UP LIMIT_MS: how long TCP connections take to be made.
+/* bench_connect ADDR PORT COUNT CLIENTS WARM_UP LIMIT_MS [ADDRS]: how long TCP connections take to be made.
  *
  * CLIENTS processes make connections one after the other, at the same time: COUNT of them together, or
  * as many as can be made in LIMIT_MS. Each begins with WARM_UP more that do not count. A connection is
  * reset as soon as it is there, so that no port waits for its end (TIME_WAIT). SIGTERM ends it early.
+ * With ADDRS each goes to another address, of so many that follow ADDR: a client begins where the one
+ * before it has its last one.
  *
  * Prints "WALL_NS MADE FAILED", from the first client's beginning to the last one's end, then a line for
  * each connection that was made: how long connect(2) took, in ns of CLOCK_MONOTONIC. Exit status: 0, or
@@ -27,6 +29,12 @@ struct result {
 	long made, failed;
 };
 
+/* Where a client's connections go. */
+struct goal {
+	struct sockaddr_in first;
+	uint32_t addresses, next;
+};
+
 /* Seen by all clients. */
 static volatile sig_atomic_t *is_over;
 
@@ -44,31 +52,33 @@ static int64_t now_ns(void)
 }
 
 /* Returns how long it took, or -1 if it failed. */
-static int64_t connect_once(const struct sockaddr_in *to)
+static int64_t connect_once(struct goal *goal)
 {
 	static const struct linger reset = { .l_onoff = 1, .l_linger = 0 };
 	int sock = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), failed;
+	struct sockaddr_in to = goal->first;
 	int64_t began;
 
 	if (sock < 0)
 		return -1;
+	to.sin_addr.s_addr = htonl(ntohl(to.sin_addr.s_addr) + goal->next++ % goal->addresses);
 	setsockopt(sock, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
 	began = now_ns();
-	failed = connect(sock, (const struct sockaddr *)to, sizeof(*to));
+	failed = connect(sock, (const struct sockaddr *)&to, sizeof(to));
 	began = now_ns() - began;
 	close(sock);
 	return failed ? -1 : began;
 }
 
-static void be_client(const struct sockaddr_in *to, long count, long warm_up, int64_t limit_ns,
+static void be_client(struct goal *goal, long count, long warm_up, int64_t limit_ns,
 		      int64_t *times, struct result *result)
 {
 	while (warm_up-- > 0)
-		connect_once(to);
+		connect_once(goal);
 	result->began_ns = now_ns();
 	while (!*is_over && result->made + result->failed < count &&
 	       now_ns() - result->began_ns < limit_ns) {
-		const int64_t took = connect_once(to);
+		const int64_t took = connect_once(goal);
 
 		if (took < 0)
 			result->failed++;
@@ -109,15 +119,17 @@ static void print_results(const struct result *results, long clients, const int6
 
 int main(int argc, char **argv)
 {
-	struct sockaddr_in to = { .sin_family = AF_INET };
+	struct goal goal = { .first = { .sin_family = AF_INET }, .addresses = 1 };
 
-	if (argc != 7 || inet_pton(AF_INET, argv[1], &to.sin_addr) != 1) {
-		fputs("usage: bench_connect ADDR PORT COUNT CLIENTS WARM_UP LIMIT_MS\n", stderr);
+	if (argc < 7 || argc > 8 || inet_pton(AF_INET, argv[1], &goal.first.sin_addr) != 1) {
+		fputs("usage: bench_connect ADDR PORT COUNT CLIENTS WARM_UP LIMIT_MS [ADDRS]\n", stderr);
 		return EXIT_USAGE;
 	}
-	to.sin_port = htons((uint16_t)atoi(argv[2]));
+	goal.first.sin_port = htons((uint16_t)atoi(argv[2]));
 	const long count = atol(argv[3]), clients = atol(argv[4]), warm_up = atol(argv[5]);
 	const int64_t limit_ns = atoll(argv[6]) * 1000000;
+	if (argc == 8 && atol(argv[7]) > 0)
+		goal.addresses = (uint32_t)atol(argv[7]);
 	if (count <= 0 || count > MAX_COUNT || clients <= 0 || clients > MAX_CLIENTS) {
 		fputs("bench_connect: no such COUNT or CLIENTS\n", stderr);
 		return EXIT_USAGE;
@@ -144,9 +156,10 @@ int main(int argc, char **argv)
 		}
 		if (pid == 0) {
 			close(begin[1]);
+			goal.next = (uint32_t)(i * (share + warm_up));
 			/* The end of the pipe is the sign for all of them. */
 			if (read(begin[0], &byte, 1) == 0)
-				be_client(&to, share, warm_up, limit_ns, times + i * share, &results[i]);
+				be_client(&goal, share, warm_up, limit_ns, times + i * share, &results[i]);
 			_exit(EXIT_SUCCESS);
 		}
 	}

@@ -101,7 +101,7 @@ def test_bars_are_kept_or_missed_by_ratios_within_the_run() -> None:
     def outcome(python_us: float, ours_us: float) -> dict[str, bool]:
         return {bar.what: bar.is_kept for bar in bars(result(python_us, ours_us))}
 
-    p50 = "added latency, p50, 1 client, to the Python worker's"
+    p50 = "each decided by the daemon: added latency, p50, 1 client, to the Python worker's"
     assert outcome(50, 64)[p50]
     assert not outcome(50, 66)[p50]
     assert outcome(50, 64)["established TCP, to no firewall's"]

@@ -139,8 +139,9 @@ def test_answers_leave_the_index_of_the_rules_as_it_is() -> None:
     rules = tuple(_to_port(at) for at in range(100))
     with patch.object(rule_index, "RuleIndex", wraps=RuleIndex) as made:
         before = Ruleset(rules, Action.ASK)
+        made_of_rules = made.call_count
         after = before.with_answers((_to_port(443),))
-    assert made.call_count == 1
+    assert made.call_count == made_of_rules > 0
     assert after.rule_on(case(flow(dport=443))).rule == "r443"
     assert after.rule_on(case(flow(dport=80))).rule == "r80"
     assert replace(after, rules=rules[:50]).rule_on(case(flow(dport=80))).rule is None

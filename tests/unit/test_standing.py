@@ -6,7 +6,7 @@ from dataclasses import replace
 from random import Random
 
 import pytest
-from hypothesis import event, given
+from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 import random_rules
@@ -26,13 +26,14 @@ from nfsnitch.core.pattern import paths, regexes
 from nfsnitch.core.rule import AtQuestion, Condition, Rule
 from nfsnitch.core.ruleset import Ruleset, Ruling
 from nfsnitch.core.schedule import Span, weekly
-from nfsnitch.core.standing import standing
+from nfsnitch.core.standing import Reach, standing
 from nfsnitch.core.timed import DeadlineCondition, ExpiryCondition, ScheduleCondition
 from nfsnitch.core.unknown import Unknown
 
 HOUR_NS = 3_600_000_000_000
 
 
+@settings(max_examples=1_000)
 @given(st.integers(0, 2**32))
 def test_what_stands_is_what_the_rules_say_of_all_flows_that_are_alike_in_the_key(
     seed: int,
@@ -45,19 +46,19 @@ def test_what_stands_is_what_the_rules_say_of_all_flows_that_are_alike_in_the_ke
     )
     some = random_rules.case(chance)
     stands = standing(ruleset, some)
-    event("stands" if stands else "does not")
+    event(f"stands for {stands.reach.name}" if stands else "does not stand")
     if stands is None:
         return
 
     assert stands.ruling.action is not Action.ASK
     for _ in range(20):
-        other = alike(some, chance)
+        other = alike(some, chance, stands.reach)
         if stands.until_ns is None or other.now.monotonic_ns < stands.until_ns:
             assert ruleset.rule_on(other)._replace(entry=None) == stands.ruling
 
 
-def alike(some: Case, chance: Random) -> Case:
-    """Return another case with the same program and destination, and else nothing in common."""
+def alike(some: Case, chance: Random, reach: Reach) -> Case:
+    """Return another case with the same program, within *reach*, and else nothing in common."""
     other, owner = random_rules.case(chance), some.owner
     assert isinstance(owner, Process)
     program = replace(
@@ -74,6 +75,10 @@ def alike(some: Case, chance: Random) -> Case:
     changed = some.flow._replace(sport=chance.choice(random_rules.PORTS))
     addresses = [each for each in random_rules.ADDRESSES if (":" in each) == (changed.family == 6)]
     changed = changed._replace(saddr=packed_address(chance.choice(addresses)))
+    if reach >= Reach.PORT:
+        changed = changed._replace(daddr=packed_address(chance.choice(addresses)))
+    if reach is Reach.ANYWHERE:
+        changed = changed._replace(dport=chance.choice([*random_rules.PORTS, 2]))
     now = instant(chance.choice((0, 1, 90_000)))
     return Case(changed, program, chance.choice(("eth0", "wlan0")), now, names=other.names)
 
@@ -127,7 +132,54 @@ def test_a_rule_with_a_deadline_stands_until_then() -> None:
     assert stands is not None
     assert (stands.ruling.rule, stands.until_ns) == ("first", instant().monotonic_ns + HOUR_NS)
     late = case()._replace(now=instant(3_601))
-    assert standing(rules(deadline), late) == (Ruling(Action.REJECT, Reason.DEFAULT, None), None)
+    over = standing(rules(deadline), late)
+    assert over is not None
+    assert (over.ruling, over.until_ns) == (Ruling(Action.REJECT, Reason.DEFAULT, None), None)
+
+
+TO_HTTPS = of.ValueCondition("dport", of.read_dport, frozenset({443}))
+TO_NET = of.ValueCondition("daddr", of.read_daddr, random_rules.some_addresses(Random(1)))  # noqa: S311
+OF_WGET = exe("/usr/bin/wget")
+
+
+@pytest.mark.parametrize(
+    ("of_first", "reach"),
+    [
+        ((exe("/usr/bin/curl"),), Reach.ANYWHERE),
+        ((OF_WGET, TO_NET), Reach.ANYWHERE),
+        ((exe("/usr/bin/curl"), TO_HTTPS), Reach.PORT),
+        ((TO_HTTPS, TO_NET), Reach.PORT),
+        ((exe("/usr/bin/curl"), TO_NET), Reach.DESTINATION),
+        ((TO_NET,), Reach.DESTINATION),
+    ],
+)
+@pytest.mark.parametrize("others", [0, 20, 100])
+def test_what_does_not_depend_on_the_destination_stands_for_others_as_well(
+    of_first: tuple[Condition, ...], reach: Reach, others: int
+) -> None:
+    first = Rule("first", Action.ALLOW, of_first, "test:1")
+    unlike = [
+        Rule(f"r{at}", Action.ALLOW, (exe(f"/bin/{at}"), TO_NET), "test:2") for at in range(others)
+    ]
+
+    stands = standing(Ruleset((*unlike, first), default=Action.REJECT), case())
+
+    assert stands is not None
+    assert stands.reach is reach
+
+
+def test_where_more_rules_may_decide_than_are_looked_at_a_decision_stands_for_its_destination() -> (
+    None
+):
+    many = [
+        Rule(f"r{at}", Action.ALLOW, (of.ValueCondition("dport", of.read_dport, {at}),), "test:1")
+        for at in range(1_000, 1_100)
+    ]
+
+    stands = standing(Ruleset(tuple(many), default=Action.REJECT), case())
+
+    assert stands is not None
+    assert stands.reach is Reach.DESTINATION
 
 
 def test_where_people_are_asked_only_their_answers_stand() -> None:
@@ -205,3 +257,12 @@ def test_questions_of_dns_are_all_judged_where_rules_may_refuse_them() -> None:
     assert emitted(rules(), question) == CACHE
     assert emitted(ruleset, question) == []
     assert emitted(ruleset, other) == CACHE
+    assert [reached(each, other) for each in (rules(), ruleset)] == [Reach.ANYWHERE, Reach.PORT]
+
+
+def reached(ruleset: Ruleset, arrived: FlowArrived) -> Reach:
+    """Return how far the decision reaches that the kernel is to repeat."""
+    ruling = ruleset.rule_on(case(arrived.flow, arrived.found.owner))
+    (command,) = kernel_verdicts(ruleset, arrived, ruling)
+    assert isinstance(command, CacheVerdict)
+    return command.reach

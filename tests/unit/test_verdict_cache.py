@@ -18,6 +18,7 @@ from nfsnitch.adapters.rate_limit import TimeLimit
 from nfsnitch.core.commands import CacheVerdict, PassFlow
 from nfsnitch.core.decision import Action, Decision, Reason, Verdict
 from nfsnitch.core.owner import Process
+from nfsnitch.core.standing import Reach
 
 if TYPE_CHECKING:
     from nfsnitch.adapters.bpf.core_loader import LoadedPrograms
@@ -84,6 +85,19 @@ def test_a_decision_is_written_down_by_program_and_destination_and_counts_now() 
         *(1_000, 1_000, NETNS, flow().daddr + bytes(12), 80, 4, 6),
     )
     assert kernel.verdicts() == [(kernel.generation, 1)]
+
+
+def test_what_holds_at_other_destinations_is_written_down_for_all_of_them() -> None:
+    kernel = Kernel()
+    kernel.cache.add(verdict()._replace(reach=Reach.PORT))
+    kernel.cache.add(verdict()._replace(reach=Reach.ANYWHERE))
+
+    keys = [layout.VERDICT_KEY.unpack(key) for key in kernel.programs.verdicts.keys()]  # noqa: SIM118
+    any_address, any_destination = 4 | layout.ANY_ADDRESS, 4 | layout.ANY_ADDRESS | layout.ANY_PORT
+    assert [key[-4:] for key in keys] == [
+        (bytes(16), 80, any_address, 6),
+        (bytes(16), 0, any_destination, 6),
+    ]
 
 
 def test_with_other_rules_nothing_counts_that_was_written_before() -> None:

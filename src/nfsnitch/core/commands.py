@@ -11,6 +11,7 @@ from nfsnitch.core.flow import Flow
 from nfsnitch.core.owner import Process
 from nfsnitch.core.question import Question
 from nfsnitch.core.record import Record
+from nfsnitch.core.standing import Reach
 from nfsnitch.core.unknown import Unknown
 from nfsnitch.protocol.words import Mode, Outcome
 
@@ -45,7 +46,7 @@ class PassFlow(NamedTuple):
 
 
 class CacheVerdict(NamedTuple):
-    """Let the kernel repeat a decision, for this flow and others of its program and destination."""
+    """Let the kernel repeat a decision, for this flow and others of its program."""
 
     flow: Flow
     sock_cookie: int
@@ -53,6 +54,8 @@ class CacheVerdict(NamedTuple):
     decision: Decision
     until_ns: int | None
     """As above."""
+    reach: Reach = Reach.DESTINATION
+    """To which destinations these others may go."""
 
 
 class DistrustFlow(NamedTuple):

@@ -12,7 +12,7 @@ from nfsnitch.core.outcomes import decision_of
 from nfsnitch.core.owner import NOT_FORWARDED, Attribution, Finding, Process
 from nfsnitch.core.question_refusal import DNS_PORT
 from nfsnitch.core.ruleset import Ruleset, Ruling
-from nfsnitch.core.standing import standing
+from nfsnitch.core.standing import Reach, standing
 from nfsnitch.core.unknown import Unknown
 
 _SURE = frozenset({Attribution.QUEUE_PROBE, Attribution.FLOW_MAP, Attribution.SOCK_DIAG})
@@ -34,7 +34,10 @@ def kernel_verdicts(ruleset: Ruleset, arrival: FlowArrived, ruling: Ruling) -> l
         case = Case(flow, owner, arrival.iface, arrival.now, found.iface_in, found.names)
         stands = standing(ruleset, case)
         if stands is not None and _is_same(stands.ruling, ruling):
-            return [CacheVerdict(flow, cookie, owner, decision_of(ruling), stands.until_ns)]
+            decision, reach = decision_of(ruling), stands.reach
+            if ruleset.refuses_questions:  # which are all judged, so the port matters
+                reach = min(reach, Reach.PORT)
+            return [CacheVerdict(flow, cookie, owner, decision, stands.until_ns, reach)]
     if ruling.action is Action.ALLOW and flow.proto == Protocol.UDP and not found.is_closed:
         return [PassFlow(flow, cookie, owner, _next_change_ns(ruleset, arrival.now))]
     return []

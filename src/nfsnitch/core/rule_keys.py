@@ -55,6 +55,8 @@ NAME = len(READERS)
 """After all of them, the names of the host."""
 OF_ONE_FLOW = frozenset({READERS.index(read_saddr), NAME})
 """What flows of one program to one destination need not have alike."""
+OF_SOME_DESTINATION = OF_ONE_FLOW | {READERS.index(read_daddr), READERS.index(read_dport)}
+"""The same of one program, wherever to."""
 _PLACES = {read: at for at, read in enumerate(READERS)}
 
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 FEWEST_RULES = 16
 """Fewer are walked through as fast as an index finds them."""
+_MOST_BY_SENDER = 2_048
+"""Of more there is no index by program alone: it would take as long to make as the others."""
 _TIMED = (ScheduleCondition, ExpiryCondition, DeadlineCondition)
 
 _OF_ONE_FLOW = NAME_FIELDS | {SADDR_FIELD}
@@ -92,11 +94,19 @@ class Layer(NamedTuple):
     of_programs: RuleIndex | None
     """The same where nothing but a program and a destination is known; None: they are too few, or
     there is none though they are many."""
+    of_senders: RuleIndex | None = None
+    """The same where nothing but a program and the protocol is known."""
 
     def for_program(self, case: Case) -> Iterable[Rule] | None:
         """Return as `candidates` does those that may decide flows like this; None: too many may."""
         if self.of_programs is not None:
             return self.of_programs.candidates(case)
+        return self.rules if self.of_flows is None else None
+
+    def for_sender(self, case: Case) -> Iterable[Rule] | None:
+        """Return the same of flows like this in all but the destination; None: nobody can say."""
+        if self.of_senders is not None:
+            return self.of_senders.candidates(case)
         return self.rules if self.of_flows is None else None
 
     def candidates(self, case: Case) -> Iterable[Rule]:
@@ -132,13 +142,19 @@ def _layer(rules: Sequence[Rule]) -> Layer:
         return Layer(rules, traits, None, None, None)
     # What makes and reads an index takes memory, and most have few rules.
     from nfsnitch.core.rule_index import RuleIndex  # noqa: PLC0415
-    from nfsnitch.core.rule_keys import OF_ONE_FLOW, OF_THE_FLOW  # noqa: PLC0415
+    from nfsnitch.core.rule_keys import (  # noqa: PLC0415
+        OF_ONE_FLOW,
+        OF_SOME_DESTINATION,
+        OF_THE_FLOW,
+    )
 
     of_questions = RuleIndex(rules, OF_THE_FLOW) if traits.refuses_questions else None
     of_flows = of_programs = RuleIndex(rules)
     if traits.tells_flows_apart:
         of_programs = RuleIndex(rules, OF_ONE_FLOW)
-    return Layer(rules, traits, of_flows, of_questions, of_programs)
+    few = len(rules) <= _MOST_BY_SENDER
+    of_senders = RuleIndex(rules, OF_SOME_DESTINATION) if few else None
+    return Layer(rules, traits, of_flows, of_questions, of_programs, of_senders)
 
 
 _NO_RULES = _layer(())
@@ -301,6 +317,14 @@ class Ruleset:
         to be looked at one by one.
         """
         return self.of_rules.for_program(case)
+
+    def of_sender(self, case: Case) -> Iterable[Rule] | None:
+        """Return in their order all rules but some that pass by whatever this program sends.
+
+        Those that it passes by only for the destination are among them. The answers are not. None:
+        nobody can say without going through all of them.
+        """
+        return self.of_rules.for_sender(case)
 
     def fallback(self, owner: Owner) -> Ruling:
         """Return what holds for *owner* where no rule matches."""

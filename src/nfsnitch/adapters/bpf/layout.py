@@ -50,6 +50,8 @@ VERDICT_KEY = Struct("=QQQQIIIII16sHBB")
 VERDICT = Struct("=QIIII")
 PASS_KEY = Struct(f"=Q{FLOW_KEY.size}s")
 PASS = Struct(f"={IMAGE_KEY.size}sQII")
+ANY_ADDRESS, ANY_PORT = 1 << 4, 1 << 5
+"""In the family of a key of `VERDICT_KEY`: what it holds for, with 0 in its place."""
 PASS_FIRST = 1 << 8
 """In the action of a pass: the kernel has answered for the flow from its first packet on."""
 CACHED = Struct(f"=QQIIII{FLOW_KEY.size}s{OWNER.size}s")

@@ -16,6 +16,8 @@ from typing import NamedTuple
 
 from nfsnitch.adapters.bpf.core_loader import LoadedPrograms
 from nfsnitch.adapters.bpf.layout import (
+    ANY_ADDRESS,
+    ANY_PORT,
     CACHED,
     COOKIE,
     FLOW_KEY,
@@ -35,6 +37,8 @@ from nfsnitch.core.commands import CacheVerdict, PassFlow
 from nfsnitch.core.decision import Action, Decision, Reason, Verdict
 from nfsnitch.core.flow import Family, Flow
 from nfsnitch.core.owner import Process
+from nfsnitch.core.standing import Reach
+from nfsnitch.core.unknown import Unknown
 
 PROGRAMS = {
     "nfsnitch_accepts": Outcome.ACCEPT,
@@ -220,11 +224,10 @@ class VerdictCache:
         if is_like_us and command.decision.verdict is not Verdict.ACCEPT:
             return None  # what fetches lists may be such a one, and is let out
         image_key = ImageKey.unpacked(owner.image_key)
-        flow = command.flow
         return VERDICT_KEY.pack(
             *(inode, changed_ns, path, image_key.cgroup_id if self._by_cgroup else 0),
             *(device, mntns, owner.uid, owner.gid, owner.netns),
-            *(flow.daddr, flow.dport, flow.family, flow.proto),
+            *_destinations(command.flow, command.reach),
         )
 
     def _number_of(self, decision: Decision) -> int | None:
@@ -253,6 +256,15 @@ def _is_of(owner: OwnerEntry, process: Process) -> bool:
     return (key.pid, key.start_ns, owner.uid, owner.gid, owner.netns) == (
         *(process.pid, process.start_time_ns, process.uid, process.gid, process.netns),
     )
+
+
+def _destinations(flow: Flow, reach: Reach) -> tuple[bytes, int | Unknown, int, int]:
+    """Return address, port, family and protocol as the kernel's key has them."""
+    if reach is Reach.ANYWHERE:
+        return b"", 0, flow.family | ANY_ADDRESS | ANY_PORT, flow.proto
+    if reach is Reach.PORT:
+        return b"", flow.dport, flow.family | ANY_ADDRESS, flow.proto
+    return flow.daddr, flow.dport, flow.family, flow.proto
 
 
 def _flow_key(flow: Flow) -> bytes:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from nfsnitch.lab.benching.cases import (
     CACHED,
     MANY_RULES,
+    NEW,
     NFSNITCH,
     NONE,
     OPENSNITCH,
@@ -22,6 +23,8 @@ LATENCIES = {
     "crowd_p50_us": "p50, 8 clients",
     "crowd_p99_us": "p99, 8 clients",
 }
+_DECIDED = {NEW: "to a new address", NFSNITCH: "each decided by the daemon"}
+"""Where a rule decides flows that are new."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,21 +57,26 @@ def bars(result: Result) -> list[Bar]:
 
 def _rival(result: Result) -> Iterator[Bar]:
     """Yield by how much more the rival adds and takes."""
-    for figure, title in LATENCIES.items():
-        found = added_ratio(result, OPENSNITCH, NFSNITCH, figure)
+    for ours, which in _DECIDED.items():
+        for figure, title in LATENCIES.items():
+            found = added_ratio(result, OPENSNITCH, ours, figure)
+            if found is not None:
+                what = f"OpenSnitch's added latency, {title}, to ours: {which}"
+                yield Bar(what, found, 6, "x", at_least=True)
+        theirs = result.of(OPENSNITCH).get("cpu_s_per_1000")
+        found = ratio(theirs, result.of(ours).get("cpu_s_per_1000"))
         if found is not None:
-            yield Bar(f"OpenSnitch's added latency, {title}, to ours", found, 6, "x", at_least=True)
-    theirs, ours = (result.of(name).get("cpu_s_per_1000") for name in (OPENSNITCH, NFSNITCH))
-    found = ratio(theirs, ours)
-    if found is not None:
-        yield Bar("OpenSnitch's CPU per 1,000 flows, to ours", found, 6, "x", at_least=True)
+            what = f"OpenSnitch's CPU per 1,000 flows, to ours: {which}"
+            yield Bar(what, found, 6, "x", at_least=True)
 
 
 def _latencies(result: Result) -> Iterator[Bar]:
-    for figure, title in LATENCIES.items():
-        found = added_ratio(result, NFSNITCH, PYTHON_WORKER, figure)
-        if found is not None:
-            yield Bar(f"added latency, {title}, to the Python worker's", found, 1.5, "x")
+    for ours, which in _DECIDED.items():
+        for figure, title in LATENCIES.items():
+            found = added_ratio(result, ours, PYTHON_WORKER, figure)
+            if found is not None:
+                what = f"{which}: added latency, {title}, to the Python worker's"
+                yield Bar(what, found, 1.5, "x")
     found = added_ratio(result, MANY_RULES, NFSNITCH, "connect_p50_us")
     if found is not None:
         yield Bar("the same p50 with very many rules, to that with few", found, 1.2, "x")

@@ -11,6 +11,8 @@ from nfsnitch.lab.benching.contenders import Nfsnitch, Start, c_worker, nobody, 
 NONE, C_WORKER, PYTHON_WORKER, NFSNITCH = "none", "c-worker", "python-worker", "nfsnitch"
 CACHED = "nfsnitch-cached"
 """Started as usual: the kernel repeats what was decided. The others have each flow queued."""
+NEW = "nfsnitch-new"
+"""The same where each connection goes to an address that was never seen before."""
 OPENSNITCH = "opensnitch"
 SOME_RULES, MANY_RULES = "nfsnitch-some-rules", "nfsnitch-many-rules"
 
@@ -40,6 +42,8 @@ class Case:
     phases: frozenset[Phase] = frozenset()
     most_rounds: int | None = None
     """None: as many as there are."""
+    to_others: bool = False
+    """Whether each connection goes to another address."""
 
 
 def all_cases(amounts: Amounts) -> list[Case]:
@@ -53,6 +57,12 @@ def all_cases(amounts: Amounts) -> list[Case]:
         Case(PYTHON_WORKER, "Python worker, accepts at once", python_worker, BARE),
         Case(NFSNITCH, f"nfsnitch, {few:,} rules", usual, reload),
         Case(CACHED, "nfsnitch, decided before", replace(usual, cache=True), _EVERYTHING),
+        Case(
+            NEW,
+            "nfsnitch, to a new address",
+            replace(usual, cache=True, anywhere=True),
+            to_others=True,
+        ),
         Case(SOME_RULES, f"nfsnitch, {some:,} rules", replace(usual, rules=some), reload),
         Case(
             MANY_RULES,

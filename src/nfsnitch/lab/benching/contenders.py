@@ -86,6 +86,8 @@ class Nfsnitch:
     """So many ``nfsnitch watch --json``."""
     cache: bool = False
     """Whether the kernel repeats decisions by itself."""
+    anywhere: bool = False
+    """Whether the rule that decides allows the same at all addresses."""
     held: int = 0
     """So many flows wait for an answer meanwhile."""
 
@@ -98,7 +100,12 @@ class Nfsnitch:
         world = site.world
         path = world.folder / "rules.yaml"
         default = "ask" if self.held else "deny"
-        text = rules_text(self.rules, site.programs, default=default, settings=self.settings)
+        text = rules_text(
+            *(self.rules, site.programs),
+            default=default,
+            settings=self.settings,
+            anywhere=self.anywhere,
+        )
         path.write_text(text, "utf-8")
         extra = () if self.cache else ("--no-cache",)
         firewall = Firewall(

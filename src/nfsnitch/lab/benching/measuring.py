@@ -19,7 +19,7 @@ from nfsnitch.lab.benching.processes import (
     wake_ups,
     with_descendants,
 )
-from nfsnitch.lab.benching.rule_files import PORT, SERVER_ADDRESS
+from nfsnitch.lab.benching.rule_files import FOR_CROWD, FOR_ONE, HOW_MANY, PORT, SERVER_ADDRESS
 from nfsnitch.lab.benching.site import Site
 from nfsnitch.lab.waiting import PATIENCE, LabError
 from nfsnitch.options import DEFAULT_QUEUE_NUM
@@ -38,7 +38,7 @@ _SETTLE_S = 2.0
 def measure(site: Site, case: Case) -> Figures:
     """Start the contender there, and return the figures."""
     with case.start(site) as running:
-        figures = _connections(site, running)
+        figures = _connections(site, running, to_others=case.to_others)
         if running.pid is not None:
             figures |= _of_processes(running)
         if Phase.STREAMS in case.phases:
@@ -66,13 +66,15 @@ def measure_idle(site: Site, case: Case) -> Figures:
         }
 
 
-def _connections(site: Site, running: Running) -> Figures:
+def _connections(site: Site, running: Running, *, to_others: bool) -> Figures:
     amounts, pid = site.amounts, running.pid
     pids = [] if pid is None else with_descendants(pid)
     used_s = processor_s(pids)
     came = 0 if pid is None else queued(pid, DEFAULT_QUEUE_NUM)
-    alone = _connect(site, amounts.connects, 1)
-    crowd = _connect(site, amounts.crowd_connects, amounts.crowd)
+    addresses = HOW_MANY if to_others else 1
+    first, crowds = (FOR_ONE, FOR_CROWD) if to_others else (SERVER_ADDRESS, SERVER_ADDRESS)
+    alone = _connect(site, (first, addresses), amounts.connects, 1)
+    crowd = _connect(site, (crowds, addresses), amounts.crowd_connects, amounts.crowd)
     figures = alone.quantiles("connect") | crowd.quantiles("crowd")
     figures["flows_per_s"] = crowd.per_s
     figures["failed"] = alone.failed + crowd.failed
@@ -83,9 +85,10 @@ def _connections(site: Site, running: Running) -> Figures:
     return figures
 
 
-def _connect(site: Site, count: int, clients: int) -> Connects:
+def _connect(site: Site, where: tuple[str, int], count: int, clients: int) -> Connects:
     amounts = site.amounts
-    words = (SERVER_ADDRESS, PORT, count, clients, amounts.warm_up, amounts.limit_ms)
+    first, addresses = where
+    words = (first, PORT, count, clients, amounts.warm_up, amounts.limit_ms, addresses)
     return _read(site.run(site.connect, *words, timeout_s=60).stdout)
 
 

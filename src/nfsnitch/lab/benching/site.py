@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nfsnitch.lab.benching.amounts import Amounts
-from nfsnitch.lab.benching.rule_files import PORT, STREAM_PORT
+from nfsnitch.lab.benching.rule_files import OTHER_ADDRESSES, PORT, SERVER_ADDRESS, STREAM_PORT
 from nfsnitch.lab.process import Child, Finished
 from nfsnitch.lab.programs import build_program
 from nfsnitch.lab.waiting import LabError
-from nfsnitch.lab.world import PROGRAM_ENV, SERVER, World
+from nfsnitch.lab.world import CLIENT, PROGRAM_ENV, SERVER, World
 
 READY = "ready"
 _READY_TIMEOUT_S = 20.0
@@ -68,6 +68,8 @@ def built(amounts: Amounts) -> Iterator[Site]:
     names = ("bench_server", "bench_connect", "bench_send")
     serve, connect, send = (compiled(name) for name in names)
     with World() as world:
+        _route(world, SERVER, "local", OTHER_ADDRESSES, "dev", "lo")
+        _route(world, CLIENT, OTHER_ADDRESSES, "via", SERVER_ADDRESS)
         argv = [str(serve), str(PORT), str(STREAM_PORT)]
         server = world.spawn(argv, netns=SERVER)
         server.wait_for_line(server.stdout, READY.__eq__, _READY_TIMEOUT_S)
@@ -79,6 +81,12 @@ def built(amounts: Amounts) -> Iterator[Site]:
             world.own_copy(send, send.name),
             iperf_path(),
         )
+
+
+def _route(world: World, netns: str, *words: str) -> None:
+    done = world.run(["ip", "route", "add", *words], netns=netns, cgroup=world.infra)
+    if done.returncode:
+        raise LabError(f"no route {' '.join(words)}: {done.stderr.strip()}")
 
 
 def compiled(name: str) -> Path:
