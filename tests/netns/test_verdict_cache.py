@@ -21,7 +21,8 @@ pytestmark = [
     pytest.mark.root,
     pytest.mark.netns,
     pytest.mark.bpf,
-    pytest.mark.vm_guest,
+    # In mode cgroup they run on the machine itself.
+    pytest.mark.vm_guest(each=(("6.1", "kprobe"), ("6.12", "lsm"))),
 ]
 
 THERE, NOBODY = "192.0.2.1", "192.0.2.77"
