@@ -12,6 +12,8 @@ from nfsnitch.adapters.conntrack import Conntrack
 from nfsnitch.adapters.iptables import QueueRule
 from nfsnitch.adapters.own_packets import OwnPackets
 from nfsnitch.cached_flows import CachedFlows
+from nfsnitch.core.commands import CacheVerdict, PassFlow
+from nfsnitch.core.standing import Reach
 
 
 class _Passes(NamedTuple):
@@ -210,6 +212,20 @@ def _cache_outlives_rules() -> None:
             real(cache)
 
     around(VerdictCache, "withdraw", withdraw)
+
+
+@mutant(
+    "cache-reaches-too-far",
+    "what is said of one port is repeated for all",
+    "tcp/cached-elsewhere",
+)
+def _cache_reaches_too_far() -> None:
+    def add(real: Function, cache: VerdictCache, command: CacheVerdict | PassFlow) -> None:
+        if isinstance(command, CacheVerdict):
+            command = command._replace(reach=Reach.ANYWHERE)
+        real(cache, command)
+
+    around(VerdictCache, "add", add)
 
 
 @mutant("cached-unrecorded", "what the kernel repeats is not recorded", "tcp/cached-again")
