@@ -81,9 +81,10 @@ def nft_text(before: str, after: str) -> None:
     around(nft, "_chains", chains)
 
 
-JUDGE_THE_REST = "# All the rest: new, untracked, invalid."
+JUDGE_THE_REST = "jump cached"
+"""From here on what is left is judged: by what the kernel can answer itself, then by the daemon."""
 
 
 def passes(match: str) -> None:
     """Have packets pass unjudged that nft finds to be like *match*, where others are judged."""
-    nft_text(JUDGE_THE_REST, f"{match} accept")
+    nft_text(JUDGE_THE_REST, f"{match} accept\n\t\t{JUDGE_THE_REST}")

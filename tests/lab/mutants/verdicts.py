@@ -21,7 +21,8 @@ def _told(before: Verdict, after: Verdict) -> None:
     around(PacketQueue, "give_verdict", give)
 
 
-@mutant("accept-becomes-drop", "what is accepted is dropped", "tcp/two-programs")
+# A SYN that was dropped is sent again, and passes by the decision that the kernel repeats.
+@mutant("accept-becomes-drop", "what is accepted is dropped", "udp/request-without-reply")
 def _accept_becomes_drop() -> None:
     _told(Verdict.ACCEPT, Verdict.DROP)
 
