@@ -16,6 +16,9 @@ _PLAIN = (
     "  - {name: NAME, action: deny, host: example.org}",
     "  - {name: NAME, action: allow, app: flatpak:org.example.App}",
     "  - {action: deny, name: NAME, sport: 53, uid: [0, 1000]}",
+    "  - {name: NAME, action: deny, cgroup: /a, proto: [tcp, udp], note: so}",
+    "  - {name: NAME, action: allow, saddr: 10.0.0.1, family: ipv4}",
+    "  - {name: NAME, action: deny, uid: 0, user: root, daddr: 0.0.0.0/0}",
 )
 _DEPENDENT = (
     "  - {name: NAME, action: deny, daddr: office}",
@@ -35,6 +38,7 @@ _ODD = (
     "  - {name: NAME, action: allow, schedule: mon-fri 08:00-18:00, enabled: false}",
     "  - {name: NAME, action: deny, host: '*.example.net', dns: refuse}",
     "  - {name: NAME, action: deny, proto: packet}",
+    "  - {name: NAME, action: allow, exe: /off, sport: 4000, enabled: false}",
     "  - {name: NAME, action: allow, args: ^curl, expires: 2099-01-01T00:00:00Z}",
     "  - {name: NAME ü, action: allow, dport: 1}",
     "  - {name: NAME,\n     action: allow}",
@@ -49,6 +53,8 @@ _WRONG = (
     "  - {name: NAME, action: allow, family: ipv6, daddr: 10.0.0.1}",
     "  - {name: NAME, action: allow, dport: }",
     "  - {name: NAME, action: allow, colour: red}",
+    "  - {name: NAME, action: allow, name: NAME}",
+    "  - {name: NAME, action: allow, note: a, note: b}",
     "  - {name: NAME, action: allow, dport: 80, dport: 81}",
     "  - {name: NAME, action: allow",
     "  - {name: NAME, action: allow}}",

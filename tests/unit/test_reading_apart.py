@@ -46,6 +46,14 @@ rules:
   - {name: packets, action: deny, proto: packet}
   - {name: absent, action: deny, user: nobody-of-this-name}
 """
+KNOWN_OF_ALL = (
+    "asks_script",
+    "asks_identity",
+    "asks_names",
+    "asks_cgroup",
+    "refuses_questions",
+    "says_the_same_again",
+)
 
 
 def passed_on(path: Path) -> tuple[Ruleset | None, list[str]]:
@@ -97,6 +105,9 @@ def test_what_is_passed_on_is_what_stands_in_the_file(
         return
     assert texts == warnings
     assert written_files.said(there) == written_files.said(here)
+    assert [getattr(there, name) for name in KNOWN_OF_ALL] == [
+        getattr(here, name) for name in KNOWN_OF_ALL
+    ]
     assert [each.name for each in there.on_openings] == [each.name for each in here.on_openings]
     assert there.rules[1:3] == tuple(there.rules)[1:3]
     cases = [random_rules.case(chance) for _ in range(20)]
@@ -159,6 +170,17 @@ def test_what_many_rules_look_at_is_known_of_the_last_of_them_as_well(
     assert (there.says_the_same_again, there.asks_cgroup) == (same_again, by_cgroup)
     # An index that leaves rules out for the source or a name says nothing of other flows.
     assert (there.of_program(builders.case()) is not None) == for_program
+
+
+def test_what_a_rule_that_is_switched_off_looks_at_does_not_count(
+    large: Callable[[str, str], Path],
+) -> None:
+    off = "  - {name: off, action: deny, sport: 4000, enabled: false}\n"
+    path = large("rules:\n", off)
+    assert load_apart([path], system_names(), lambda _: None).says_the_same_again
+
+    path = large("rules:\n", f"{off}  - {{name: on, action: deny, sport: 4000}}\n")
+    assert not load_apart([path], system_names(), lambda _: None).says_the_same_again
 
 
 def test_what_rules_say_of_a_list_is_said_of_the_list_that_the_ruleset_has(

@@ -2,7 +2,7 @@
 
 To take 100,000 rules through a YAML parser takes seconds, and nearly all of them are written in the
 same simple way: ``- {name: web, action: allow, dport: [80, 443]}`` on one line, or a line for each
-field. So the list below ``rules:`` is cut at its dashes. What is made of words alone (`_SCALAR`) is
+field. So the list below ``rules:`` is cut at its dashes. What is made of words alone (`SCALAR`) is
 taken as it stands; any other rule goes through the parser by itself. What stands by itself can be
 seen (`_alone`): nothing before it and nothing after it says what it means.
 
@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 from nfsnitch.adapters.rulefile.document import Mapping, Node, Scalar, Sequence, parse
@@ -23,13 +24,11 @@ from nfsnitch.adapters.rulefile.problems import Problems
 
 _KEY = re.compile(r"^rules:[ ]*(?:[ ]#.*)?$", re.MULTILINE)
 _FIRST = re.compile(r"(?:[ ]*(?:#.*)?\n)*([ ]*)- ")
-_SCALAR = (
-    r"[A-Za-z0-9/._]"
-    r"(?:[A-Za-z0-9/._@+=()*~%^-]|:(?=[A-Za-z0-9/:])|[ ](?=[A-Za-z0-9/._(]))*"
-)
+_FURTHER = r"[A-Za-z0-9/._@+=()*~%^-]*"
+SCALAR = rf"[A-Za-z0-9/._]{_FURTHER}(?:(?::(?=[A-Za-z0-9/:])|[ ](?=[A-Za-z0-9/._(])){_FURTHER})*"
 """What any YAML parser takes as it stands, in a list as well as on a line of its own."""
-_VALUE = re.compile(_SCALAR)
-_PART = re.compile(rf"([a-z0-9_]+): (?:({_SCALAR})|\[({_SCALAR}(?:, {_SCALAR})*)\])")
+_VALUE = re.compile(SCALAR)
+_PART = re.compile(rf"([a-z0-9_]+): (?:({SCALAR})|\[({SCALAR}(?:, {SCALAR})*)\])")
 _BETWEEN_PARTS = re.compile(r", (?![^\[\]]*\])")
 _NEXT = "- next"
 
@@ -49,10 +48,10 @@ class Part(NamedTuple):
 class Item(NamedTuple):
     """A rule as it stands in its file."""
 
+    number: int
+    """Among those of `Items`, from 0."""
     line: int
     """From 1."""
-    at: int
-    """The byte at which it begins, of the text of all `Items`."""
     lines: list[str]
     """With the empty lines and comments below it."""
 
@@ -69,8 +68,8 @@ class Items(NamedTuple):
     indent: int
     """How far the dashes are from the margin."""
 
-    def __iter__(self) -> Iterator[Item]:  # type: ignore[override]
-        """Yield the rules in order.
+    def cut(self) -> Cut:
+        """Return the rules apart.
 
         Raises:
             NotPlainError: they cannot be told apart.
@@ -81,12 +80,7 @@ class Items(NamedTuple):
         starts = [at for at, line in enumerate(lines) if line.startswith(dash)]
         if not starts or not all(map(_says_nothing, lines[: starts[0]])):
             raise NotPlainError
-        size = len if self.text.isascii() else _bytes
-        at = sum(map(size, lines[: starts[0]])) + starts[0]
-        for start, end in zip(starts, [*starts[1:], len(lines)], strict=True):
-            some = lines[start:end]
-            yield Item(self.first_line + start, at, some)
-            at += sum(map(size, some)) + len(some)
+        return Cut(self, lines, [*starts, len(lines)])
 
     def node_of(self, item: Item) -> Mapping:
         """Return what YAML makes of one rule.
@@ -102,6 +96,41 @@ class Items(NamedTuple):
         if problems.count or not _alone(root, item.line, item.line + len(item.lines)):
             raise NotPlainError
         return root.items[0]  # type: ignore[union-attr,return-value]
+
+
+class Cut:
+    """The rules of one file, cut apart."""
+
+    def __init__(self, items: Items, lines: list[str], starts: list[int]) -> None:
+        """Cut the *lines* of *items* at *starts*, of which the last one is after all lines."""
+        self.items = items
+        self.count = len(starts) - 1
+        self._lines, self._starts = lines, starts
+
+    def item(self, number: int) -> Item:
+        """Return one rule, by its number from 0."""
+        start, end = self._starts[number : number + 2]
+        return Item(number, self.items.first_line + start, self._lines[start:end])
+
+    def places(self) -> tuple[list[int], list[int]]:
+        """Return in which byte of its file each rule begins, and on which line, from 1."""
+        items, starts = self.items, self._starts[:-1]
+        sizes = map(len if items.text.isascii() else _bytes, self._lines)
+        before = list(accumulate(sizes, initial=items.at))  # but for the ends of lines
+        return [before[at] + at for at in starts], [items.first_line + at for at in starts]
+
+    def texts(self) -> Iterator[list[str] | None]:
+        """Yield what `parts_of` returns of each rule."""
+        indent, lines = self.items.indent, self._lines
+        opening = f"{' ' * indent}- {{"
+        inside = len(opening)
+        for start, end in pairwise(self._starts):
+            line = lines[start]
+            if end - start == 1 and line.startswith(opening) and "[" not in line:
+                # as most are
+                yield line[inside:-1].split(", ") if line[-1] == "}" else None
+            else:
+                yield parts_of(lines[start:end], indent)
 
 
 def parts_of(lines: list[str], indent: int) -> list[str] | None:

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from nfsnitch.adapters.rulefile.document import Mapping, Node, Scalar, kind, parse
+from nfsnitch.adapters.rulefile.drafts import Drafts
 from nfsnitch.adapters.rulefile.files import Raw, Source, read_raw, read_sources, sources_of
 from nfsnitch.adapters.rulefile.groups import Groups
 from nfsnitch.adapters.rulefile.items import Items, NotPlainError, head_and_items
 from nfsnitch.adapters.rulefile.lists import Lists
 from nfsnitch.adapters.rulefile.names import Names
-from nfsnitch.adapters.rulefile.plain_rules import Drafts, PlainRules, RuleSink, Sink
+from nfsnitch.adapters.rulefile.plain_rules import PlainRules, RuleSink, Sink
 from nfsnitch.adapters.rulefile.problems import (
     Problems,
     RuleFileError,

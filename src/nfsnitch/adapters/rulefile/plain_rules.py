@@ -2,204 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from functools import partial
-from itertools import pairwise
-from operator import attrgetter
-from types import MappingProxyType
-from typing import NamedTuple, Protocol, cast
+from collections.abc import Iterable
+from itertools import repeat
+from typing import Protocol
 
 from nfsnitch.adapters.rulefile.contradictions import contradictions
 from nfsnitch.adapters.rulefile.document import MAX_NODES
-from nfsnitch.adapters.rulefile.fields import RULE_FIELDS, RuleField
-from nfsnitch.adapters.rulefile.head import MAX_NAME_CHARACTERS, MAX_NOTE_CHARACTERS
-from nfsnitch.adapters.rulefile.items import (
-    Item,
-    Items,
-    NotPlainError,
-    is_plain,
-    part,
-    parts_of,
-)
-from nfsnitch.adapters.rulefile.problems import Refused
+from nfsnitch.adapters.rulefile.drafts import Draft, Drafts, NotPlainItemError
+from nfsnitch.adapters.rulefile.items import Cut, Item, Items, NotPlainError
 from nfsnitch.adapters.rulefile.rules import Rules
-from nfsnitch.adapters.rulefile.simple_keys import simple_keys
-from nfsnitch.adapters.rulefile.values import parse_action
+from nfsnitch.adapters.rulefile.simple_rules import (
+    CONTRADICTED,
+    NODES_OF_HEAD,
+    SimpleRules,
+    Tables,
+)
 from nfsnitch.core.conditions import bypasses_of
 from nfsnitch.core.decision import Action
-from nfsnitch.core.rule import NAME_FIELDS, Condition, Rule
-from nfsnitch.core.rule_keys import PlacedKeys
-
-_NAME, _NOTE, _ACTION = "name", "note", "action"
-_ALONE = (f"{_NAME}: ", f"{_NOTE}: ")
-_PLACE = attrgetter("at")
-_ORDER = {name: at for at, name in enumerate(RULE_FIELDS)}
-_CONTRADICTED = frozenset({"owner", "family", "proto", "script"})
-"""Without one of these no two fields contradict each other, and a rule is on no openings."""
-_MOST_TEXTS = 1 << 20
-_NODES_OF_HEAD, _NODES_OF_VALUE = 7, 2
-"""As many as YAML makes: with a note; with the key."""
-
-
-class Field:
-    """What a text stands for that several rules may have."""
-
-    __slots__ = ("_condition", "_make", "at", "keys", "name", "nodes")
-
-    def __init__(
-        self,
-        name: str,
-        make: Callable[[], Condition] | Condition,
-        nodes: int,
-        keys: PlacedKeys | None = None,
-    ) -> None:
-        """*make* makes the condition, or is it; *nodes* are so many as YAML makes of the text.
-
-        *keys* are what the condition wants, if that is known already.
-        """
-        self.at = _ORDER[name]
-        """Where it comes among the conditions of a rule."""
-        self.name, self.nodes, self.keys = name, nodes, keys
-        self._make = make if callable(make) else None
-        self._condition = None if callable(make) else make
-
-    def __reduce__(self) -> tuple[type[Field], tuple[str, Condition, int]]:
-        """Be handed to another process with the condition (pickle)."""
-        return Field, (self.name, self.condition, self.nodes)
-
-    @property
-    def condition(self) -> Condition:
-        """The condition, made when it is first needed."""
-        if self._condition is None and self._make is not None:
-            self._condition = self._make()
-        return cast("Condition", self._condition)
-
-    @property
-    def is_made(self) -> bool:
-        """Whether the condition has been needed."""
-        return self._condition is not None
-
-
-class Draft(NamedTuple):
-    """What one item says."""
-
-    name: str
-    action: Action
-    fields: list[Field]
-    """In the order of conditions."""
-    note: str | None
-
-    def rule(self, origin: str, on_unknown_name: Action | None) -> Rule:
-        """Return the rule; *on_unknown_name* is for all that ask for names."""
-        asks_names = any(each.name in NAME_FIELDS for each in self.fields)
-        conditions = tuple(each.condition for each in self.fields)
-        on_unknown = on_unknown_name if asks_names else None
-        return Rule(self.name, self.action, conditions, origin, self.note, on_unknown)
-
-
-class NotPlainItemError(Exception):
-    """YAML has to say what one rule is."""
-
-
-class Drafts:
-    """Reads items."""
-
-    def __init__(
-        self,
-        condition_of: Callable[[RuleField, tuple[str, ...]], Condition],
-        fixed: Mapping[str, Field | Action] = MappingProxyType({}),
-        most_texts: int = _MOST_TEXTS,
-    ) -> None:
-        """*condition_of* makes conditions, and may raise `Refused`; it is not asked of *fixed*.
-
-        What *most_texts* stand for is remembered.
-        """
-        self._condition_of = condition_of
-        self._fixed = fixed
-        self._most_texts = most_texts
-        self.known: dict[str, Field | Action] = {}
-        """By text, as in ``dport: 443``."""
-
-    def read(self, lines: list[str], indent: int) -> Draft:
-        """Return what a rule says.
-
-        Raises:
-            NotPlainItemError: YAML has to say it.
-            NotPlainError: something is wrong with it.
-
-        """
-        texts = parts_of(lines, indent)
-        if texts is None:
-            raise NotPlainItemError
-        heads: dict[str, str] = {}
-        actions: list[Action] = []
-        fields: list[Field] = []
-        for text in texts:
-            known = self.known.get(text)
-            if known is None:
-                if text.startswith(_ALONE):
-                    _add_head(text, heads)
-                    continue
-                known = self._new(text)
-            if type(known) is Field:
-                fields.append(known)
-            else:
-                actions.append(cast("Action", known))
-        if len(actions) != 1 or _NAME not in heads:
-            raise NotPlainError
-        if len(fields) > 1:
-            fields.sort(key=_PLACE)
-            for one, other in pairwise(fields):
-                if one.at == other.at:
-                    raise NotPlainError
-        return Draft(heads[_NAME], actions[0], fields, heads.get(_NOTE))
-
-    def _new(self, text: str) -> Field | Action:
-        """Return what a text stands for that was not met before."""
-        if text in self._fixed:
-            return self._fixed[text]
-        key, _, value = text.partition(": ")
-        keys = simple_keys(key, value)
-        if keys is not None:  # as in most of many texts
-            make = partial(self._condition_of, RULE_FIELDS[key], (value,))
-            return self._kept(text, Field(key, make, _NODES_OF_VALUE, keys))
-        found = part(text)
-        if found is None:
-            raise NotPlainItemError
-        field = RULE_FIELDS.get(found.key)
-        known: Field | Action
-        try:
-            if field is not None:
-                condition = self._condition_of(field, found.values)
-                nodes = _NODES_OF_VALUE + len(found.values) * found.is_list
-                known = Field(field.name, condition, nodes)
-            elif found.key == _ACTION and not found.is_list:
-                known = parse_action(found.values[0])
-            else:
-                raise NotPlainItemError
-        except Refused:
-            raise NotPlainItemError from None
-        return self._kept(text, known)
-
-    def _kept(self, text: str, known: Field | Action) -> Field | Action:
-        if len(self.known) >= self._most_texts:
-            self.known.pop(next(iter(self.known)))
-        self.known[text] = known
-        return known
-
-
-def _add_head(text: str, heads: dict[str, str]) -> None:
-    """Take a text that says something about one rule alone."""
-    key, _, value = text.partition(": ")
-    if not is_plain(value):
-        raise NotPlainItemError
-    if key in heads or len(value) > (MAX_NAME_CHARACTERS if key == _NAME else MAX_NOTE_CHARACTERS):
-        raise NotPlainError
-    heads[key] = value
+from nfsnitch.core.rule import Rule
 
 
 class Sink(Protocol):
     """Takes rules in order."""
+
+    @property
+    def tables(self) -> Tables | None:
+        """Where the simplest rules are filed; None: each of them is to be given to `add`."""
+
+    def begin(self, cut: Cut) -> int:
+        """Take all rules of this file from now on; return the number of the first one."""
 
     def add(self, items: Items, item: Item, draft: Draft) -> None:
         """Take one that is plain, and on no openings."""
@@ -214,6 +45,16 @@ class RuleSink:
     def __init__(self, on_unknown_name: Action | None) -> None:
         self._on_unknown_name = on_unknown_name
         self.rules: list[Rule] = []
+
+    @property
+    def tables(self) -> None:
+        """None: rules are wanted."""
+        return
+
+    def begin(self, cut: Cut) -> int:
+        """Take the rules of a file."""
+        del cut
+        return len(self.rules)
 
     def add(self, items: Items, item: Item, draft: Draft) -> None:
         """Take one that is plain."""
@@ -233,6 +74,13 @@ class PlainRules:
         """*rules* know what has been read by now; what comes of reading goes to *sink*."""
         self._rules, self._sink = rules, sink
         self.drafts = Drafts(rules.condition_of)
+        says_something = rules.on_unknown_name is not None
+        tables = sink.tables
+        self._simple = (
+            None
+            if tables is None
+            else SimpleRules(tables, self.drafts, rules.claims, at_unknown_names=says_something)
+        )
 
     def read(self, items: Items) -> None:
         """Take the rules of one file.
@@ -241,27 +89,34 @@ class PlainRules:
             NotPlainError: something is wrong with them, or they cannot be told apart.
 
         """
+        cut = items.cut()
+        first = self._sink.begin(cut)
+        simple = self._simple
         nodes = 0
-        for item in items:
-            try:
-                draft = self.drafts.read(item.lines, items.indent)
-            except NotPlainItemError:
-                node = items.node_of(item)
-                self._rules.read_rule(node)
-                self._sink.add_others(items, item, self._rules.taken())
-                nodes += node.size
-            else:
-                self._take(items, item, draft)
-                nodes += _NODES_OF_HEAD
-                for each in draft.fields:
-                    nodes += each.nodes
+        for number, texts in enumerate(repeat(None, cut.count) if simple is None else cut.texts()):
+            taken = 0
+            if simple is not None and texts is not None:
+                taken = simple.take(texts, first + number)
+            nodes += taken or self._read(items, cut.item(number))
             if nodes > MAX_NODES:
                 raise NotPlainError
+
+    def _read(self, items: Items, item: Item) -> int:
+        """Take one rule; return of how many nodes of YAML it is."""
+        try:
+            draft = self.drafts.read(item.lines, items.indent)
+        except NotPlainItemError:
+            node = items.node_of(item)
+            self._rules.read_rule(node)
+            self._sink.add_others(items, item, self._rules.taken())
+            return node.size
+        self._take(items, item, draft)
+        return NODES_OF_HEAD + sum(each.nodes for each in draft.fields)
 
     def _take(self, items: Items, item: Item, draft: Draft) -> None:
         if not self._rules.claims(draft.name):
             raise NotPlainError
-        if not _CONTRADICTED.isdisjoint([each.name for each in draft.fields]):
+        if not CONTRADICTED.isdisjoint([each.name for each in draft.fields]):
             named = {each.name: each.condition for each in draft.fields}
             refusals = self._rules.openings.refusals(named, draft.action)
             if any(True for _ in (*contradictions(named, named), *refusals)):

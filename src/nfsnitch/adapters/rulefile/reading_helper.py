@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from nfsnitch.adapters import privileges
+from nfsnitch.adapters.rulefile.drafts import Field
 from nfsnitch.adapters.rulefile.files import Raw, sources_of
 from nfsnitch.adapters.rulefile.handing_over import Kind, Sender
 from nfsnitch.adapters.rulefile.loader import Collected, collect
 from nfsnitch.adapters.rulefile.names import Names, system_names
-from nfsnitch.adapters.rulefile.plain_rules import Field
 from nfsnitch.adapters.rulefile.problems import Problems, RuleFileError
 from nfsnitch.adapters.rulefile.reading_process import Job, Rest
 from nfsnitch.adapters.rulefile.written_rules import Writing, WrittenRules, without_mark
@@ -74,7 +74,7 @@ def read(job: Job, files: Sequence[Raw], sender: Sender) -> None:
 
 def _send_rules(found: Collected[Writing], files: Sequence[Raw], sender: Sender) -> None:
     writing = found.sink
-    traits = traits_of(writing.others.values(), writing.conditions.values())
+    traits = traits_of(writing.others.values(), writing.tables.conditions.values())
     filing = writing.filing
     # Of the simplest values there are keys alone, and no conditions.
     traits = traits._replace(tells_flows_apart=filing.tells_apart_by(OF_ONE_FLOW))

@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import nfsnitch
+from nfsnitch.adapters.rulefile.drafts import Field
 from nfsnitch.adapters.rulefile.files import Raw
 from nfsnitch.adapters.rulefile.handing_over import HandingError, Kind, Receiver
 from nfsnitch.adapters.rulefile.loading import ReadingError
 from nfsnitch.adapters.rulefile.names import Names
-from nfsnitch.adapters.rulefile.plain_rules import Field
 from nfsnitch.adapters.rulefile.problems import Problem, RuleFileError
 from nfsnitch.adapters.rulefile.written_rules import Places, WrittenRules, drafts_of, without_mark
 from nfsnitch.core.decision import Action

@@ -15,15 +15,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import repeat
 from typing import NamedTuple, NoReturn, overload
 
+from nfsnitch.adapters.rulefile.drafts import Draft, Drafts, Field
 from nfsnitch.adapters.rulefile.fields import RuleField
-from nfsnitch.adapters.rulefile.items import Item, Items
+from nfsnitch.adapters.rulefile.items import Cut, Item, Items
 from nfsnitch.adapters.rulefile.names import Names
-from nfsnitch.adapters.rulefile.plain_rules import Draft, Drafts, Field
+from nfsnitch.adapters.rulefile.simple_rules import Tables
 from nfsnitch.adapters.rulefile.values import Known
 from nfsnitch.core.decision import Action
 from nfsnitch.core.rule import Condition, Rule
 from nfsnitch.core.rule_index import Filing
-from nfsnitch.core.rule_keys import NAME, KeyFinder, Keys, PlacedKeys
+from nfsnitch.core.rule_keys import NAME, KeyFinder, PlacedKeys
 
 MOST_READ = 4_096
 """So many rules are kept as they were read last, and as many texts of fields."""
@@ -140,55 +141,67 @@ class Writing:
         self.on_unknown_name = on_unknown_name
         self.others: dict[int, Rule] = {}
         """Rules that are not read from their texts, by number."""
-        self.conditions: dict[int, Condition] = {}
-        """Of the rules that are, by identity."""
-        self._table: list[list[Keys]] = [[] for _ in range(NAME + 1)]
-        """As `Filing` has it, but each column ends with the last rule that is in it."""
+        self.tables = Tables([[] for _ in range(NAME + 1)], set(), {})
         self._out_of_force: set[int] = set()
-        self._at_unknown_names: set[int] = set()
         self._finder = KeyFinder()
         self._keys: dict[int, PlacedKeys | None] = {}
+        """By the identity of conditions."""
         self._starts, self._lines = array("I"), array("I")
         self._stretches: list[Stretch] = []
-        self._ends: list[int] = []
-        self._order: int | None = None
+        self._first = 0
+        """The number of the first rule of the file of the moment."""
 
     @property
     def places(self) -> Places:
         """Where all rules begin."""
-        ended = zip(self._stretches, self._ends, strict=True)
-        stretches = tuple(stretch._replace(end=end) for stretch, end in ended)
-        return Places(self._starts.tobytes(), self._lines.tobytes(), stretches)
+        return Places(self._starts.tobytes(), self._lines.tobytes(), tuple(self._stretches))
 
     @property
     def filing(self) -> Filing:
         """What an index is made of."""
         count = len(self._starts)
-        table = [[*column, *repeat(None, count - len(column))] for column in self._table]
-        return Filing(table, self._out_of_force, self._at_unknown_names)
+        table = [
+            [*column[:count], *repeat(None, count - len(column))] for column in self.tables.columns
+        ]
+        return Filing(table, self._out_of_force, self.tables.named)
+
+    def begin(self, cut: Cut) -> int:
+        """Take all rules of one file; return the number of the first one."""
+        items, first = cut.items, len(self._starts)
+        end, of = first + cut.count, items.source
+        self._first = first
+        self._stretches.append(Stretch(first, end, of.order, of.name, items.indent))
+        starts, lines = cut.places()
+        self._starts.extend(starts)
+        self._lines.extend(lines)
+        for column in self.tables.columns:
+            column.extend(repeat(None, end - len(column)))
+        return first
 
     def add(self, items: Items, item: Item, draft: Draft) -> None:
         """Take one that can be read from its text."""
-        number = self._place(items, item)
+        del items
+        number = self._first + item.number
         for each in draft.fields:
             if each.keys is not None:
                 self._file(number, each.keys)
                 continue
             condition = each.condition
             known_as = id(condition)
-            if known_as not in self.conditions:
-                self.conditions[known_as] = condition
+            if known_as not in self._keys:
+                self.tables.conditions[known_as] = condition
                 self._keys[known_as] = self._finder.key_of(condition)
             keys = self._keys[known_as]
             if keys is not None:
                 self._file(number, keys)
                 if keys[0] == NAME and self.on_unknown_name is not None:
-                    self._at_unknown_names.add(number)
+                    self.tables.named.add(number)
 
     def add_others(self, items: Items | None, item: Item | None, rules: Iterable[Rule]) -> None:
         """Take others."""
+        del items
         for rule in rules:
-            number = self._place(items, item)
+            number = self._unplaced() if item is None else self._first + item.number
             self.others[number] = rule
             for keys in map(self._finder.key_of, rule.conditions):
                 if keys is not None:
@@ -196,34 +209,20 @@ class Writing:
             if not rule.enabled:
                 self._out_of_force.add(number)
             if rule.on_unknown_name is not None:
-                self._at_unknown_names.add(number)
+                self.tables.named.add(number)
 
     def _file(self, number: int, keys: PlacedKeys) -> None:
         """Have a rule be found by keys; of two conditions on one thing the first one counts."""
-        column = self._table[keys[0]]
-        lacking = number - len(column)
-        if lacking > 0:
-            column.extend(repeat(None, lacking))
-        if lacking >= 0:
-            column.append(keys[1])
-        elif column[number] is None:
+        column = self.tables.columns[keys[0]]
+        column.extend(repeat(None, number + 1 - len(column)))
+        if column[number] is None:
             column[number] = keys[1]
 
-    def _place(self, items: Items | None, item: Item | None) -> int:
-        number = len(self._starts)
-        if items is None or item is None:
-            self._starts.append(0)
-            self._lines.append(0)
-            return number
-        self._starts.append(items.at + item.at)
-        self._lines.append(item.line)
-        of = items.source
-        if of.order != self._order:
-            self._order = of.order
-            self._stretches.append(Stretch(number, number, of.order, of.name, items.indent))
-            self._ends.append(number)
-        self._ends[-1] = number + 1
-        return number
+    def _unplaced(self) -> int:
+        """Return the number of another rule, which is not read from its text."""
+        self._starts.append(0)
+        self._lines.append(0)
+        return len(self._starts) - 1
 
 
 def _unasked(name: str) -> NoReturn:
