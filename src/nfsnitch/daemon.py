@@ -167,7 +167,8 @@ class Daemon:
         look: Callable[[], Iterator[LiveFlow | None]],
         stack: ExitStack,
     ) -> tuple[Reloader, ReloadTriggers]:
-        review = FlowReview(look, self._worker.flow_reviewed, self._counters)
+        packets = self._intake.look
+        review = FlowReview(look, self._worker.flow_reviewed, self._counters, packets)
         reloader = Reloader(
             lambda: load_whole(options.rules),
             loaded,

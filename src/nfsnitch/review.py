@@ -13,6 +13,9 @@ from nfsnitch.core.events import LiveFlow
 
 _STEP_S = 0.002
 """A packet that comes meanwhile waits so long at most."""
+_ROUND_S = 0.02
+"""All else that the event loop does waits so long at most: one round of it takes as long where
+packets follow one another closely (`intake`), and a review has many steps."""
 _ATTEMPTS = 3
 
 _log = logging.getLogger(__name__)
@@ -26,9 +29,11 @@ class FlowReview:
         look: Callable[[], Iterator[LiveFlow | None]],
         reviewed: Callable[[LiveFlow], None],
         counters: collections.Counter[Counter],
+        packets: Callable[[], None],
     ) -> None:
-        """Hand each flow that *look* yields to *reviewed*."""
+        """Hand each flow that *look* yields to *reviewed*; *packets* handles those that wait."""
         self._look = look
+        self._packets = packets
         self._reviewed = reviewed
         self._counters = counters
 
@@ -46,10 +51,15 @@ class FlowReview:
         return self._counters[Counter.FLOWS_CUT] - cut_before
 
     async def _in_steps(self) -> None:
-        until = time.monotonic() + _STEP_S
+        began_s = round_s = time.monotonic()
         for live in self._look():
             if live is not None:
                 self._reviewed(live)
-            if time.monotonic() >= until:
-                await asyncio.sleep(0)  # the loop looks at the queue
-                until = time.monotonic() + _STEP_S
+            now_s = time.monotonic()
+            if now_s - began_s < _STEP_S:
+                continue
+            self._packets()
+            if now_s - round_s >= _ROUND_S:
+                await asyncio.sleep(0)
+                round_s = time.monotonic()
+            began_s = time.monotonic()
