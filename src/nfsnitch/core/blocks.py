@@ -8,7 +8,7 @@ bisection, and has all of them: libraries for prefixes (radix trees) find the lo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Generic, NamedTuple, TypeVar
 
 from nfsnitch.core.flow import Family
@@ -41,12 +41,20 @@ class Blocks(Generic[T]):
             tables.setdefault(length, {}).setdefault(free_bits, {})[prefix] = thing
         self._tables = {length: tuple(by_bits.items()) for length, by_bits in tables.items()}
 
-    def items(self) -> Iterator[tuple[Block, T]]:
-        """Yield all blocks, each with what belongs to it."""
+    @classmethod
+    def of_tables(cls, tables: Iterable[tuple[int, int, dict[int, T]]]) -> Blocks[T]:
+        """Return those of *tables*, as they are told apart by `tables`."""
+        found = cls({})
+        for length, free_bits, by_prefix in tables:
+            found._tables[length] = (*found._tables.get(length, ()), (free_bits, by_prefix))
+        return found
+
+    @property
+    def tables(self) -> Iterator[tuple[int, int, dict[int, T]]]:
+        """All blocks of one length and so many free bits, by their prefixes; nobody changes it."""
         for length, tables in self._tables.items():
             for free_bits, by_prefix in tables:
-                for prefix, thing in by_prefix.items():
-                    yield Block(length, free_bits, prefix), thing
+                yield length, free_bits, by_prefix
 
     def around(self, value: object) -> list[T]:
         """Return what belongs to each of the blocks that *value* is in; an Unknown is in none."""

@@ -6,15 +6,16 @@ millisecond to be put together with those before it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any
 
-from nfsnitch.core.blocks import Block
+from nfsnitch.core.blocks import Blocks
 from nfsnitch.core.rule_index import NameSplit, Node, Split
 
 _ENTRIES = 500
-_FILED, _SPLIT, _NAME_SPLIT, _ROOT = range(4)
+_FILED, _BLOCKS, _SPLIT, _NAME_SPLIT, _ROOT = range(5)
+_SPLITS = (Split, NameSplit)
 
 Part = tuple[Any, ...]
 
@@ -28,7 +29,7 @@ def parts_of(root: Node) -> Iterator[Part]:
     pending: list[Node] = [root]
     while pending:
         node = pending[-1]
-        if not isinstance(node, Split | NameSplit) or id(node) in numbers:
+        if not isinstance(node, _SPLITS) or id(node) in numbers:
             pending.pop()
             continue
         unknown = [each for each in _splits_in(node) if id(each) not in numbers]
@@ -46,7 +47,8 @@ class Assembling:
 
     def __init__(self) -> None:
         self._splits: list[Node] = []
-        self._filed: dict[Any, Any] = {}
+        self._singles: dict[Any, Any] = {}
+        self._tables: dict[tuple[int, int], dict[int, Node]] = {}
         self.root: Node | None = None
         """None until the last part has come."""
 
@@ -54,19 +56,34 @@ class Assembling:
         """Take the next part."""
         kind, *content = part
         if kind == _FILED:
-            keys, nodes = content
-            for key, node in zip(keys, nodes, strict=True):
-                filed = Block(*key) if type(key) is tuple else key
-                self._filed[filed] = self._found(node)
+            self._file(self._singles, *content)
+            return
+        if kind == _BLOCKS:
+            length, free_bits, *content = content
+            self._file(self._tables.setdefault((length, free_bits), {}), *content)
             return
         if kind == _SPLIT:
             at, rest = content
-            self._splits.append(Split(at, self._filed, None if rest is None else self._found(rest)))
+            tables = [(*key, table) for key, table in self._tables.items()]
+            blocks = Blocks.of_tables(tables) if tables else None
+            last = None if rest is None else self._found(rest)
+            self._splits.append(Split(at, self._singles, blocks, last))
         elif kind == _NAME_SPLIT:
-            self._splits.append(NameSplit(self._filed, *content))
+            self._splits.append(NameSplit(self._singles, *content))
         else:
             self.root = self._found(content[0])
-        self._filed = {}
+        self._singles, self._tables = {}, {}
+
+    def _file(
+        self,
+        filed: dict[Any, Node],
+        has_splits: bool,  # noqa: FBT001  of a part
+        keys: list[Any],
+        nodes: list[int | tuple[int, ...]],
+    ) -> None:
+        # Most have none, and none of their nodes need be looked at.
+        found = map(self._found, nodes) if has_splits else nodes
+        filed.update(zip(keys, found, strict=True))
 
     def _found(self, node: int | tuple[int, ...]) -> Node:
         return self._splits[-1 - node] if type(node) is int and node < 0 else node
@@ -79,7 +96,7 @@ def splits_of(root: Node) -> list[Node]:
     pending: list[Node] = [root]
     while pending:
         node = pending.pop()
-        if isinstance(node, Split | NameSplit) and id(node) not in seen:
+        if isinstance(node, _SPLITS) and id(node) not in seen:
             seen.add(id(node))
             found.append(node)
             pending += _splits_in(node)
@@ -95,31 +112,42 @@ def many_in_leaves(root: Node, more_than: int) -> set[int]:
         node = pending.pop()
         if isinstance(node, tuple) and len(node) > more_than:
             found.update(node)
-        elif isinstance(node, Split | NameSplit) and id(node) not in seen:
+        elif isinstance(node, _SPLITS) and id(node) not in seen:
             seen.add(id(node))
-            pending += (each for _, each in node.filed)
-            pending += (each for each in node.last if not isinstance(each, int))
+            pending += [each for each in (*node.nodes, *node.last) if type(each) is not int]
     return found
 
 
-def _splits_in(node: Split | NameSplit) -> Iterator[Split | NameSplit]:
-    if isinstance(node, Split):
-        nodes = [each for _, each in node.filed]
-        rest = node.last[1]
-        yield from (each for each in (*nodes, rest) if isinstance(each, Split | NameSplit))
+def _splits_in(node: Split | NameSplit) -> list[Split | NameSplit]:
+    if isinstance(node, NameSplit):
+        return []
+    return [each for each in (*node.nodes, node.last[1]) if isinstance(each, _SPLITS)]
 
 
 def _parts_of_split(node: Split | NameSplit, numbers: dict[int, int]) -> Iterator[Part]:
-    filed = iter(node.filed)
-    while some := list(islice(filed, _ENTRIES)):
-        keys = [tuple(key) if isinstance(key, Block) else key for key, _ in some]
-        yield _FILED, keys, [_referred(each, numbers) for _, each in some]
-    if isinstance(node, Split):
-        at, rest = node.last
-        yield _SPLIT, at, None if rest is None else _referred(rest, numbers)
-    else:
+    for some in _pieces(node.singles, numbers):
+        yield _FILED, *some
+    if isinstance(node, NameSplit):
         yield _NAME_SPLIT, *node.last
+        return
+    for length, free_bits, table in node.tables:
+        for some in _pieces(table, numbers):
+            yield _BLOCKS, length, free_bits, *some
+    at, rest = node.last
+    yield _SPLIT, at, None if rest is None else _referred(rest, numbers)
+
+
+def _pieces(filed: Mapping[Any, Node], numbers: dict[int, int]) -> Iterator[Part]:
+    """Yield a few at a time: whether there are splits among the nodes, the keys, and the nodes."""
+    keys, nodes = iter(filed), iter(filed.values())
+    while some := list(islice(keys, _ENTRIES)):
+        of_these = list(islice(nodes, _ENTRIES))
+        has_splits = not set(map(type, of_these)).isdisjoint(_SPLITS)
+        if has_splits:
+            yield True, some, [_referred(each, numbers) for each in of_these]
+        else:
+            yield False, some, of_these
 
 
 def _referred(node: Node, numbers: dict[int, int]) -> int | tuple[int, ...]:
-    return numbers[id(node)] if isinstance(node, Split | NameSplit) else node
+    return numbers[id(node)] if isinstance(node, _SPLITS) else node

@@ -11,8 +11,9 @@ Nothing here knows when a rule decides: the walk through those that are left is 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from heapq import merge
+from itertools import chain
 from typing import Any, NamedTuple
 
 from nfsnitch.core.blocks import Block, Blocks
@@ -44,20 +45,31 @@ class Split:
 
     __slots__ = ("_blocks", "_rest", "_singles", "read")
 
-    def __init__(self, at: int, filed: dict[Key, _Node], rest: _Node | None) -> None:
-        """*at* says which of `READERS` finds the value; *rest* are the rules that take any."""
-        blocks = {key: node for key, node in filed.items() if isinstance(key, Block)}
+    def __init__(
+        self, at: int, singles: dict[Key, _Node], blocks: Blocks[_Node] | None, rest: _Node | None
+    ) -> None:
+        """*at* says which of `READERS` finds the value; *rest* are the rules that take any.
+
+        *singles* stand under one value each.
+        """
         self.read = READERS[at]
-        self._blocks = Blocks(blocks) if blocks else None
-        self._singles = {key: filed[key] for key in filed.keys() - blocks.keys()}
-        self._rest = rest
+        self._singles, self._blocks, self._rest = singles, blocks, rest
 
     @property
-    def filed(self) -> Iterator[tuple[Key, _Node]]:
-        """What stands under each value."""
-        yield from self._singles.items()
-        if self._blocks is not None:
-            yield from self._blocks.items()
+    def singles(self) -> dict[Key, _Node]:
+        """What stands under each value alone; nobody changes it."""
+        return self._singles
+
+    @property
+    def tables(self) -> list[tuple[int, int, dict[int, _Node]]]:
+        """What stands under blocks: see `Blocks.tables`."""
+        return [] if self._blocks is None else [*self._blocks.tables]
+
+    @property
+    def nodes(self) -> list[_Node]:
+        """All that stand under a value or a block."""
+        tables = (table.values() for _, _, table in self.tables)
+        return [*chain(self._singles.values(), *tables)]
 
     @property
     def last(self) -> tuple[int, _Node | None]:
@@ -91,9 +103,14 @@ class NameSplit:
         self._named, self._nameless, self._waiting, self._rest = named, nameless, waiting, rest
 
     @property
-    def filed(self) -> Iterator[tuple[Key, _Few]]:
-        """What stands under each name."""
-        yield from self._named.items()
+    def singles(self) -> dict[Key, _Few]:
+        """What stands under each name; nobody changes it."""
+        return self._named
+
+    @property
+    def nodes(self) -> list[_Few]:
+        """All that stand under a name."""
+        return [*self._named.values()]
 
     @property
     def last(self) -> tuple[_Leaf, _Leaf, _Few | None]:
@@ -196,7 +213,7 @@ class Filing(NamedTuple):
 
     def tells_apart_by(self, places: Collection[int]) -> bool:
         """Whether any rule wants something that is looked up at one of *places*."""
-        return any(key is not None for at in places for key in self.table[at])
+        return any(_says_something(self.table[at]) for at in places)
 
     def root(self, without: Collection[int] = ()) -> Node:
         """Return the root of an index; by what is among *without*, rules are not told apart."""
@@ -217,11 +234,12 @@ class _Builder:
 
     def built(self) -> _Node:
         """Return the root."""
-        in_force = [at for at in range(self._count) if at not in self._filing.out_of_force]
+        out_of_force = self._filing.out_of_force
+        in_force = [at for at in range(self._count) if at not in out_of_force]
         places = (
             at
             for at, keys in enumerate(self._table)
-            if at not in self._without and any(key is not None for key in keys)
+            if at not in self._without and _says_something(keys)
         )
         return self._node(in_force, frozenset(places))
 
@@ -258,7 +276,12 @@ class _Builder:
             key: each if isinstance(each, int) else self._shared(each, places)
             for key, each in filed.items()
         }
-        return Split(at, nodes, self._node(rest, places) if rest else None)
+        last = self._node(rest, places) if rest else None
+        blocks = {key: node for key, node in nodes.items() if type(key) is Block}
+        if not blocks:
+            return Split(at, nodes, None, last)
+        singles = {key: nodes[key] for key in nodes.keys() - blocks.keys()}
+        return Split(at, singles, Blocks(blocks), last)
 
     def _split_by_name(
         self, numbers: list[int], filed: dict[Key, int | list[int]], rest: list[int]
@@ -297,6 +320,10 @@ class _Builder:
                 for each in key:
                     _file(filed, each, number)
         return filed, rest
+
+
+def _says_something(keys: list[Keys]) -> bool:
+    return keys.count(None) < len(keys)
 
 
 def _file(filed: dict[Key, int | list[int]], key: Key, number: int) -> None:

@@ -8,6 +8,7 @@ index of the rules; the files' contents are here already.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pickle
 import subprocess
@@ -32,6 +33,8 @@ from nfsnitch.core.rule_index import RuleIndex
 from nfsnitch.core.ruleset import FEWEST_RULES, Layer, Ruleset, Traits
 
 _MODULE = "nfsnitch.adapters.rulefile.reading_helper"
+_PIPE_BYTES = 1 << 20
+"""What it tells is read in so large pieces: each takes the interpreter back from the packets."""
 _PASSED_ON = ("PATH", "LANG", "TZ")
 
 
@@ -74,6 +77,7 @@ def read_apart(
         process = subprocess.Popen(
             # -P: nothing in the working directory is run
             [sys.executable, "-P", "-m", _MODULE],
+            bufsize=_PIPE_BYTES,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,  # Ctrl-C is for the daemon
@@ -103,6 +107,8 @@ def _talked(
 ) -> Ruleset:
     if process.stdin is None or process.stdout is None:
         raise RuntimeError("both are pipes")
+    with suppress(OSError):  # as large as it may be
+        fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
     with suppress(BrokenPipeError):  # it says on the other pipe, or by its end, what was wrong
         process.stdin.write(pickle.dumps(job))
         for file in files:
