@@ -26,7 +26,7 @@ NODES_OF_HEAD = 7
 """As many as YAML makes of it with a note."""
 _MOST_TEXTS = 1 << 20
 _NAME_KEY, _NOTE_KEY = "name: ", "note"
-_NAME_TEXT = re.compile(_NAME_KEY + SCALAR)
+_is_name = re.compile(_NAME_KEY + SCALAR).fullmatch
 _MOST_OF_NAME = len(_NAME_KEY) + MAX_NAME_CHARACTERS
 
 _Meaning = tuple[int, int, Keys, int]
@@ -87,13 +87,10 @@ class SimpleRules:
         known, columns = self._known, self._columns
         name, seen, nodes = "", _REFUSED_BIT, NODES_OF_HEAD
         for text in texts:
-            meaning = known.get(text)
-            if meaning is None:
-                if not name and _NAME_TEXT.fullmatch(text):
-                    name = text
-                    continue
-                meaning = self._understood(text)
-            bit, column, keys, size = meaning
+            if not name and _is_name(text):
+                name = text
+                continue
+            bit, column, keys, size = known.get(text) or self._understood(text)
             if seen & bit:
                 return self._undone(number)
             seen |= bit
