@@ -14,7 +14,7 @@
 
 /* Raised with every change to what a key or a value below means: pinned maps outlive the daemon, and
  * one that knows another version replaces them. */
-enum { LAYOUT_VERSION = 3 };
+enum { LAYOUT_VERSION = 4 };
 
 enum {
 	EXE_BYTES = 1024,    /* longest executable path kept; a power of two */
@@ -42,7 +42,7 @@ enum {
 	LIBC_ADDRESSES = 16,         /* how many addresses of a result are kept; a power of two */
 	MAX_VERDICTS = 8192,         /* of a program on a destination, that the kernel may repeat */
 	MAX_PASSES = 16384,          /* flows of sockets that have got such a verdict, or user space's */
-	CACHED_BYTES = 1 << 19,      /* such flows that user space has yet to record */
+	CACHED_BYTES = 1 << 20,      /* 7,710 such flows that user space has yet to record */
 };
 
 /*
@@ -393,16 +393,30 @@ struct pass {
 	__u32 action; /* with PASS_FIRST, perhaps */
 };
 
-/* Told through the ring buffer: the first packet of a flow has got a verdict that was here already. */
+/*
+ * Told through the ring buffer: the first packet of a flow has got a verdict that was here already. From
+ * `number` on, what a program does again and again is the same to the byte: user space looks at it once.
+ * Who uses the socket has made it, too, or nothing would be told here.
+ */
 struct cached {
-	__u64 seen_ns;    /* monotonic */
-	__u64 cookie;
+	__u64 seen_ns;     /* monotonic */
+	__u16 sport;
+	__u16 padding;
 	__u32 number;
 	__u32 generation;
-	__u32 action;     /* enum verdict_action */
-	__u32 ifindex;    /* by which it would leave; 0: not known */
-	struct flow_key flow;
-	struct owner owner;
+	__u32 action;      /* enum verdict_action */
+	__u32 ifindex;     /* by which it would leave; 0: not known */
+	__u8 saddr_be[16]; /* IPv4 addresses fill the first four bytes */
+	__u8 daddr_be[16];
+	__u16 dport;
+	__u8 family;       /* 4 or 6 */
+	__u8 proto;
+	struct image_key image;
+	__u32 tid;
+	__u32 uid;
+	__u32 gid;
+	__u32 netns;
+	char comm[COMM_BYTES];
 };
 
 enum counter {
@@ -439,6 +453,6 @@ _Static_assert(sizeof(struct verdict_key) == 72, "layout.py: VERDICT_KEY");
 _Static_assert(sizeof(struct verdict) == 24, "layout.py: VERDICT");
 _Static_assert(sizeof(struct pass_key) == 56, "layout.py: PASS_KEY");
 _Static_assert(sizeof(struct pass) == 48, "layout.py: PASS");
-_Static_assert(sizeof(struct cached) == 200, "layout.py: CACHED");
+_Static_assert(sizeof(struct cached) == 128, "layout.py: CACHED");
 
 #endif

@@ -186,13 +186,23 @@ static __always_inline bool tell_of_cached(const struct pass_key *key, const str
 		return false;
 	}
 	told->seen_ns = now_ns;
-	told->cookie = key->cookie;
+	told->sport = key->flow.sport;
+	told->padding = 0;
 	told->number = verdict->number;
 	told->generation = verdict->generation;
 	told->action = verdict->action;
 	told->ifindex = ifindex_of(skb);
-	told->flow = key->flow;
-	told->owner = *owner;
+	__builtin_memcpy(told->saddr_be, key->flow.saddr_be, sizeof(told->saddr_be));
+	__builtin_memcpy(told->daddr_be, key->flow.daddr_be, sizeof(told->daddr_be));
+	told->dport = key->flow.dport;
+	told->family = key->flow.family;
+	told->proto = key->flow.proto;
+	told->image = owner->image;
+	told->tid = owner->tid;
+	told->uid = owner->uid;
+	told->gid = owner->gid;
+	told->netns = owner->netns;
+	__builtin_memcpy(told->comm, owner->comm, sizeof(told->comm));
 	/* Once is enough, and waking costs more than all the rest. */
 	wakes = idle || (filling && now_ns - settings->woken_ns > CACHED_FILLING_NS);
 	if (wakes)

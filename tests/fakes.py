@@ -12,9 +12,10 @@ from typing import NamedTuple, cast
 from builders import KernelImage, KernelOwner, image_key
 from nfsnitch.adapters.attribution import Attributor
 from nfsnitch.adapters.bpf import layout
+from nfsnitch.adapters.bpf.blocks import HEADER_BYTES
 from nfsnitch.adapters.bpf.core_loader import LoadedPrograms
 from nfsnitch.adapters.bpf.layout import COOKIE, SIZES, OwnerFlag
-from nfsnitch.adapters.bpf.libbpf import RELEASES_AT_ONCE, SAMPLES_AT_ONCE
+from nfsnitch.adapters.bpf.libbpf import SAMPLES_AT_ONCE
 from nfsnitch.adapters.bpf.owners import OwnerStore
 from nfsnitch.adapters.rate_limit import TimeLimit
 from nfsnitch.adapters.sock_diag import SockDiag, SocketEntry
@@ -159,6 +160,34 @@ class FakeRing:
         self.closed = True
 
 
+class FakeBlocks:
+    """The same of one whose samples have one size (`adapters.bpf.blocks.Blocks`)."""
+
+    def __init__(self) -> None:
+        self.samples: list[bytes] = []
+        self.closed = False
+
+    def tell(self, sample: bytes) -> None:
+        """Put a sample in."""
+        self.samples.append(bytes(HEADER_BYTES) + sample)
+
+    def fileno(self) -> int:
+        """Return a number that stands for a descriptor."""
+        return 98
+
+    def look(self, most: int) -> bytes:
+        """Return the oldest."""
+        return b"".join(self.samples[:most])
+
+    def taken(self, number: int) -> None:
+        """Forget the oldest."""
+        del self.samples[:number]
+
+    def close(self) -> None:
+        """Take note."""
+        self.closed = True
+
+
 class FakePrograms:
     """The eBPF programs' maps and their ring buffer in memory (`core_loader.LoadedPrograms`)."""
 
@@ -179,13 +208,13 @@ class FakePrograms:
         self.passes = FakeMap(*SIZES["passes"])
         self.filters: dict[str, int] = {}
         self.mode = AttachMode.CGROUP
-        self.rings: list[FakeRing] = []
+        self.rings: list[FakeBlocks] = []
         self.opening_rings: list[FakeRing] = []
-        self.cached_rings: list[FakeRing] = []
+        self.cached_rings: list[FakeBlocks] = []
 
-    def releases(self, on_sample: Callable[[int, int], None]) -> FakeRing:
+    def releases(self) -> FakeBlocks:
         """Open the ring buffer of closed sockets."""
-        self.rings.append(FakeRing(on_sample, RELEASES_AT_ONCE))
+        self.rings.append(FakeBlocks())
         return self.rings[-1]
 
     def openings(self, on_sample: Callable[[int, int], None]) -> FakeRing:
@@ -193,9 +222,9 @@ class FakePrograms:
         self.opening_rings.append(FakeRing(on_sample))
         return self.opening_rings[-1]
 
-    def cached(self, on_sample: Callable[[int, int], None]) -> FakeRing:
+    def cached(self) -> FakeBlocks:
         """Open the ring buffer of flows that the kernel has answered for."""
-        self.cached_rings.append(FakeRing(on_sample))
+        self.cached_rings.append(FakeBlocks())
         return self.cached_rings[-1]
 
     def close_socket(self, sock_cookie: int) -> None:
@@ -216,7 +245,7 @@ class FakeOwners:
         self.closed: list[int] = []
         programs = cast("LoadedPrograms", self.programs)
         limit = TimeLimit(0, proc_lookups * 60, 60)
-        self.store = OwnerStore(programs, self.closed.append, limit, self.clock)
+        self.store = OwnerStore(programs, self.closed.extend, limit, self.clock)
 
     def has_image(self, key: bytes, image: KernelImage) -> None:
         """Write a process's image, in use just now if it does not say when."""

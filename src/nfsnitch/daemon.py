@@ -13,7 +13,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, suppress
 from typing import TextIO
 
@@ -31,6 +31,7 @@ from nfsnitch.adapters.watchdog import Watchdog
 from nfsnitch.asking.names import NameListing
 from nfsnitch.asking.people import Doing, People
 from nfsnitch.cached_flows import CachedFlows
+from nfsnitch.core.alike import Alike
 from nfsnitch.core.commands import EndQuestion, ShowQuestion, TellMode
 from nfsnitch.core.counters import Counter
 from nfsnitch.core.engine import Engine
@@ -106,7 +107,7 @@ class Daemon:
         self._loop = stack.enter_context(closing(asyncio.new_event_loop()))
         self._running = Running(self._loop)
         settings = loaded.ruleset.settings
-        how = (options, namespace, settings, self._socket_closed)
+        how = (options, namespace, settings, self._sockets_closed)
         self._ground = stack.enter_context(ground(*how))
         self._records = wiring.record_writer(options, self._loop, stack)
         self._known = self._programs_known(options, stack)
@@ -141,7 +142,8 @@ class Daemon:
 
     def _programs_known(self, options: RunOptions, stack: ExitStack) -> Programs:
         told = self._program_identified
-        known = Programs(self._loop, options.state, self._record, told, self._counters)
+        writing = self._record, self._record_alike
+        known = Programs(self._loop, options.state, *writing, told, self._counters)
         return stack.enter_context(closing(known))
 
     def _wired(
@@ -242,6 +244,10 @@ class Daemon:
         self._records.add(record)
         self._serving.record(record)
 
+    def _record_alike(self, records: Sequence[Alike]) -> None:
+        self._records.add_alike(records)
+        self._serving.record_alike(records)
+
     def _tell_people(self, news: ShowQuestion | EndQuestion | TellMode) -> None:
         self._people.tell(news)
         self._upkeep.look_closely()
@@ -258,8 +264,8 @@ class Daemon:
         self._worker.program_identified(ticket, identity)
         self._records.plan()
 
-    def _socket_closed(self, sock_cookie: int) -> None:
-        self._worker.socket_closed(sock_cookie)
+    def _sockets_closed(self, sock_cookies: Sequence[int]) -> None:
+        self._worker.sockets_closed(sock_cookies)
 
     def _put_in_force(self, ruleset: Ruleset, generation: int) -> None:
         self._lists.use(ruleset.lists)
@@ -287,7 +293,8 @@ class Daemon:
         self._openings.listen(self._loop, self._records.plan)
         self._openings.begin(self._engine.ruleset, self._engine.generation)
         self._cached.rules_changed(self._engine.ruleset, self._engine.generation)
-        self._cached.begin(self._loop, self._worker.flow_cached, self._records.plan)
+        recording = (self._worker.record_of, self._known.record_alike, self._records.plan)
+        self._cached.begin(self._loop, *recording)
         self._losses.begin()
         self._known.prepare()
         settle_down()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from typing import NamedTuple
 
@@ -40,9 +40,12 @@ class Ground(NamedTuple):
 
 @contextmanager
 def ground(
-    options: RunOptions, namespace: int, settings: Settings, on_closed: Callable[[int], None]
+    options: RunOptions,
+    namespace: int,
+    settings: Settings,
+    on_closed: Callable[[Sequence[int]], None],
 ) -> Iterator[Ground]:
-    """Have it; *on_closed* is told the cookie of each socket that is closed.
+    """Have it; *on_closed* is told the cookies of sockets that are closed.
 
     Raises:
         BpfError: the eBPF programs cannot be attached.

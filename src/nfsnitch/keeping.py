@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from nfsnitch.adapters import netns
@@ -56,7 +56,7 @@ def _pin_readers(folder: PinFolder, programs: LoadedPrograms, gid: int | None) -
 
 
 def owner_store(
-    held: Kept, on_closed: Callable[[int], None], proc_limit: TimeLimit, *, forward: bool
+    held: Kept, on_closed: Callable[[Sequence[int]], None], proc_limit: TimeLimit, *, forward: bool
 ) -> OwnerStore:
     """Return what reads the owners; of what was taken over, too, what is to be removed soon."""
     store = OwnerStore(held.programs, on_closed, proc_limit)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 
+from nfsnitch.core.alike import Alike, whole
 from nfsnitch.core.awaiting import identified_owner, tickets
 from nfsnitch.core.identity import Identity
 from nfsnitch.core.owner import Finding, Process
@@ -27,11 +28,15 @@ class LateRecords:
     def __init__(
         self,
         write: Callable[[Record], None],
+        write_alike: Callable[[Collection[Record], Sequence[Alike]], None],
         is_outstanding: Callable[[int], bool],
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Hand on to *write*; *is_outstanding* says whether a ticket is still to be told."""
-        self._write = write
+        """Hand on to *write*; *is_outstanding* says whether a ticket is still to be told.
+
+        To *write_alike* go those that nobody has to wait for, many at a time.
+        """
+        self._write, self._write_alike = write, write_alike
         self._is_outstanding = is_outstanding
         self._clock_s = clock_s
         self._waiting: deque[tuple[float, Record]] = deque()
@@ -45,6 +50,14 @@ class LateRecords:
         if len(self._waiting) > MOST_WAITING:
             self._write(self._waiting.popleft()[1])
             self._hand_on()
+
+    def add_alike(self, likes: Collection[Record], records: Sequence[Alike]) -> None:
+        """Take records that are each like one of *likes*."""
+        if not self._waiting and not any(map(self._waits, likes)):
+            self._write_alike(likes, records)
+            return
+        for each in records:
+            self.add(whole(each))
 
     def identified(self, ticket: int, identity: Identity) -> None:
         """Put in what was pending under *ticket*."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +13,7 @@ from nfsnitch.adapters.control import ControlServer, Handlers
 from nfsnitch.adapters.control_questions import QuestionStream
 from nfsnitch.adapters.control_socket import ControlSocket
 from nfsnitch.adapters.peer import Peer
+from nfsnitch.core.alike import Alike
 from nfsnitch.core.record import Record
 from nfsnitch.protocol import Status, socket_path
 from nfsnitch.reload import Reloaded
@@ -71,6 +72,11 @@ class Serving:
         """Tell a decision to whoever watches or asks later."""
         self._server.record(record)
         self._parts.people.record(record)
+
+    def record_alike(self, records: Sequence[Alike]) -> None:
+        """Tell many decisions, of which whole records are made for those who want them."""
+        self._server.record_alike(records)
+        self._parts.people.record_alike(records)
 
     async def _reload(self) -> protocol.Reloaded:
         done = await self._doings.reload()

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from nfsnitch.adapters.bpf.owners import OwnerStore
 from nfsnitch.adapters.nfqueue import PacketQueue
 from nfsnitch.adapters.record_file import RecordFile
+from nfsnitch.core.alike import Alike
 from nfsnitch.core.clock import ClockWatch
 from nfsnitch.core.counters import Counter
 from nfsnitch.core.events import Instant
@@ -78,6 +79,11 @@ class RecordWriter:
         """Take a record; it is written once `plan` has been called."""
         if self._file:
             self._file.add(record)
+
+    def add_alike(self, records: Sequence[Alike]) -> None:
+        """Take many of them."""
+        if self._file:
+            self._file.add_alike(records)
 
     def plan(self) -> None:
         """See to it that what has been added is written."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import collections
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import NamedTuple, Protocol
@@ -213,9 +213,9 @@ class Worker:
             with suppress(MemoryError):
                 _log.exception("packet %d failed after it had been decided", packet.packet_id)
 
-    def socket_closed(self, sock_cookie: int) -> None:
-        """Take note of a closed socket."""
-        if self._engine.knows_socket(sock_cookie):
+    def sockets_closed(self, sock_cookies: Sequence[int]) -> None:
+        """Take note of closed sockets."""
+        for sock_cookie in self._engine.known_sockets(sock_cookies):
             event = SocketClosed(self._ports.now(), sock_cookie)
             self._carry_out(self._engine.receive(event))
 
@@ -224,10 +224,10 @@ class Worker:
         event = ProgramIdentified(self._ports.now(), ticket, identity)
         self._carry_out(self._engine.receive(event))
 
-    def flow_cached(self, event: FlowCached) -> None:
-        """Take note of a flow that the kernel has given its verdict by itself."""
+    def record_of(self, event: FlowCached) -> Record:
+        """Return the record of a flow that the kernel has given its verdict by itself."""
         found = self._known(event.flow, event.found)
-        self._carry_out(self._engine.receive(event._replace(found=found)))
+        return self._engine.record_of(event._replace(found=found))
 
     def rules_changed(self, ruleset: Ruleset, generation: int) -> None:
         """Decide by *ruleset* from here on, what is held included."""

@@ -186,7 +186,7 @@ def fixture_start_sender(own_cgroup: Path, tmp_path: Path) -> Iterator[StartSend
 def store(programs: LoadedPrograms, closed: list[int] | None = None) -> Iterator[OwnerStore]:
     """Yield what reads the maps; it never looks into /proc."""
     heard = [] if closed is None else closed
-    with closing(OwnerStore(programs, heard.append, TimeLimit(0.0, 0.0, 1.0))) as owners:
+    with closing(OwnerStore(programs, heard.extend, TimeLimit(0.0, 0.0, 1.0))) as owners:
         yield owners
 
 

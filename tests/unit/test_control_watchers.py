@@ -10,6 +10,7 @@ from control_play import (
     watching,
 )
 from nfsnitch.adapters.control_limits import ControlLimits
+from nfsnitch.core.alike import Alike
 from nfsnitch.core.counters import Counter
 from nfsnitch.protocol import (
     Missed,
@@ -25,6 +26,17 @@ def test_a_watcher_gets_every_record_in_order(play: Play) -> None:
 
     assert play.run(records_of(watcher, 50)) == list(range(50))
     assert play.counters[Counter.WATCH_DROPPED] == 0
+
+
+def test_a_watcher_gets_whole_records_of_those_that_are_alike(play: Play) -> None:
+    watcher = play.run(watching(play))
+    like = a_record(7)
+    play.server.record_alike([Alike(like, like.wall_ns + 1_000 * n, 50_000 + n) for n in range(3)])
+
+    messages = [play.run(watcher.hear()) for _ in range(3)]
+    told = [each.record for each in messages if isinstance(each, Recorded)]
+    assert [each["sport"] for each in told] == [50_000, 50_001, 50_002]
+    assert {each["rule"] for each in told} == {"web"}
 
 
 def test_a_slow_watcher_is_told_how_many_it_missed_and_nobody_else_misses_any(play: Play) -> None:

@@ -7,8 +7,12 @@ import pytest
 from builders import NS_PER_S, KernelImage, KernelOwner, image_key
 from fakes import FakeOwners
 from nfsnitch.adapters.bpf import layout, owners
-from nfsnitch.adapters.bpf.libbpf import RELEASES_AT_ONCE
-from nfsnitch.adapters.bpf.owners import CROWDED_IDLE_NS, IMAGE_IDLE_NS, RELEASE_GRACE_NS
+from nfsnitch.adapters.bpf.owners import (
+    CROWDED_IDLE_NS,
+    HEARD_AT_ONCE,
+    IMAGE_IDLE_NS,
+    RELEASE_GRACE_NS,
+)
 
 COOKIE = FakeOwners.COOKIE
 CURL, SHELL, INIT = image_key(300), image_key(200), image_key(1)
@@ -102,13 +106,13 @@ def test_of_very_many_closed_sockets_the_owners_of_the_latest_stay(
 def test_after_so_many_closed_sockets_others_have_their_turn_and_the_rest_is_still_to_come(
     kernel: FakeOwners,
 ) -> None:
-    for cookie in range(1, RELEASES_AT_ONCE + 2):
+    for cookie in range(1, HEARD_AT_ONCE + 2):
         kernel.programs.close_socket(cookie)
 
     assert kernel.store.tidy(NEVER_EMPTY)
-    assert len(kernel.closed) == RELEASES_AT_ONCE
+    assert len(kernel.closed) == HEARD_AT_ONCE
     assert not kernel.store.tidy(NEVER_EMPTY)
-    assert len(kernel.closed) == RELEASES_AT_ONCE + 1
+    assert len(kernel.closed) == HEARD_AT_ONCE + 1
 
 
 def test_a_closed_socket_that_has_no_entry_any_more_stops_nothing(kernel: FakeOwners) -> None:

@@ -8,7 +8,7 @@ import json
 import os
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from nfsnitch.adapters.identities import Identities, Sources
 from nfsnitch.adapters.known_programs import Known, KnownPrograms, parsed
 from nfsnitch.adapters.packages import NoPackages
 from nfsnitch.adapters.program_file import RunningFile
+from nfsnitch.core.alike import Alike, whole
 from nfsnitch.core.counters import Counter
 from nfsnitch.core.decision import Action, Decision, Reason, Verdict
 from nfsnitch.core.identity import Identity, Pending
@@ -310,11 +311,41 @@ def record(packets: int, ticket: int | None) -> Record:
     return Record(0, decision, 0, packets, flow(), owner, by, 1, "eth0")
 
 
+def late_records(
+    written: list[Record], outstanding: set[int], clock_s: Callable[[], float]
+) -> LateRecords:
+    """Return what writes to that list; those that are alike, as whole ones."""
+
+    def write_alike(_likes: Collection[Record], records: Sequence[Alike]) -> None:
+        written.extend(map(whole, records))
+
+    return LateRecords(written.append, write_alike, outstanding.__contains__, clock_s)
+
+
+def test_those_that_are_alike_keep_their_place_behind_one_that_waits() -> None:
+    written: list[Record] = []
+    outstanding = {1}
+    late = late_records(written, outstanding, lambda: 0.0)
+    plain, pending = record(0, None), record(1, 1)
+    late.add_alike([plain], [Alike(plain, 5, 50_001), Alike(plain, 6, 50_002)])
+    assert [each.wall_ns for each in written] == [5, 6]
+    late.add_alike([plain, pending], [Alike(plain, 7, 50_003), Alike(pending, 8, 50_004)])
+    late.add_alike([plain], [Alike(plain, 9, 50_005)])
+
+    assert [each.wall_ns for each in written] == [5, 6, 7]
+    outstanding.remove(1)
+    late.identified(1, Identity(sha256=OLD))
+    assert [each.wall_ns for each in written] == [5, 6, 7, 8, 9]
+    owner = written[3].owner
+    assert isinstance(owner, Process)
+    assert owner.identity.sha256 == OLD
+
+
 def test_records_wait_for_what_is_pending_in_their_order_and_not_for_ever() -> None:
     written: list[Record] = []
     outstanding = {1, 2}
     now = [0.0]
-    late = LateRecords(written.append, outstanding.__contains__, lambda: now[0])
+    late = late_records(written, outstanding, lambda: now[0])
     for number, ticket in enumerate((None, 1, None, 2, None)):
         late.add(record(number, ticket))
     assert [each.packets for each in written] == [0]

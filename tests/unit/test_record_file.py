@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from builders import WALL_NS, flow, process
 from nfsnitch.adapters import record_file
 from nfsnitch.adapters.record_file import RecordFile
+from nfsnitch.core.alike import Alike
 from nfsnitch.core.decision import Action, Decision, Reason, Verdict
 from nfsnitch.core.owner import Attribution
 from nfsnitch.core.record import Record
@@ -325,3 +326,18 @@ def test_what_is_not_known_of_a_packet_is_written_too(tmp_path: Path) -> None:
 
     fields = json.loads((tmp_path / "records").read_bytes())
     assert (fields["daddr"], fields["exe"]) == ({"unknown": "cut off"},) * 2
+
+
+def test_of_many_at_once_those_are_dropped_and_counted_for_which_there_is_no_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(record_file, "MAX_BUFFERED", 5)
+    file = RecordFile(str(tmp_path / "records"))
+    file.add(record(1))
+    for first in (50_000, 50_003):
+        file.add_alike([Alike(record(2), WALL_NS, first + number) for number in range(3)])
+    file.close()
+
+    lines = (tmp_path / "records").read_bytes().splitlines()
+    assert [json.loads(line)["sport"] for line in lines[1:]] == [50_000, 50_001, 50_002, 50_003]
+    assert file.dropped == 2

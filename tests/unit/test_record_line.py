@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builders import NS_PER_S, WALL_NS, flow, ping, process
+from nfsnitch.core.alike import Alike, whole
 from nfsnitch.core.decision import Action, Decision, Reason, Verdict
-from nfsnitch.core.flow import Bypass
+from nfsnitch.core.flow import Bypass, Flow
 from nfsnitch.core.identity import Identity
 from nfsnitch.core.listing import Entry
 from nfsnitch.core.name import Name, Names, NameSource
@@ -71,6 +72,44 @@ def test_a_line_is_to_the_letter_what_the_record_itself_would_say(records: list[
     lines = RecordLines()
 
     assert [lines.line(each) for each in records] == [each.as_line() for each in records]
+
+
+@given(
+    st.lists(RECORDS, min_size=1, max_size=3),
+    st.lists(
+        st.tuples(st.integers(0, 2), st.integers(0, 3 * NS_PER_S), st.integers(0, 65_535)),
+        max_size=8,
+    ),
+)
+def test_of_those_that_are_alike_a_line_is_what_the_whole_record_would_say(
+    records: list[Record], others: list[tuple[int, int, int]]
+) -> None:
+    lines = RecordLines()
+    likes = [each for each in records if isinstance(each.flow, Flow) and not each.flow.icmp]
+    alike = [
+        Alike(like, like.wall_ns + later_ns, sport)
+        for number, later_ns, sport in others
+        for like in likes[number : number + 1]
+        if isinstance(like.flow, Flow) and isinstance(like.flow.sport, int)
+    ]
+
+    for each in alike:
+        assert lines.line(each) == whole(each).as_line()
+        assert lines.line(each.like) == each.like.as_line()
+
+
+def test_a_whole_record_differs_in_time_and_port_alone() -> None:
+    like = Record(
+        *(WALL_NS, DECISIONS[0], 0, 1, flow(), process(), Attribution.PACKET_FILTER, 1, "eth0"),
+        names=NAMES[1],
+        monotonic_ns=5 * NS_PER_S,
+    )
+    record = whole(Alike(like, WALL_NS + NS_PER_S, 50_001))
+
+    assert record == like._replace(
+        wall_ns=WALL_NS + NS_PER_S, monotonic_ns=6 * NS_PER_S, flow=flow(sport=50_001)
+    )
+    assert whole(like) is like
 
 
 def test_owners_that_come_and_go_are_never_taken_for_one_another() -> None:

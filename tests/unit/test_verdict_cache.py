@@ -35,13 +35,12 @@ class Kernel:
 
     def __init__(self, image: KernelImage | None = None, owner: KernelOwner | None = None) -> None:
         self.programs = FakePrograms()
-        self.heard: list[CachedFlow] = []
         key = image_key(4_711)
         self.programs.images.put(key, (image or KernelImage()).packed())
         self.programs.owners.put(
             layout.COOKIE.pack(COOKIE), (owner or KernelOwner(key, gid=1_000)).packed()
         )
-        self.cache = VerdictCache(cast("LoadedPrograms", self.programs), self.heard.append)
+        self.cache = VerdictCache(cast("LoadedPrograms", self.programs))
         self.cache.begin(3, by_cgroup=False)
 
     @property
@@ -56,14 +55,19 @@ class Kernel:
         found = (self.programs.verdicts.get(key) for key in self.programs.verdicts.keys())  # noqa: SIM118
         return [layout.VERDICT.unpack(raw)[1:3] for raw in found if raw is not None]
 
-    def tell(self, generation: int, number: int, action: int) -> CachedFlow:
+    def tell(self, generation: int, number: int, action: int) -> CachedFlow | None:
         """Tell of a flow as the kernel would, and return what was heard."""
-        owner = self.programs.owners.get(layout.COOKIE.pack(COOKIE))
-        tuple_ = layout.flow_key(0, flow(sport=50_000))
-        told = layout.CACHED.pack(123, COOKIE, number, generation, action, 2, tuple_, owner)
+        it = flow()
+        decided = (number, generation, action, 2)
+        to = (it.saddr.ljust(16, b"\0"), it.daddr.ljust(16, b"\0"), it.dport, it.family, it.proto)
+        who = (image_key(4_711), 4_712, 1_000, 1_000, NETNS, b"curl".ljust(16, b"\0"))
+        told = layout.CACHED.pack(123, 50_000, 0, *decided, *to, *who)
         self.programs.cached_rings[0].tell(told)
-        assert not self.cache.consume()
-        return self.heard[-1]
+        ((seen_ns, sport, alike),) = self.cache.told(9)
+        assert (seen_ns, sport) == (123, 50_000)
+        self.cache.taken(1)
+        assert list(self.cache.told(9)) == []
+        return self.cache.flow_told(sport, alike)
 
 
 def curl() -> Process:
@@ -114,7 +118,7 @@ def test_a_daemon_goes_on_from_the_generation_that_the_one_before_it_has_left() 
     kernel = Kernel()
     kernel.cache.withdraw()  # it stops
     before = kernel.generation
-    after = VerdictCache(cast("LoadedPrograms", kernel.programs), kernel.heard.append)
+    after = VerdictCache(cast("LoadedPrograms", kernel.programs))
     after.begin(3, by_cgroup=False)
 
     assert kernel.generation == before + 1
@@ -221,11 +225,15 @@ def test_what_the_kernel_tells_is_read_with_the_decision_that_it_repeats() -> No
     kernel.cache.add(verdict(REJECTED))
     heard = kernel.tell(kernel.generation, 0, 2)
 
+    assert heard is not None
     assert (heard.decision, heard.rules) == (REJECTED, 3)
-    assert (heard.seen_ns, heard.sock_cookie, heard.ifindex) == (123, COOKIE, 2)
+    assert heard.ifindex == 2
     assert heard.flow == flow(sport=50_000)
-    assert heard.owner.uid == 1_000
-    assert heard.owner.flags & OwnerFlag.USED
+    owner = heard.owner
+    assert (owner.image_key, owner.opener) == (image_key(4_711), image_key(4_711))
+    assert (owner.tid, owner.uid, owner.gid, owner.netns) == (4_712, 1_000, 1_000, NETNS)
+    assert owner.comm == b"curl".ljust(16, b"\0")
+    assert owner.flags & OwnerFlag.USED
 
 
 def test_the_decision_is_known_though_the_rules_have_changed_meanwhile() -> None:
@@ -235,6 +243,7 @@ def test_the_decision_is_known_though_the_rules_have_changed_meanwhile() -> None
     kernel.cache.begin(4, by_cgroup=False)
 
     heard = kernel.tell(generation, 0, 1)
+    assert heard is not None
     assert (heard.decision, heard.rules) == (ALLOWED, 3)
 
 
@@ -242,6 +251,7 @@ def test_of_a_daemon_before_what_became_of_a_flow_is_known_and_not_by_which_rule
     kernel = Kernel()
 
     heard = kernel.tell(4_000, 17, 3)
+    assert heard is not None
     decision = heard.decision
     assert heard.rules == 0
     assert (decision.verdict, decision.action, decision.rule) == (Verdict.DROP, Action.DENY, None)

@@ -312,7 +312,7 @@ def test_trust_is_taken_back_when_the_socket_closes() -> None:
         outside.queue.send(UDP_PACKET)
     outside.queue.drain(worker.packet_arrived)
 
-    worker.socket_closed(1)
+    worker.sockets_closed([1])
 
     assert [flow.dport for flow in outside.distrusted] == [53]
 

@@ -15,7 +15,7 @@ import collections
 import logging
 import os
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -28,6 +28,7 @@ from nfsnitch.adapters.control_socket import ControlSocket
 from nfsnitch.adapters.control_watchers import Watchers
 from nfsnitch.adapters.peer import Peer, peer_of
 from nfsnitch.adapters.rate_limit import RateLimit
+from nfsnitch.core.alike import Alike
 from nfsnitch.core.counters import Counter
 from nfsnitch.core.record import Record
 from nfsnitch.protocol import (
@@ -124,6 +125,10 @@ class ControlServer:
     def record(self, record: Record) -> None:
         """Let the watchers know of a decision, soon."""
         self._watchers.record(record)
+
+    def record_alike(self, records: Sequence[Alike]) -> None:
+        """Let them know of many."""
+        self._watchers.record_alike(records)
 
     def close(self) -> None:
         """Send the watchers what they take at once, say goodbye to everybody; once is enough."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from nfsnitch.core.alike import Alike, whole
 from nfsnitch.core.record import Record
 from nfsnitch.core.record_line import RecordLines
 from nfsnitch.protocol import encode_record
@@ -65,6 +67,12 @@ class Watchers:
         if not self._planned:
             self._planned = True
             self._loop.call_later(_DELAY_S, self._hand_out_some)
+
+    def record_alike(self, records: Sequence[Alike]) -> None:
+        """Keep many for the watchers, if there are any."""
+        if self._connections:
+            for each in records:
+                self.record(whole(each))
 
     def hand_out_all(self) -> None:
         """Send what the watchers take at once; what they do not take is dropped."""

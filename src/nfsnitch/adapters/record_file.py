@@ -8,7 +8,9 @@ import select
 import stat
 import sys
 from collections import deque
+from collections.abc import Sequence
 
+from nfsnitch.core.alike import Alike
 from nfsnitch.core.record import Record
 from nfsnitch.core.record_line import RecordLines
 
@@ -16,7 +18,10 @@ MAX_BUFFERED = 10_000
 """Records kept for a reader that is slow; further ones are dropped, and counted."""
 
 _FILE_CHUNK_BYTES = 1 << 16
-_FEW_RECORDS, _MANY_RECORDS = 16, 256
+_FEW_RECORDS, _MANY_RECORDS = 16, 64
+_CHUNKS, _CROWD = 4, 256
+"""So many chunks go to a file at once, one more for each crowd of records. They stay smaller than
+what the C library takes from the kernel, and gives back, by itself (`lean`): that is dear."""
 _PART = 8
 """Of those that have gathered, so many parts are turned into text one by one."""
 
@@ -38,7 +43,7 @@ class RecordFile:
         # A pipe that polls writable takes PIPE_BUF bytes without blocking, pipe(7). Setting
         # O_NONBLOCK instead would set it for everybody who shares this standard output.
         self._chunk_bytes = _FILE_CHUNK_BYTES if is_file else select.PIPE_BUF
-        self._records: deque[Record] = deque()
+        self._records: deque[Record | Alike] = deque()
         self._lines = RecordLines()
         self._unwritten = b""
         self._poll = select.poll()
@@ -54,6 +59,12 @@ class RecordFile:
             self.dropped += 1
         else:
             self._records.append(record)
+
+    def add_alike(self, records: Sequence[Alike]) -> None:
+        """Keep many of them."""
+        room = MAX_BUFFERED - len(self._records)
+        self.dropped += max(0, len(records) - room)
+        self._records.extend(records[:room] if room < len(records) else records)
 
     @property
     def gathered(self) -> int:
@@ -71,7 +82,14 @@ class RecordFile:
             pass
 
     def write_some(self) -> bool:
-        """Write a few records, so that packets need not wait long; False if nothing could be."""
+        """Write a few records, so that packets need not wait long; False if not all of these were.
+
+        A file takes more than a few where many have gathered: a millisecond's worth at most.
+        """
+        chunks = min(_CHUNKS, 1 + self.gathered // _CROWD) if self._always_ready else 1
+        return all(self._write_chunk() for _ in range(chunks))
+
+    def _write_chunk(self) -> bool:
         if not self._ready():
             return False
         self._fill()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 
@@ -17,6 +17,7 @@ from nfsnitch.asking import rows
 from nfsnitch.asking.book import AnswerBook
 from nfsnitch.asking.desk import AnswerDesk, World, problems_of, refusal_text
 from nfsnitch.asking.excerpts import excerpts
+from nfsnitch.core.alike import Alike, whole
 from nfsnitch.core.answer import Answer
 from nfsnitch.core.commands import EndQuestion, ShowQuestion, TellMode
 from nfsnitch.core.engine import Engine
@@ -99,7 +100,7 @@ class People:
         self._doing: Doing | None = None
         world = World(engine.question, self._answered, self._rules_changed, now)
         self._desk = AnswerDesk(book, world)
-        self._history: collections.deque[Record] = collections.deque(maxlen=MOST_HISTORY)
+        self._history: collections.deque[Record | Alike] = collections.deque(maxlen=MOST_HISTORY)
         self._records = 0
         self._connections: Connections | None = None
         self._looked_s = 0.0
@@ -157,6 +158,11 @@ class People:
         """Keep a record for those who ask what has been."""
         self._records += 1
         self._history.append(record)
+
+    def record_alike(self, records: Sequence[Alike]) -> None:
+        """Keep many of them."""
+        self._records += len(records)
+        self._history.extend(records)
 
     def rules_in_force(self) -> None:
         """Let people know that the rules are others."""
@@ -288,7 +294,7 @@ class People:
         end = newest if request.before is None else min(request.before, newest)
         first = max(oldest, end - MOST_ROWS)
         some = kept[first - oldest : max(0, end - oldest)]
-        latest_first = rows.page(rows.record_row(record) for record in reversed(some))
+        latest_first = rows.page(rows.record_row(whole(record)) for record in reversed(some))
         return History(first + len(some) - len(latest_first), latest_first[::-1])
 
     async def _live(self, _request: ConnectionsRequest, _peer: Peer) -> Connections:

@@ -36,7 +36,7 @@ the `unanswered` action at once, a further packet of a held flow is dropped; bot
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from nfsnitch.core.alarm import Alarm
@@ -45,7 +45,6 @@ from nfsnitch.core.commands import (
     Count,
     DistrustFlow,
     TellMode,
-    WriteRecord,
 )
 from nfsnitch.core.counters import Counter
 from nfsnitch.core.decision import Action, Reason
@@ -76,6 +75,7 @@ from nfsnitch.core.outcomes import Outcomes, count_told, decision_of
 from nfsnitch.core.own import Own
 from nfsnitch.core.question import Question
 from nfsnitch.core.question_refusal import DNS_PORT, QuestionRefusal, Readers
+from nfsnitch.core.record import Record
 from nfsnitch.core.recording import Recording
 from nfsnitch.core.ruleset import Ruleset, Ruling
 from nfsnitch.core.unknown import Unknown
@@ -111,7 +111,6 @@ class Engine:
         self._note_wishes(ruleset)
         self._handlers: dict[type[Event], Callable[[Any], list[Command]]] = {
             FlowArrived: self._flow_arrived,
-            FlowCached: self._flow_cached,
             MalformedArrived: self._malformed_arrived,
             PacketFailed: self._packet_failed,
             SocketClosed: self._socket_closed,
@@ -174,18 +173,22 @@ class Engine:
         self.asks_script = ruleset.asks_script
         """Whether a rule wants to know which script an interpreter runs."""
 
-    def knows_socket(self, cookie: int) -> bool:
-        """Whether it makes a difference that a socket is closed: of most nothing is kept."""
-        return (
-            self._judge.settled.knows(cookie)
-            or self._waiting.knows(cookie)
-            or self._first_data.has_socket(cookie)
-            or self._memory.trusts_socket(cookie)
-        )
+    def known_sockets(self, cookies: Sequence[int]) -> list[int]:
+        """Return those whose end makes a difference: of most sockets nothing is kept."""
+        parts = self._judge.settled, self._waiting, self._first_data, self._memory
+        some = set(cookies)
+        known = set[int | Unknown]().union(*(part.sockets & some for part in parts))
+        return [cookie for cookie in cookies if cookie in known] if known else []
 
     def receive(self, event: Event) -> list[Command]:
         """Return what is to be done about *event*, in this order."""
         return self._handlers[type(event)](event)
+
+    def record_of(self, event: FlowCached) -> Record:
+        """Return the record of what was decided without the engine; nothing else comes of it."""
+        what = (event.decision, event.flow, event.found, event.iface)
+        (record,) = self._recording.of(event.now, *what)
+        return record._replace(is_cached=True, generation=event.generation)
 
     def _flow_arrived(self, arrival: FlowArrived) -> list[Command]:
         if self._refuses_questions:
@@ -223,11 +226,6 @@ class Engine:
         if self.kernel_answers:
             decided += kernel_verdicts(self.ruleset, arrival, ruling)
         return decided
-
-    def _flow_cached(self, event: FlowCached) -> list[Command]:
-        what = (event.decision, event.flow, event.found, event.iface)
-        (record,) = self._recording.of(event.now, *what)
-        return [WriteRecord(record._replace(is_cached=True, generation=event.generation))]
 
     def _malformed_arrived(self, event: MalformedArrived) -> list[Command]:
         return self._outcomes.refused(event, Reason.MALFORMED, Counter.MALFORMED)

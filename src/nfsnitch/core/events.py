@@ -174,7 +174,6 @@ class Stopping:
 
 Event = (
     FlowArrived
-    | FlowCached
     | MalformedArrived
     | PacketFailed
     | SocketClosed

@@ -8,7 +8,7 @@ waits with what it says. What was said holds for that flow of that socket alone.
 from __future__ import annotations
 
 from collections import Counter, OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, KeysView
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import TYPE_CHECKING
@@ -198,9 +198,10 @@ class FirstData:
         watched.released_ns = now_ns
         return True
 
-    def has_socket(self, cookie: int) -> bool:
-        """Whether a flow of a socket is known."""
-        return cookie in self._of_socket
+    @property
+    def sockets(self) -> KeysView[int | Unknown]:
+        """Those of which a flow is known."""
+        return self._of_socket.keys()
 
     def closed(self, cookie: int, now_ns: int) -> int | None:
         """Take note of a closed socket; return when to call `over`, if it matters."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, KeysView
 from dataclasses import dataclass, field
 
 from nfsnitch.core.events import FlowArrived
@@ -56,9 +56,10 @@ class Holding:
         """Return the flow held under *key*, if there is one."""
         return self._flows.get(key)
 
-    def has_socket(self, cookie: int) -> bool:
-        """Whether a flow of one socket waits."""
-        return cookie in self._of_socket
+    @property
+    def sockets(self) -> KeysView[int | Unknown]:
+        """Those of which a flow waits."""
+        return self._of_socket.keys()
 
     def of_socket(self, cookie: int) -> list[Held]:
         """Return the flows of one socket that wait."""

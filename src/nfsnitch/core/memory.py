@@ -10,6 +10,7 @@ change and do not allow the flow any longer.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import KeysView
 from typing import NamedTuple
 
 from nfsnitch.core.decision import Decision
@@ -104,9 +105,10 @@ class FlowMemory:
         if not self._trusted[sock_cookie]:
             del self._trusted[sock_cookie]
 
-    def trusts_socket(self, sock_cookie: int) -> bool:
-        """Whether any flow of a socket is trusted."""
-        return sock_cookie in self._trusted
+    @property
+    def sockets(self) -> KeysView[int]:
+        """Those of which any flow is trusted."""
+        return self._trusted.keys()
 
     def closed(self, sock_cookie: int) -> list[Flow]:
         """Forget a closed socket; returns the flows of it that were trusted."""

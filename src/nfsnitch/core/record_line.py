@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 
+from nfsnitch.core.alike import Alike, whole
 from nfsnitch.core.decision import Decision
 from nfsnitch.core.flow import Flow, address_text
 from nfsnitch.core.name_record import entry_json
@@ -15,8 +16,8 @@ from nfsnitch.core.owner import NOT_FORWARDED, Owner
 from nfsnitch.core.record import Json, Record, flow_json, owner_json, time_text
 from nfsnitch.core.unknown import Unknown
 
-_OWNERS, _ADDRESSES = 16, 256
-"""So many are remembered: a text of an owner has a few KB at most."""
+_OWNERS, _ADDRESSES, _LIKES = 16, 256, 64
+"""So many are remembered: a text of an owner has a few KB at most, and that of a record."""
 _NS_PER_S = 1_000_000_000
 
 _encoded = json.JSONEncoder(separators=(",", ":")).encode
@@ -28,13 +29,34 @@ class RecordLines:
     def __init__(self) -> None:
         self._owners: dict[int, tuple[Owner, str]] = {}
         """By `id`, which no other object gets while the first one is kept here."""
+        self._alike: dict[int, tuple[Record, tuple[str, str, str, str, str]]] = {}
+        """By `id` of what others are like; kept here in the same way."""
         self._addresses: dict[bytes, str] = {}
         self._second, self._second_text = -1, ""
         self._decision: Decision | None = None
         self._decision_text = ""
 
-    def line(self, record: Record) -> str:
-        """Return what `Record.as_line` returns."""
+    def line(self, record: Record | Alike) -> str:
+        """Return what `Record.as_line` of the whole record returns."""
+        if isinstance(record, Alike):
+            return self._line_alike(record)
+        return "".join(self._parts(record))
+
+    def _line_alike(self, record: Alike) -> str:
+        like = record.like
+        if like.names.names:  # these say how old they are
+            return self.line(whole(record))
+        known = self._alike.get(id(like))
+        if known is None:
+            known = like, self._parts(like)
+            if len(self._alike) >= _LIKES:
+                del self._alike[next(iter(self._alike))]
+            self._alike[id(like)] = known
+        begin, _, middle, _, end = known[1]
+        return f"{begin}{self._time(record.wall_ns)}{middle}{record.sport}{end}"
+
+    def _parts(self, record: Record) -> tuple[str, str, str, str, str]:
+        """Return the line in parts, of which the second is the time and the fourth the port."""
         decision = record.decision
         if decision is not self._decision:  # in a burst they have one together
             self._decision, self._decision_text = decision, _decision(decision)
@@ -44,13 +66,18 @@ class RecordLines:
         came = "" if iface_in is NOT_FORWARDED else f',"iface_in":{_value(iface_in)}'
         if record.rivals:
             rivals = f',"rivals":[{",".join(f"{{{self._owner(each)}}}" for each in record.rivals)}]'
+        source, port, rest = self._flow(record)
         return (
-            f'{{"time":"{self._time(record.wall_ns)}",{self._decision_text},'
-            f'"generation":{record.generation},"attribution":"{record.attribution}",'
-            f'"held_ms":{round(record.held_ns / 1e6, 3)},"packets":{record.packets}{cached},'
-            f'{self._owner(record.owner)},"netns":{record.netns},'
-            f'{self._flow(record)},{_host(record)}{entry},"iface":{_value(record.iface)}'
-            f"{came}{rivals}}}"
+            '{"time":"',
+            self._time(record.wall_ns),
+            (
+                f'",{self._decision_text},'
+                f'"generation":{record.generation},"attribution":"{record.attribution}",'
+                f'"held_ms":{round(record.held_ns / 1e6, 3)},"packets":{record.packets}{cached},'
+                f'{self._owner(record.owner)},"netns":{record.netns},{source}'
+            ),
+            port,
+            f'{rest},{_host(record)}{entry},"iface":{_value(record.iface)}{came}{rivals}}}',
         )
 
     def _time(self, wall_ns: int) -> str:
@@ -70,14 +97,18 @@ class RecordLines:
         self._owners[id(owner)] = owner, text
         return text
 
-    def _flow(self, record: Record) -> str:
+    def _flow(self, record: Record) -> tuple[str, str, str]:
+        """Return the part that names the flow: up to the port of its source, that, and the rest."""
         flow = record.flow
         if type(flow) is not Flow or flow.icmp is not None or type(flow.sport) is not int:
-            return _inner(flow_json(flow))
+            return _inner(flow_json(flow)), "", ""
         return (
-            f'"proto":"{flow.proto_name}","saddr":"{self._address(flow.saddr)}",'
-            f'"sport":{flow.sport},"daddr":"{self._address(flow.daddr)}",'
-            f'"dport":{flow.dport if type(flow.dport) is int else _value(flow.dport)}'
+            f'"proto":"{flow.proto_name}","saddr":"{self._address(flow.saddr)}","sport":',
+            str(flow.sport),
+            (
+                f',"daddr":"{self._address(flow.daddr)}",'
+                f'"dport":{flow.dport if type(flow.dport) is int else _value(flow.dport)}'
+            ),
         )
 
     def _address(self, packed: bytes) -> str:

@@ -7,6 +7,7 @@ datagram, must not be asked about once more.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import KeysView
 
 from nfsnitch.core.flow import Flow
 from nfsnitch.core.owner import Finding
@@ -46,9 +47,10 @@ class Settled:
             return None
         return self._rulings.get((flow, cookie))
 
-    def knows(self, cookie: int) -> bool:
-        """Whether there is an answer for a socket."""
-        return cookie in self._of_socket
+    @property
+    def sockets(self) -> KeysView[int]:
+        """Those for which there is an answer."""
+        return self._of_socket.keys()
 
     def closed(self, cookie: int) -> None:
         """Forget the answers for a socket that is closed."""

@@ -7,7 +7,7 @@ decided at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, KeysView
 
 from nfsnitch.core.alarm import Alarm
 from nfsnitch.core.answer import Answer
@@ -30,6 +30,7 @@ from nfsnitch.core.judge import WAITING, Judge
 from nfsnitch.core.outcomes import Outcomes, count_told, decision_of
 from nfsnitch.core.question import Topic, topic_of
 from nfsnitch.core.ruleset import Ruling
+from nfsnitch.core.unknown import Unknown
 from nfsnitch.protocol.words import Outcome
 
 IDENTIFY_TIMEOUT_NS = 15_000_000_000
@@ -66,9 +67,10 @@ class WaitingFlows:
         """Return the flow of a packet, if it waits."""
         return self._held.find(key_of(arrival)) if self._held.packets else None
 
-    def knows(self, cookie: int) -> bool:
-        """Whether a flow of a socket waits."""
-        return self._held.has_socket(cookie)
+    @property
+    def sockets(self) -> KeysView[int | Unknown]:
+        """Those of which a flow waits."""
+        return self._held.sockets
 
     def hold(self, arrival: FlowArrived, ruling: Ruling) -> list[Command]:
         """Have a flow wait for what *ruling* wants, if there is room for one more."""

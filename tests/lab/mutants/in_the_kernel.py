@@ -7,7 +7,7 @@ from functools import partial
 from typing import NamedTuple
 
 from lab.mutants.mutant import Function, around, mutant, nft_text, passes
-from nfsnitch.adapters.bpf.verdict_cache import CachedFlow, VerdictCache
+from nfsnitch.adapters.bpf.verdict_cache import VerdictCache
 from nfsnitch.adapters.conntrack import Conntrack
 from nfsnitch.adapters.iptables import QueueRule
 from nfsnitch.adapters.own_packets import OwnPackets
@@ -230,7 +230,7 @@ def _cache_reaches_too_far() -> None:
 
 @mutant("cached-unrecorded", "what the kernel repeats is not recorded", "tcp/cached-again")
 def _cached_unrecorded() -> None:
-    def heard(_real: Function, _flows: CachedFlows, _cached: CachedFlow) -> None:
+    def record(_real: Function, _flows: CachedFlows, *_of_what: object) -> None:
         pass
 
-    around(CachedFlows, "_heard", heard)
+    around(CachedFlows, "_record", record)

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from nfsnitch.adapters.bpf.layout import RING_BUFFERS, SIZES
+from nfsnitch.adapters.bpf.blocks import Blocks, blocks
+from nfsnitch.adapters.bpf.layout import CACHED, COOKIE, RING_BUFFERS, SIZES
 from nfsnitch.adapters.bpf.libbpf import (
-    RELEASES_AT_ONCE,
     BpfError,
     Libbpf,
     RingBuffer,
@@ -24,8 +24,6 @@ from nfsnitch.core.attach import AttachMode
 
 UPROBE_AT_RETURN = b"uretprobe"
 """The section of programs that are run when a function of the C library returns."""
-CACHED_AT_ONCE = 32
-"""Of flows that the kernel has answered for: each is a record to be made, while packets wait."""
 EVERY_PROCESS = -1
 """In place of a process id: perf_event_open(2)."""
 
@@ -143,9 +141,9 @@ class LoadedPrograms:
     libc_problem: str | None = None
     """Why nothing is seen of what the C library is asked; None: it is."""
 
-    def releases(self, on_sample: SampleCallback) -> RingBuffer:
+    def releases(self) -> Blocks:
         """Open the ring buffer of closed sockets."""
-        return RingBuffer(self.library, self.releases_fd, on_sample, RELEASES_AT_ONCE)
+        return blocks(self.library, self.releases_fd, COOKIE.size)
 
     def openings(self, on_sample: SampleCallback) -> RingBuffer:
         """Open the ring buffer of sockets past netfilter."""
@@ -155,9 +153,9 @@ class LoadedPrograms:
         """Open the ring buffer of names asked for and answered."""
         return RingBuffer(self.library, self.names_fd, on_sample)
 
-    def cached(self, on_sample: SampleCallback) -> RingBuffer:
+    def cached(self) -> Blocks:
         """Open the ring buffer of flows that the kernel has answered by itself."""
-        return RingBuffer(self.library, self.cached_fd, on_sample, CACHED_AT_ONCE)
+        return blocks(self.library, self.cached_fd, CACHED.size)
 
 
 @contextmanager

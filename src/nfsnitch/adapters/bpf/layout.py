@@ -11,7 +11,7 @@ from nfsnitch.core.flow import Flow
 from nfsnitch.core.text import decoded
 from nfsnitch.core.unknown import Unknown
 
-LAYOUT_VERSION = 3
+LAYOUT_VERSION = 4
 """Raised with every change to what a map's keys and values mean: maps outlive the daemon."""
 
 EXE_BYTES, CGROUP_BYTES, ARGS_BYTES, NAME_BYTES = 1024, 512, 1024, 256
@@ -54,7 +54,9 @@ ANY_ADDRESS, ANY_PORT = 1 << 4, 1 << 5
 """In the family of a key of `VERDICT_KEY`: what it holds for, with 0 in its place."""
 PASS_FIRST = 1 << 8
 """In the action of a pass: the kernel has answered for the flow from its first packet on."""
-CACHED = Struct(f"=QQIIII{FLOW_KEY.size}s{OWNER.size}s")
+CACHED = Struct(f"=QHHIIII16s16sHBB{IMAGE_KEY.size}sIIII16s")
+CACHED_ALIKE = Struct("=IIII16s16sHBB32sIIII16s")
+"""The end of it, which is the same in all that a program does again and again."""
 COUNTER_KEY = Struct("=I")
 COUNTER_VALUE = Struct("=Q")
 

@@ -170,8 +170,6 @@ SampleCallback = Callable[[int, int], None]
 """Takes the address and the size in bytes of one sample of a ring buffer."""
 
 SAMPLES_AT_ONCE = 1024
-RELEASES_AT_ONCE = 64
-"""The same of closed sockets: packets must not wait for those of a whole burst."""
 _STOP = -1
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import ctypes
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from itertools import repeat
 from struct import Struct
 from typing import NamedTuple
 
+from nfsnitch.adapters.bpf.blocks import HEADER_BYTES
 from nfsnitch.adapters.bpf.core_loader import LoadedPrograms
 from nfsnitch.adapters.bpf.layout import (
     COOKIE,
@@ -60,6 +61,10 @@ CROWDED_IDLE_NS = 500_000_000
 _LATE_NS = 1_000_000
 """How long after its close a socket's last packet may still enter the queue (data held back)."""
 
+_RELEASE = Struct(f"={HEADER_BYTES}x{COOKIE.size}s")
+"""A ``struct release`` in a block."""
+HEARD_AT_ONCE = 128
+"""Closed sockets: packets must not wait for those of a whole burst."""
 _REMOVED_AT_ONCE = 256
 """Owners, in one call of `tidy`."""
 _OWNERS_AT_ONCE, _IMAGES_AT_ONCE = 64, 16
@@ -108,11 +113,11 @@ class OwnerStore:
     def __init__(
         self,
         programs: LoadedPrograms,
-        on_closed: Callable[[int], None],
+        on_closed: Callable[[Sequence[int]], None],
         proc_limit: TimeLimit,
         clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        """Read *programs*' maps; *on_closed* hears, from within `tidy`, of each closed socket."""
+        """Read *programs*' maps; *on_closed* hears, from within `tidy`, of closed sockets."""
         self._late_ns = _LATE_NS
         self._programs = programs
         self._flows, self._owners = programs.flows, programs.owners
@@ -121,15 +126,13 @@ class OwnerStore:
         self._processes = ProcessReader(programs.images, proc_limit)
         self._released: deque[tuple[int, bytes]] = deque()
         """(when heard of, packed cookie), oldest first; as many as `owners` can have."""
-        self._heard: list[bytes] = []
-        """Packed cookies, from within `RingBuffer.consume`."""
         self.heard = 0
         """Of how many closed sockets in all."""
         self.is_stirred = True
         """Whether a socket was asked for, or closed, since the last sweep began."""
         self._gone = 0
         """How many owners have been removed since the last sweep began."""
-        self._ring = programs.releases(self._heard_of_release)
+        self._ring = programs.releases()
 
     def keep_late(self, late_ns: int) -> None:
         """Expect packets to come to the queue so long after their socket was closed."""
@@ -257,15 +260,14 @@ class OwnerStore:
         That is so once the queue has been seen empty after the close (*queue_empty_ns*, monotonic),
         and in any case after `RELEASE_GRACE_NS`. Returns whether there may be more to hear of.
         """
-        more = self._ring.consume()
+        heard = [cookie for (cookie,) in _RELEASE.iter_unpack(self._ring.look(HEARD_AT_ONCE))]
         heard_ns = self._clock_ns()  # no socket that was heard of was closed later
-        heard, self._heard = self._heard, []
         if heard:
+            self._ring.taken(len(heard))
             self.heard += len(heard)
             self.is_stirred = True
-        for cookie in heard:
-            self._released.append((heard_ns, cookie))
-            self._on_closed(*COOKIE.unpack(cookie))
+            self._released.extend(zip(repeat(heard_ns), heard))
+            self._on_closed([cookie for (cookie,) in COOKIE.iter_unpack(b"".join(heard))])
         until_ns = max(queue_empty_ns - self._late_ns, heard_ns - RELEASE_GRACE_NS)
         gone: list[bytes] = []
         released = self._released
@@ -276,7 +278,7 @@ class OwnerStore:
         if gone:
             self._owners.remove_all(gone)
             self._gone += len(gone)
-        return more or len(gone) == _REMOVED_AT_ONCE
+        return len(heard) == HEARD_AT_ONCE or len(gone) == _REMOVED_AT_ONCE
 
     @property
     def crowded(self) -> bool:
@@ -317,6 +319,3 @@ class OwnerStore:
     def _is_idle(self, key: bytes, since_ns: int) -> bool:
         raw = self._programs.images.get(key)
         return raw is not None and last_used_ns(raw) < since_ns
-
-    def _heard_of_release(self, address: int, size: int) -> None:
-        self._heard.append(ctypes.string_at(address, size))

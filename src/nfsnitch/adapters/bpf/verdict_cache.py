@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Callable
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from struct import Struct
 from typing import NamedTuple
 
+from nfsnitch.adapters.bpf.blocks import HEADER_BYTES
 from nfsnitch.adapters.bpf.core_loader import LoadedPrograms
 from nfsnitch.adapters.bpf.layout import (
     ANY_ADDRESS,
     ANY_PORT,
-    CACHED,
+    CACHED_ALIKE,
     COOKIE,
     FLOW_KEY,
     IMAGE_KEY,
@@ -31,6 +32,7 @@ from nfsnitch.adapters.bpf.layout import (
     ImageFlag,
     ImageKey,
     OwnerEntry,
+    OwnerFlag,
 )
 from nfsnitch.adapters.cached_rules import Outcome
 from nfsnitch.core.commands import CacheVerdict, PassFlow
@@ -77,6 +79,10 @@ _IMAGE_HEAD = Struct(f"={IMAGE_KEY.size}sQQQQIII")
 _FLAGS_WANTED = ImageFlag.READY | ImageFlag.EXE_KNOWN
 _FLAGS_ASKED = _FLAGS_WANTED | ImageFlag.EXE_TRUNCATED | ImageFlag.EXE_DELETED | ImageFlag.TORN
 _ADDRESS_BYTES = {4: 4, 6: 16}
+_TOLD = Struct(f"={HEADER_BYTES}xQH2x{CACHED_ALIKE.size}s")
+"""A ``struct cached`` in a block, of which the end is read once for many."""
+_ITS_OWN = int(OwnerFlag.USED | OwnerFlag.OPENED)
+"""What is true of each socket that is told of there."""
 
 
 class _RunOptions(ctypes.Structure):
@@ -97,16 +103,19 @@ class _RunOptions(ctypes.Structure):
     )
 
 
-class CachedFlow(NamedTuple):
-    """A flow that the kernel has given a verdict by itself (``struct cached``)."""
+Told = tuple[int, int, bytes]
+"""When the kernel gave a flow a verdict by itself (monotonic), the port of its source, and all the
+rest of ``struct cached``, which is the same for all that are alike."""
 
-    seen_ns: int
-    """Monotonic."""
-    sock_cookie: int
+
+class CachedFlow(NamedTuple):
+    """What the kernel has told of a flow, taken apart."""
+
     ifindex: int
     """By which its packet would leave; 0: not known."""
     flow: Flow
     owner: OwnerEntry
+    """Without times: the socket may have been closed by now."""
     decision: Decision
     rules: int
     """The generation of the rules that made it; 0: those of a daemon before."""
@@ -115,10 +124,9 @@ class CachedFlow(NamedTuple):
 class VerdictCache:
     """What the kernel may repeat, and what it tells of having done so."""
 
-    def __init__(self, programs: LoadedPrograms, on_cached: Callable[[CachedFlow], None]) -> None:
-        """Call *on_cached* for each flow, from within `consume`. Nothing counts yet."""
+    def __init__(self, programs: LoadedPrograms) -> None:
+        """Use the maps of *programs*. Nothing counts yet."""
         self._programs = programs
-        self._on_cached = on_cached
         self._by_cgroup = False
         self._generation = self._read_generation()
         self._numbers: dict[Decision, int] = {}
@@ -127,7 +135,7 @@ class VerdictCache:
         self._rules = 0
         own = Path("/proc/self/exe").stat()
         self._own_file = own.st_ino, os.major(own.st_dev) << 20 | os.minor(own.st_dev)
-        self._ring = programs.cached(self._heard)
+        self._ring = programs.cached()
 
     def keep(self) -> str | None:
         """Be the process without which nothing is repeated; return why that cannot be had.
@@ -146,16 +154,32 @@ class VerdictCache:
         return None if options.returned else "an eBPF program could not note who we are"
 
     def fileno(self) -> int:
-        """Return the descriptor that is readable when there is something to `consume`.
+        """Return the descriptor that is readable when there is something `told`.
 
         That is at most four times a second, unless the ring buffer fills up: who has found
         something looks again a quarter of a second later.
         """
         return self._ring.fileno()
 
-    def consume(self) -> bool:
-        """Hear of flows; returns whether there may be more."""
-        return self._ring.consume()
+    def told(self, most: int) -> Iterator[Told]:
+        """Yield what the kernel has told first, *most* at most; it stays until it is `taken`."""
+        return _TOLD.iter_unpack(self._ring.look(most))
+
+    def taken(self, number: int) -> None:
+        """Forget so many of them: from here on the kernel uses their room again."""
+        self._ring.taken(number)
+
+    def flow_told(self, sport: int, alike: bytes) -> CachedFlow | None:
+        """Take apart what was `told`; None: the decision is not known, not even its kind."""
+        number, generation, action, ifindex, saddr, daddr, *rest = CACHED_ALIKE.unpack(alike)
+        dport, family, proto, image, tid, uid, gid, netns, comm = rest
+        made = self._decisions.get((generation, number)) or _NOT_KNOWN_ANY_MORE.get(action)
+        if made is None:
+            return None
+        size = _ADDRESS_BYTES[family]
+        flow = Flow(Family(family), proto, saddr[:size], daddr[:size], sport, dport)
+        owner = OwnerEntry(image, 0, 0, tid, uid, gid, netns, _ITS_OWN, comm, image)
+        return CachedFlow(ifindex, flow, owner, *made)
 
     def close(self) -> None:
         """Let go of the ring buffer; what counts in the kernel goes on counting."""
@@ -241,14 +265,6 @@ class VerdictCache:
         raw = self._programs.verdict_config.get(OPENING_SLOT.pack(0))
         return 0 if raw is None else int(VERDICT_SETTINGS.unpack(raw)[0])
 
-    def _heard(self, address: int, size: int) -> None:
-        fields = CACHED.unpack(ctypes.string_at(address, size))
-        seen_ns, cookie, number, generation, action, ifindex, flow_key, owner = fields
-        made = self._decisions.get((generation, number)) or _NOT_KNOWN_ANY_MORE.get(action)
-        if made is not None:
-            what = (_flow(flow_key), OwnerEntry.unpacked(owner), *made)
-            self._on_cached(CachedFlow(seen_ns, cookie, ifindex, *what))
-
 
 def _is_of(owner: OwnerEntry, process: Process) -> bool:
     """Whether an entry is of the process, as it was when the decision was made."""
@@ -270,9 +286,3 @@ def _destinations(flow: Flow, reach: Reach) -> tuple[bytes, int | Unknown, int, 
 def _flow_key(flow: Flow) -> bytes:
     ports = flow.sport, flow.dport
     return FLOW_KEY.pack(0, flow.saddr, flow.daddr, *ports, flow.family, flow.proto, 0)
-
-
-def _flow(raw: bytes) -> Flow:
-    _, saddr, daddr, sport, dport, family, proto, _ = FLOW_KEY.unpack(raw)
-    size = _ADDRESS_BYTES[family]
-    return Flow(Family(family), proto, saddr[:size], daddr[:size], sport, dport)
