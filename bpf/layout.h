@@ -395,19 +395,20 @@ struct pass {
 
 /*
  * Told through the ring buffer: the first packet of a flow has got a verdict that was here already. From
- * `number` on, what a program does again and again is the same to the byte: user space looks at it once.
+ * `daddr_be` on it is the same to the byte for what a program does again and again, from `number` on for
+ * what it does elsewhere, too: user space looks at that once.
  * Who uses the socket has made it, too, or nothing would be told here.
  */
 struct cached {
 	__u64 seen_ns;     /* monotonic */
 	__u16 sport;
 	__u16 padding;
+	__u8 daddr_be[16]; /* IPv4 addresses fill the first four bytes */
 	__u32 number;
 	__u32 generation;
 	__u32 action;      /* enum verdict_action */
 	__u32 ifindex;     /* by which it would leave; 0: not known */
-	__u8 saddr_be[16]; /* IPv4 addresses fill the first four bytes */
-	__u8 daddr_be[16];
+	__u8 saddr_be[16];
 	__u16 dport;
 	__u8 family;       /* 4 or 6 */
 	__u8 proto;

@@ -188,12 +188,12 @@ static __always_inline bool tell_of_cached(const struct pass_key *key, const str
 	told->seen_ns = now_ns;
 	told->sport = key->flow.sport;
 	told->padding = 0;
+	__builtin_memcpy(told->daddr_be, key->flow.daddr_be, sizeof(told->daddr_be));
 	told->number = verdict->number;
 	told->generation = verdict->generation;
 	told->action = verdict->action;
 	told->ifindex = ifindex_of(skb);
 	__builtin_memcpy(told->saddr_be, key->flow.saddr_be, sizeof(told->saddr_be));
-	__builtin_memcpy(told->daddr_be, key->flow.daddr_be, sizeof(told->daddr_be));
 	told->dport = key->flow.dport;
 	told->family = key->flow.family;
 	told->proto = key->flow.proto;

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Sequence
+from typing import NamedTuple
 
-from nfsnitch.adapters.bpf.verdict_cache import PROGRAMS, VerdictCache
+from nfsnitch.adapters.bpf.verdict_cache import ADDRESS_BYTES, PROGRAMS, VerdictCache
 from nfsnitch.adapters.enforcement import Enforcement
 from nfsnitch.core.alike import Alike
 from nfsnitch.core.commands import CacheVerdict, PassFlow
 from nfsnitch.core.events import FlowCached
-from nfsnitch.core.instant import Instant
-from nfsnitch.core.owner import Attribution, Finding
+from nfsnitch.core.flow import Flow
+from nfsnitch.core.name import Names
+from nfsnitch.core.owner import Attribution, Finding, Owner
 from nfsnitch.core.record import Record
 from nfsnitch.core.ruleset import Ruleset
 from nfsnitch.core.unknown import Unknown
@@ -21,13 +23,22 @@ from nfsnitch.ground import Ground
 _LOOK_AGAIN_S = 0.25
 """The kernel does not wake us again for so long after it did: see bpf/verdicts.h."""
 _AT_ONCE, _NEW_AT_ONCE = 128, 32
-"""Flows, and those among them that are unlike the others: packets wait no longer than for these."""
+"""Flows, and how many kinds of them: packets wait no longer than for these."""
 _NOT_KNOWN = Unknown("the kernel had not chosen it when it decided by itself")
 _NO_COOKIE = Unknown("records do not tell it")
 
-RecordOf = Callable[[FlowCached], Record]
-Write = Callable[[Collection[Record], Sequence[Alike]], None]
-"""Takes records in the order in which the kernel decided, and those that they are like."""
+
+class Recorder(NamedTuple):
+    """What makes records, and takes them."""
+
+    record_of: Callable[[FlowCached], Record]
+    names_of: Callable[[Owner, bytes], Names]
+    """Returns the names of a packed destination that count for who sends, as `record_of` has it."""
+    write: Callable[[Collection[Record], Sequence[Alike]], None]
+    """Takes records in the order in which the kernel decided, and those that they are like."""
+    written: Callable[[], None]
+    """Is told after some of them."""
+
 
 _log = logging.getLogger(__name__)
 
@@ -39,9 +50,7 @@ class CachedFlows:
         """Use the maps of the eBPF programs; nothing is repeated before `begin`."""
         self._ground = ground
         self._cache = VerdictCache(ground.kept.programs)
-        self._record_of: RecordOf | None = None
-        self._write: Write = lambda _, __: None
-        self._afterwards: Callable[[], None] = lambda: None
+        self._recorder: Recorder | None = None
         self._heard_any = self._look_planned = False
         self._heard_s = float("-inf")
         """When there was something last, by the loop's clock."""
@@ -60,15 +69,9 @@ class CachedFlows:
             _log.info("the kernel answers nothing by itself: %s", enforcement.cache_problem)
         return enforcement.cache_problem is None
 
-    def begin(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        record_of: RecordOf,
-        write: Write,
-        afterwards: Callable[[], None],
-    ) -> None:
-        """*write* a record of each flow while *loop* runs; call *afterwards* after some of them."""
-        self._record_of, self._write, self._afterwards = record_of, write, afterwards
+    def begin(self, loop: asyncio.AbstractEventLoop, recorder: Recorder) -> None:
+        """Have a record of each flow written while *loop* runs."""
+        self._recorder = recorder
 
         def hear() -> None:
             self._heard_any = False
@@ -80,7 +83,7 @@ class CachedFlows:
             elif not self._look_planned and loop.time() - self._heard_s < _LOOK_AGAIN_S:
                 self._look_planned = True
                 loop.call_later(_LOOK_AGAIN_S, look_again)
-            afterwards()
+            recorder.written()
 
         def look_again() -> None:
             self._look_planned = False
@@ -91,7 +94,8 @@ class CachedFlows:
     def hear_some(self) -> bool:
         """Take some of what the kernel has told; tell whether there is more."""
         more = self._hear()
-        self._afterwards()
+        if self._recorder is not None:
+            self._recorder.written()
         return more
 
     def hear_all(self) -> None:
@@ -112,43 +116,74 @@ class CachedFlows:
         self._cache.add(command)
 
     def _hear(self) -> bool:
-        """Take some of what the kernel has told; tell whether there may be more.
-
-        What is alike is looked at once each time, so that nothing is told of a program that was
-        true of it some time ago.
-        """
-        if self._record_of is None:
+        """Take some of what the kernel has told; tell whether there may be more."""
+        if self._recorder is None:
             return False
-        now = self._ground.clock.now()
-        ahead_ns = now.wall_ns - now.monotonic_ns
-        likes: dict[bytes, Record | None] = {}
+        kinds = _Kinds(self._cache, self._ground, self._recorder)
         records: list[Alike] = []
         heard = 0
+        ahead_ns = kinds.ahead_ns
+        known = kinds.known
         for seen_ns, sport, alike in self._cache.told(_AT_ONCE):
-            if alike in likes:
-                like = likes[alike]
-            elif len(likes) == _NEW_AT_ONCE:
+            if alike not in known and not kinds.learn(seen_ns, sport, alike):
                 break
-            else:
-                when = now._replace(monotonic_ns=seen_ns, wall_ns=seen_ns + ahead_ns)
-                like = likes[alike] = self._record(self._record_of, when, sport, alike)
             heard += 1
-            if like is not None:
-                records.append(Alike(like, seen_ns + ahead_ns, sport))
+            kind = known[alike]
+            if kind is not None:
+                records.append(Alike(kind[0], seen_ns + ahead_ns, sport, kind[1]))
         self._cache.taken(heard)
         if records:
             self._heard_any = True
-            self._write([like for like in likes.values() if like is not None], records)
-        return heard == _AT_ONCE or len(likes) == _NEW_AT_ONCE
+            self._recorder.write(kinds.likes, records)
+        return heard == _AT_ONCE or kinds.are_many
 
-    def _record(
-        self, record_of: RecordOf, when: Instant, sport: int, alike: bytes
-    ) -> Record | None:
+
+class _Kinds:
+    """What flows that are told of at once have in common.
+
+    It is looked at anew each time, so that nothing is said of a program that was true of it before.
+    """
+
+    def __init__(self, cache: VerdictCache, ground: Ground, recorder: Recorder) -> None:
+        self._cache, self._ground, self._recorder = cache, ground, recorder
+        self._now = now = ground.clock.now()
+        self.ahead_ns = now.wall_ns - now.monotonic_ns
+        self.known: dict[bytes, tuple[Record, bytes] | None] = {}
+        """What was told → what the record is like, and where the flow goes; None: none is made."""
+        self.likes: list[Record] = []
+        self._elsewhere: dict[bytes, Record] = {}
+        """What was told, but for where the flow goes, which has no name."""
+        self.are_many = False
+
+    def learn(self, seen_ns: int, sport: int, alike: bytes) -> bool:
+        """Look at what was told; False: there is too much that is new, for this time."""
+        same = alike[ADDRESS_BYTES:]
+        like = self._elsewhere.get(same)
+        if like is not None and isinstance(like.flow, Flow):
+            daddr = alike[: len(like.flow.daddr)]
+            if self._recorder.names_of(like.owner, daddr) == like.names:
+                self.known[alike] = like, daddr
+                return True
+        self.are_many = len(self.likes) >= _NEW_AT_ONCE
+        if self.are_many:
+            return False
+        record = self._record(seen_ns, sport, alike)
+        if record is None or not isinstance(record.flow, Flow):
+            self.known[alike] = None
+            return True
+        self.known[alike] = record, record.flow.daddr
+        self.likes.append(record)
+        if not record.names.names:
+            self._elsewhere[same] = record
+        return True
+
+    def _record(self, seen_ns: int, sport: int, alike: bytes) -> Record | None:
         cached = self._cache.flow_told(sport, alike)
         if cached is None:
             return None
         owner = self._ground.owners.owner_of(cached.owner)
         found = Finding(owner, Attribution.PACKET_FILTER, _NO_COOKIE)
         iface = self._ground.interfaces.name_of(cached.ifindex) if cached.ifindex else _NOT_KNOWN
+        when = self._now._replace(monotonic_ns=seen_ns, wall_ns=seen_ns + self.ahead_ns)
         made = (cached.decision, cached.rules)
-        return record_of(FlowCached(when, cached.flow, found, iface, *made))
+        return self._recorder.record_of(FlowCached(when, cached.flow, found, iface, *made))

@@ -30,7 +30,7 @@ from nfsnitch.adapters.sd_notify import notify
 from nfsnitch.adapters.watchdog import Watchdog
 from nfsnitch.asking.names import NameListing
 from nfsnitch.asking.people import Doing, People
-from nfsnitch.cached_flows import CachedFlows
+from nfsnitch.cached_flows import CachedFlows, Recorder
 from nfsnitch.core.alike import Alike
 from nfsnitch.core.commands import EndQuestion, ShowQuestion, TellMode
 from nfsnitch.core.counters import Counter
@@ -293,8 +293,11 @@ class Daemon:
         self._openings.listen(self._loop, self._records.plan)
         self._openings.begin(self._engine.ruleset, self._engine.generation)
         self._cached.rules_changed(self._engine.ruleset, self._engine.generation)
-        recording = (self._worker.record_of, self._known.record_alike, self._records.plan)
-        self._cached.begin(self._loop, *recording)
+        recorder = Recorder(
+            *(self._worker.record_of, self._hearing.names_of),
+            *(self._known.record_alike, self._records.plan),
+        )
+        self._cached.begin(self._loop, recorder)
         self._losses.begin()
         self._known.prepare()
         settle_down()

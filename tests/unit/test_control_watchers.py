@@ -31,7 +31,9 @@ def test_a_watcher_gets_every_record_in_order(play: Play) -> None:
 def test_a_watcher_gets_whole_records_of_those_that_are_alike(play: Play) -> None:
     watcher = play.run(watching(play))
     like = a_record(7)
-    play.server.record_alike([Alike(like, like.wall_ns + 1_000 * n, 50_000 + n) for n in range(3)])
+    play.server.record_alike(
+        [Alike(like, like.wall_ns + 1_000 * n, 50_000 + n, bytes(4)) for n in range(3)]
+    )
 
     messages = [play.run(watcher.hear()) for _ in range(3)]
     told = [each.record for each in messages if isinstance(each, Recorded)]

@@ -322,15 +322,22 @@ def late_records(
     return LateRecords(written.append, write_alike, outstanding.__contains__, clock_s)
 
 
+def alike(like: Record, wall_ns: int) -> Alike:
+    return Alike(like, wall_ns, 50_000, flow().daddr)
+
+
 def test_those_that_are_alike_keep_their_place_behind_one_that_waits() -> None:
     written: list[Record] = []
     outstanding = {1}
     late = late_records(written, outstanding, lambda: 0.0)
     plain, pending = record(0, None), record(1, 1)
-    late.add_alike([plain], [Alike(plain, 5, 50_001), Alike(plain, 6, 50_002)])
+    late.add_alike([plain], [alike(plain, 5), alike(plain, 6)])
     assert [each.wall_ns for each in written] == [5, 6]
-    late.add_alike([plain, pending], [Alike(plain, 7, 50_003), Alike(pending, 8, 50_004)])
-    late.add_alike([plain], [Alike(plain, 9, 50_005)])
+    late.add_alike(
+        [plain, pending],
+        [alike(plain, 7), alike(pending, 8)],
+    )
+    late.add_alike([plain], [alike(plain, 9)])
 
     assert [each.wall_ns for each in written] == [5, 6, 7]
     outstanding.remove(1)

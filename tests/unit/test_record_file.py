@@ -335,7 +335,9 @@ def test_of_many_at_once_those_are_dropped_and_counted_for_which_there_is_no_roo
     file = RecordFile(str(tmp_path / "records"))
     file.add(record(1))
     for first in (50_000, 50_003):
-        file.add_alike([Alike(record(2), WALL_NS, first + number) for number in range(3)])
+        file.add_alike(
+            [Alike(record(2), WALL_NS, first + number, flow().daddr) for number in range(3)]
+        )
     file.close()
 
     lines = (tmp_path / "records").read_bytes().splitlines()

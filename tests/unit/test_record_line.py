@@ -77,18 +77,23 @@ def test_a_line_is_to_the_letter_what_the_record_itself_would_say(records: list[
 @given(
     st.lists(RECORDS, min_size=1, max_size=3),
     st.lists(
-        st.tuples(st.integers(0, 2), st.integers(0, 3 * NS_PER_S), st.integers(0, 65_535)),
+        st.tuples(
+            st.integers(0, 2),
+            st.integers(0, 3 * NS_PER_S),
+            st.integers(0, 65_535),
+            st.binary(min_size=4, max_size=4),
+        ),
         max_size=8,
     ),
 )
 def test_of_those_that_are_alike_a_line_is_what_the_whole_record_would_say(
-    records: list[Record], others: list[tuple[int, int, int]]
+    records: list[Record], others: list[tuple[int, int, int, bytes]]
 ) -> None:
     lines = RecordLines()
     likes = [each for each in records if isinstance(each.flow, Flow) and not each.flow.icmp]
     alike = [
-        Alike(like, like.wall_ns + later_ns, sport)
-        for number, later_ns, sport in others
+        Alike(like, like.wall_ns + later_ns, sport, daddr)
+        for number, later_ns, sport, daddr in others
         for like in likes[number : number + 1]
         if isinstance(like.flow, Flow) and isinstance(like.flow.sport, int)
     ]
@@ -104,10 +109,10 @@ def test_a_whole_record_differs_in_time_and_port_alone() -> None:
         names=NAMES[1],
         monotonic_ns=5 * NS_PER_S,
     )
-    record = whole(Alike(like, WALL_NS + NS_PER_S, 50_001))
+    record = whole(Alike(like, WALL_NS + NS_PER_S, 50_001, bytes((192, 0, 2, 9))))
 
     assert record == like._replace(
-        wall_ns=WALL_NS + NS_PER_S, monotonic_ns=6 * NS_PER_S, flow=flow(sport=50_001)
+        wall_ns=WALL_NS + NS_PER_S, monotonic_ns=6 * NS_PER_S, flow=flow("192.0.2.9", sport=50_001)
     )
     assert whole(like) is like
 

@@ -59,9 +59,10 @@ class Kernel:
         """Tell of a flow as the kernel would, and return what was heard."""
         it = flow()
         decided = (number, generation, action, 2)
-        to = (it.saddr.ljust(16, b"\0"), it.daddr.ljust(16, b"\0"), it.dport, it.family, it.proto)
+        daddr = it.daddr.ljust(16, b"\0")
+        from_ = (it.saddr.ljust(16, b"\0"), it.dport, it.family, it.proto)
         who = (image_key(4_711), 4_712, 1_000, 1_000, NETNS, b"curl".ljust(16, b"\0"))
-        told = layout.CACHED.pack(123, 50_000, 0, *decided, *to, *who)
+        told = layout.CACHED.pack(123, 50_000, 0, daddr, *decided, *from_, *who)
         self.programs.cached_rings[0].tell(told)
         ((seen_ns, sport, alike),) = self.cache.told(9)
         assert (seen_ns, sport) == (123, 50_000)

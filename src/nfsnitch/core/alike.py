@@ -1,8 +1,8 @@
 """Records that differ from another one in next to nothing.
 
 Of what the kernel has decided by itself there may be tens of thousands in a second, and of one
-program and destination nothing but the time and the port of the source is another each time. A
-whole record of each is made for those alone who want one.
+program nothing but the time, the port of the source and the destination's address is another each
+time. A whole record of each is made for those alone who want one.
 """
 
 from __future__ import annotations
@@ -14,11 +14,15 @@ from nfsnitch.core.record import Record
 
 
 class Alike(NamedTuple):
-    """A record, told by another one that is of a `Flow` with ports."""
+    """A record, told by another one that is of a `Flow` with ports.
+
+    Where the destination is another one, no name of either is known.
+    """
 
     like: Record
     wall_ns: int
     sport: int
+    daddr: bytes
 
     @property
     def monotonic_ns(self) -> int:
@@ -37,5 +41,5 @@ def whole(record: Record | Alike) -> Record:
     return like._replace(
         wall_ns=record.wall_ns,
         monotonic_ns=record.monotonic_ns,
-        flow=flow._replace(sport=record.sport),
+        flow=flow._replace(sport=record.sport, daddr=record.daddr),
     )

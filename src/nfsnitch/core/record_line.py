@@ -22,6 +22,10 @@ _NS_PER_S = 1_000_000_000
 
 _encoded = json.JSONEncoder(separators=(",", ":")).encode
 
+_Parts = tuple[str, str, str, str, str, str, str]
+_Between = tuple[str, str, str, str]
+"""What is between time, port and destination."""
+
 
 class RecordLines:
     """Turns records into lines of ASCII JSON, without the line end. For one thread."""
@@ -29,7 +33,7 @@ class RecordLines:
     def __init__(self) -> None:
         self._owners: dict[int, tuple[Owner, str]] = {}
         """By `id`, which no other object gets while the first one is kept here."""
-        self._alike: dict[int, tuple[Record, tuple[str, str, str, str, str]]] = {}
+        self._alike: dict[int, tuple[Record, _Between]] = {}
         """By `id` of what others are like; kept here in the same way."""
         self._addresses: dict[bytes, str] = {}
         self._second, self._second_text = -1, ""
@@ -43,20 +47,27 @@ class RecordLines:
         return "".join(self._parts(record))
 
     def _line_alike(self, record: Alike) -> str:
-        like = record.like
+        # There may be tens of thousands in a second: what is asked here is not asked by a call.
+        like, wall_ns, sport, daddr = record
+        known = self._alike.get(id(like))
+        begin, middle, between, end = (known or self._remembered(like))[1]
         if like.names.names:  # these say how old they are
             return self.line(whole(record))
-        known = self._alike.get(id(like))
-        if known is None:
-            known = like, self._parts(like)
-            if len(self._alike) >= _LIKES:
-                del self._alike[next(iter(self._alike))]
-            self._alike[id(like)] = known
-        begin, _, middle, _, end = known[1]
-        return f"{begin}{self._time(record.wall_ns)}{middle}{record.sport}{end}"
+        second, ns = divmod(wall_ns, _NS_PER_S)
+        if second != self._second:
+            self._time(wall_ns)
+        address = self._addresses.get(daddr) or self._address(daddr)
+        return f"{begin}{self._second_text}.{ns // 1000:06d}Z{middle}{sport}{between}{address}{end}"
 
-    def _parts(self, record: Record) -> tuple[str, str, str, str, str]:
-        """Return the line in parts, of which the second is the time and the fourth the port."""
+    def _remembered(self, like: Record) -> tuple[Record, _Between]:
+        begin, _, middle, _, between, _, end = self._parts(like)
+        if len(self._alike) >= _LIKES:
+            del self._alike[next(iter(self._alike))]
+        self._alike[id(like)] = found = like, (begin, middle, between, end)
+        return found
+
+    def _parts(self, record: Record) -> _Parts:
+        """Return the line in parts: each second one is time, port and destination in this order."""
         decision = record.decision
         if decision is not self._decision:  # in a burst they have one together
             self._decision, self._decision_text = decision, _decision(decision)
@@ -66,7 +77,7 @@ class RecordLines:
         came = "" if iface_in is NOT_FORWARDED else f',"iface_in":{_value(iface_in)}'
         if record.rivals:
             rivals = f',"rivals":[{",".join(f"{{{self._owner(each)}}}" for each in record.rivals)}]'
-        source, port, rest = self._flow(record)
+        source, port, between, daddr, rest = self._flow(record)
         return (
             '{"time":"',
             self._time(record.wall_ns),
@@ -77,6 +88,8 @@ class RecordLines:
                 f'{self._owner(record.owner)},"netns":{record.netns},{source}'
             ),
             port,
+            between,
+            daddr,
             f'{rest},{_host(record)}{entry},"iface":{_value(record.iface)}{came}{rivals}}}',
         )
 
@@ -97,18 +110,17 @@ class RecordLines:
         self._owners[id(owner)] = owner, text
         return text
 
-    def _flow(self, record: Record) -> tuple[str, str, str]:
-        """Return the part that names the flow: up to the port of its source, that, and the rest."""
+    def _flow(self, record: Record) -> tuple[str, str, str, str, str]:
+        """Return what names the flow; the second part is its source's port, the fourth where to."""
         flow = record.flow
         if type(flow) is not Flow or flow.icmp is not None or type(flow.sport) is not int:
-            return _inner(flow_json(flow)), "", ""
+            return _inner(flow_json(flow)), "", "", "", ""
         return (
             f'"proto":"{flow.proto_name}","saddr":"{self._address(flow.saddr)}","sport":',
             str(flow.sport),
-            (
-                f',"daddr":"{self._address(flow.daddr)}",'
-                f'"dport":{flow.dport if type(flow.dport) is int else _value(flow.dport)}'
-            ),
+            ',"daddr":"',
+            self._address(flow.daddr),
+            f'","dport":{flow.dport if type(flow.dport) is int else _value(flow.dport)}',
         )
 
     def _address(self, packed: bytes) -> str:

@@ -11,7 +11,7 @@ from nfsnitch.adapters.bpf.verdict_cache import VerdictCache
 from nfsnitch.adapters.conntrack import Conntrack
 from nfsnitch.adapters.iptables import QueueRule
 from nfsnitch.adapters.own_packets import OwnPackets
-from nfsnitch.cached_flows import CachedFlows
+from nfsnitch.cached_flows import _Kinds
 from nfsnitch.core.commands import CacheVerdict, PassFlow
 from nfsnitch.core.standing import Reach
 
@@ -230,7 +230,7 @@ def _cache_reaches_too_far() -> None:
 
 @mutant("cached-unrecorded", "what the kernel repeats is not recorded", "tcp/cached-again")
 def _cached_unrecorded() -> None:
-    def record(_real: Function, _flows: CachedFlows, *_of_what: object) -> None:
+    def record(_real: Function, _kinds: _Kinds, *_of_what: object) -> None:
         pass
 
-    around(CachedFlows, "_record", record)
+    around(_Kinds, "_record", record)

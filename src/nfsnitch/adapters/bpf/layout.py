@@ -54,9 +54,9 @@ ANY_ADDRESS, ANY_PORT = 1 << 4, 1 << 5
 """In the family of a key of `VERDICT_KEY`: what it holds for, with 0 in its place."""
 PASS_FIRST = 1 << 8
 """In the action of a pass: the kernel has answered for the flow from its first packet on."""
-CACHED = Struct(f"=QHHIIII16s16sHBB{IMAGE_KEY.size}sIIII16s")
-CACHED_ALIKE = Struct("=IIII16s16sHBB32sIIII16s")
-"""The end of it, which is the same in all that a program does again and again."""
+CACHED = Struct(f"=QHH16sIIII16sHBB{IMAGE_KEY.size}sIIII16s")
+CACHED_ALIKE = Struct("=IIII16sHBB32sIIII16s")
+"""The end of it, behind the destination: the same in all that a program does again and again."""
 COUNTER_KEY = Struct("=I")
 COUNTER_VALUE = Struct("=Q")
 

@@ -79,7 +79,8 @@ _IMAGE_HEAD = Struct(f"={IMAGE_KEY.size}sQQQQIII")
 _FLAGS_WANTED = ImageFlag.READY | ImageFlag.EXE_KNOWN
 _FLAGS_ASKED = _FLAGS_WANTED | ImageFlag.EXE_TRUNCATED | ImageFlag.EXE_DELETED | ImageFlag.TORN
 _ADDRESS_BYTES = {4: 4, 6: 16}
-_TOLD = Struct(f"={HEADER_BYTES}xQH2x{CACHED_ALIKE.size}s")
+ADDRESS_BYTES = 16
+_TOLD = Struct(f"={HEADER_BYTES}xQH2x{ADDRESS_BYTES + CACHED_ALIKE.size}s")
 """A ``struct cached`` in a block, of which the end is read once for many."""
 _ITS_OWN = int(OwnerFlag.USED | OwnerFlag.OPENED)
 """What is true of each socket that is told of there."""
@@ -105,7 +106,7 @@ class _RunOptions(ctypes.Structure):
 
 Told = tuple[int, int, bytes]
 """When the kernel gave a flow a verdict by itself (monotonic), the port of its source, and all the
-rest of ``struct cached``, which is the same for all that are alike."""
+rest of ``struct cached``: `ADDRESS_BYTES` of its destination, and what is the same of others."""
 
 
 class CachedFlow(NamedTuple):
@@ -171,8 +172,9 @@ class VerdictCache:
 
     def flow_told(self, sport: int, alike: bytes) -> CachedFlow | None:
         """Take apart what was `told`; None: the decision is not known, not even its kind."""
-        number, generation, action, ifindex, saddr, daddr, *rest = CACHED_ALIKE.unpack(alike)
-        dport, family, proto, image, tid, uid, gid, netns, comm = rest
+        daddr, same = alike[:ADDRESS_BYTES], alike[ADDRESS_BYTES:]
+        number, generation, action, ifindex, saddr, dport, *rest = CACHED_ALIKE.unpack(same)
+        family, proto, image, tid, uid, gid, netns, comm = rest
         made = self._decisions.get((generation, number)) or _NOT_KNOWN_ANY_MORE.get(action)
         if made is None:
             return None
