@@ -10,16 +10,15 @@ static __always_inline bool is_same_text(const char *one, const char *other)
 	return a[0] == b[0] && a[1] == b[1];
 }
 
-/* Whether `present` says all that `fresh` would; a socket is used again and again by one task. */
-static __always_inline bool says_the_same(const struct owner *present, const struct owner *fresh)
+/* Whether `present` names the user that `fresh` does; a socket is used again and again by one task. */
+static __always_inline bool has_same_user(const struct owner *present, const struct owner *fresh)
 {
 	return present && present->image.pid == fresh->image.pid &&
 	       present->image.start_ns == fresh->image.start_ns &&
 	       present->image.exec_id == fresh->image.exec_id &&
 	       present->image.cgroup_id == fresh->image.cgroup_id && present->tid == fresh->tid &&
 	       present->uid == fresh->uid && present->gid == fresh->gid &&
-	       present->netns == fresh->netns && present->flags == fresh->flags &&
-	       is_same_text(present->comm, fresh->comm);
+	       present->netns == fresh->netns && is_same_text(present->comm, fresh->comm);
 }
 
 /* Fills in who the current process is, and sees to it that it has its image. */
@@ -43,13 +42,17 @@ static __noinline int record_owner(__u64 cookie, __u32 flags)
 
 	owner.created_ns = present ? present->created_ns : bpf_ktime_get_ns();
 	describe_current(&owner);
+	if (has_same_user(present, &owner)) {
+		/* In place: most sockets are connected by who made them, and a new entry costs more. */
+		if ((present->flags & flags) != flags)
+			__sync_fetch_and_or(&present->flags, flags);
+		return 0;
+	}
 	owner.flags = present ? present->flags | flags : flags;
 	if (present)
 		owner.opener = present->opener;
 	else if (flags & OWNER_OPENED)
 		owner.opener = owner.image;
-	if (says_the_same(present, &owner))
-		return 0;
 	if (bpf_map_update_elem(&owners, &cookie, &owner, BPF_ANY))
 		count(COUNT_OWNERS_FULL);
 	return 0;

@@ -113,6 +113,7 @@ static __always_inline bool read_ordinary(struct flow_key *flow, struct sk_buff 
 static __always_inline __u64 ordinary_sender(const struct flow_key *flow, struct sock *sk)
 {
 	__u8 state = sk ? BPF_CORE_READ(sk, __sk_common.skc_state) : TCP_TIME_WAIT;
+	struct sock *held = NULL;
 
 	if (state == TCP_TIME_WAIT || state == TCP_NEW_SYN_RECV || is_raw(sk))
 		return 0;
@@ -120,7 +121,10 @@ static __always_inline __u64 ordinary_sender(const struct flow_key *flow, struct
 	if (BPF_CORE_READ(sk, sk_protocol) != flow->proto ||
 	    BPF_CORE_READ(sk, __sk_common.skc_num) != flow->sport)
 		return 0;
-	sk = held_by_program(sk);
+	if (flow->proto == IPPROTO_TCP)
+		held = mptcp_connection_of(sk);
+	if (held)
+		sk = held;
 	return is_kernels(sk) ? 0 : present_cookie(sk);
 }
 
@@ -147,7 +151,7 @@ static __always_inline bool is_its_own(const struct owner *owner)
 
 /* Fills in what the rules may know of a program; false: not all of it is known. */
 static __always_inline bool name_program(struct verdict_key *key, const struct owner *owner,
-					 bool by_cgroup)
+					 bool by_cgroup, __u64 now_ns)
 {
 	const __u32 wanted = IMAGE_READY | IMAGE_EXE_KNOWN;
 	const __u32 unwanted = IMAGE_EXE_TRUNCATED | IMAGE_EXE_DELETED | IMAGE_TORN;
@@ -164,7 +168,7 @@ static __always_inline bool name_program(struct verdict_key *key, const struct o
 	key->uid = owner->uid;
 	key->gid = owner->gid;
 	key->netns = owner->netns;
-	image->last_used_ns = bpf_ktime_get_ns();
+	image->last_used_ns = now_ns;
 	return true;
 }
 
@@ -253,7 +257,7 @@ static __noinline __u32 verdict_by_program(const struct pass_key *key, struct ow
 	struct verdict *verdict;
 	struct pass pass = {};
 
-	if (!is_its_own(owner) || !name_program(&wanted, owner, settings->by_cgroup))
+	if (!is_its_own(owner) || !name_program(&wanted, owner, settings->by_cgroup, now_ns))
 		return VERDICT_NONE;
 	__builtin_memcpy(wanted.daddr_be, key->flow.daddr_be, sizeof(wanted.daddr_be));
 	verdict = find_verdict(&wanted, settings, now_ns);
