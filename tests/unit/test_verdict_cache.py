@@ -237,15 +237,20 @@ def test_what_the_kernel_tells_is_read_with_the_decision_that_it_repeats() -> No
     assert owner.flags & OwnerFlag.USED
 
 
-def test_the_decision_is_known_though_the_rules_have_changed_meanwhile() -> None:
+@pytest.mark.parametrize(("changes", "rule"), [(1, "web"), (20, "web"), (100, None)])
+def test_the_decision_is_known_though_the_rules_have_changed_a_few_times_meanwhile(
+    changes: int, rule: str | None
+) -> None:
     kernel = Kernel()
     kernel.cache.add(verdict())
     generation = kernel.generation
-    kernel.cache.begin(4, by_cgroup=False)
+    for rules in range(changes):
+        kernel.cache.begin(4 + rules, by_cgroup=False)
 
     heard = kernel.tell(generation, 0, 1)
     assert heard is not None
-    assert (heard.decision, heard.rules) == (ALLOWED, 3)
+    assert (heard.decision.verdict, heard.decision.rule) == (Verdict.ACCEPT, rule)
+    assert heard.rules == (3 if rule else 0)
 
 
 def test_of_a_daemon_before_what_became_of_a_flow_is_known_and_not_by_which_rule() -> None:

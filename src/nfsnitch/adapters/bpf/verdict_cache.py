@@ -73,6 +73,8 @@ _NOT_KNOWN_ANY_MORE = {
 """Of a daemon before, which the kernel has outlived."""
 _FOR_EVER_NS = 2**63 - 1
 _MAX_DECISIONS = 65_536
+_GENERATIONS_KNOWN = 64
+"""What the kernel has told is heard of up to a quarter of a second later."""
 _MAX_GENERATION = 2**32 - 1
 _IMAGE_HEAD = Struct(f"={IMAGE_KEY.size}sQQQQIII")
 """The beginning of ``struct image``: up to the mount namespace."""
@@ -132,7 +134,7 @@ class VerdictCache:
         self._generation = self._read_generation()
         self._numbers: dict[Decision, int] = {}
         self._decisions: dict[tuple[int, int], Made] = {}
-        """By generation and number; of the last two generations."""
+        """By generation and number, the oldest first."""
         self._rules = 0
         own = Path("/proc/self/exe").stat()
         self._own_file = own.st_ino, os.major(own.st_dev) << 20 | os.minor(own.st_dev)
@@ -202,7 +204,15 @@ class VerdictCache:
         settings = VERDICT_SETTINGS.pack(self._generation, self._by_cgroup, 0)
         self._programs.verdict_config.put(OPENING_SLOT.pack(0), settings)
         self._numbers.clear()
-        self._decisions = {key: made for key, made in self._decisions.items() if key[0] == before}
+        self._forget_oldest()
+
+    def _forget_oldest(self) -> None:
+        while self._decisions:
+            generation, number = next(iter(self._decisions))
+            age = (self._generation - generation) % _MAX_GENERATION
+            if age <= _GENERATIONS_KNOWN and len(self._decisions) <= _MAX_DECISIONS:
+                return
+            del self._decisions[generation, number]
 
     def add(self, command: CacheVerdict | PassFlow) -> None:
         """Have the kernel repeat a decision, if it knows of the socket what we do."""
