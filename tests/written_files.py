@@ -19,6 +19,8 @@ _PLAIN = (
     "  - {name: NAME, action: deny, cgroup: /a, proto: [tcp, udp], note: so}",
     "  - {name: NAME, action: allow, saddr: 10.0.0.1, family: ipv4}",
     "  - {name: NAME, action: deny, uid: 0, user: root, daddr: 0.0.0.0/0}",
+    "  - {name: NAME, action: deny, family: ipv4, saddr: 10.0.0.1, daddr: [10.0.0.2, ::1]}",
+    "  - {name: NAME, action: deny, family: ipv6, daddr: [10.0.0.2, ::1]}",
 )
 _DEPENDENT = (
     "  - {name: NAME, action: deny, daddr: office}",
@@ -51,6 +53,8 @@ _WRONG = (
     "  - {name: NAME, action: allow, dport: 70000}",
     "  - {name: rule 0, action: allow}",
     "  - {name: NAME, action: allow, family: ipv6, daddr: 10.0.0.1}",
+    "  - {name: NAME, action: allow, family: ipv4, daddr: 2001:db8::1}",
+    "  - {name: NAME, action: allow, saddr: 2001:db8::/32, family: ipv4}",
     "  - {name: NAME, action: allow, dport: }",
     "  - {name: NAME, action: allow, colour: red}",
     "  - {name: NAME, action: allow, name: NAME}",

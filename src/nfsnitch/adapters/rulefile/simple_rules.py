@@ -17,6 +17,7 @@ from nfsnitch.adapters.rulefile.items import SCALAR, NotPlainError, is_plain
 from nfsnitch.adapters.rulefile.simple_keys import simple_keys
 from nfsnitch.adapters.rulefile.values import has_ports
 from nfsnitch.core.conditions import PROTO_FIELD, ValueCondition, bypasses_of
+from nfsnitch.core.flow import Family
 from nfsnitch.core.rule import Condition
 from nfsnitch.core.rule_keys import NAME, KeyFinder, Keys
 
@@ -24,18 +25,19 @@ CONTRADICTED = frozenset({"owner", "family", "proto", "script"})
 """Without one of these no two fields contradict each other, and a rule is on no openings."""
 NODES_OF_HEAD = 7
 """As many as YAML makes of it with a note."""
+_OF_ADDRESSES = frozenset({"family", "daddr", "saddr"})
 _MOST_TEXTS = 1 << 20
 _NAME_KEY, _NOTE_KEY = "name: ", "note"
 _is_name = re.compile(_NAME_KEY + SCALAR).fullmatch
 _MOST_OF_NAME = len(_NAME_KEY) + MAX_NAME_CHARACTERS
 
 _Meaning = tuple[int, int, Keys, int]
-"""Of a text: a bit that no other text of the rule may have; the column, and what is stored there;
+"""Of a text: bits that no other text of the rule may have; the column, and what is stored there;
 and how many nodes YAML makes of it."""
 _BITS = [1 << at for at in range(NAME + 1)]
 """Of columns."""
-_REFUSED_BIT, _ACTION_BIT, _NOTE_BIT = (1 << NAME + at for at in (1, 2, 3))
-_FIRST_OTHER_BIT = NAME + 4
+_REFUSED_BIT, _ACTION_BIT, _NOTE_BIT, _ADDRESS_BIT = (1 << NAME + at for at in (1, 2, 3, 4))
+_FIRST_OTHER_BIT = NAME + 5
 _REFUSED: _Meaning = (_REFUSED_BIT, 0, None, 0)
 _ACTION: _Meaning = (_ACTION_BIT, 0, None, 0)
 _NOTE: _Meaning = (_NOTE_BIT, 0, None, 0)
@@ -90,10 +92,10 @@ class SimpleRules:
             if not name and _is_name(text):
                 name = text
                 continue
-            bit, column, keys, size = known.get(text) or self._understood(text)
-            if seen & bit:
+            bits, column, keys, size = known.get(text) or self._understood(text)
+            if seen & bits:
                 return self._undone(number)
-            seen |= bit
+            seen |= bits
             nodes += size
             if keys is not None:
                 columns[column][number] = keys
@@ -135,10 +137,12 @@ class SimpleRules:
         if meant.name in CONTRADICTED and not _is_harmless(condition):
             return _REFUSED
         self._fresh[text] = condition
+        # The simplest addresses are of IPv4 and fit to its family, any others may not.
+        bit = _ADDRESS_BIT if meant.name in _OF_ADDRESSES else 0
         placed = self._finder.key_of(condition)
         if placed is None:
-            return 1 << _FIRST_OTHER_BIT + meant.at, 0, None, meant.nodes
-        return _BITS[placed[0]], *placed, meant.nodes
+            return bit | 1 << _FIRST_OTHER_BIT + meant.at, 0, None, meant.nodes
+        return bit | _BITS[placed[0]], *placed, meant.nodes
 
     def _keep_fresh(self) -> None:
         for condition in self._fresh.values():
@@ -156,11 +160,12 @@ class SimpleRules:
 
 
 def _is_harmless(condition: Condition) -> bool:
-    """Whether it is one on protocols that contradicts nothing, and is on no openings."""
-    return (
-        type(condition) is ValueCondition
-        and condition.field == PROTO_FIELD
-        and isinstance(condition.wanted, frozenset)
-        and any(map(has_ports, condition.wanted))
-        and not bypasses_of([condition])
-    )
+    """Whether it contradicts no other one that is simple, and is on no openings.
+
+    So it is with protocols that have ports, and with the family of IPv4.
+    """
+    if type(condition) is not ValueCondition or not isinstance(condition.wanted, frozenset):
+        return False
+    if condition.field == PROTO_FIELD:
+        return any(map(has_ports, condition.wanted)) and not bypasses_of([condition])
+    return condition.field == "family" and condition.wanted == {Family.IPV4}
