@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 
 from lab.mutants.mutant import Function, around, mutant
-from nfsnitch.core.flow import NO_PORTS, Flow
+from nfsnitch.core.flow import NO_PORTS
 from nfsnitch.core.record import Json, Record
 from nfsnitch.core.record_line import RecordLines
 from nfsnitch.core.unknown import Unknown
@@ -96,12 +96,8 @@ def _ends_swapped() -> None:
 
 @mutant("sport-0", "packets without ports are said to be from port 0", "protocols/gre")
 def _sport_0() -> None:
-    def as_json(real: Function, record: Record) -> Json:
-        written: Json = real(record)
-        has_none = isinstance(record.flow, Flow) and record.flow.sport == NO_PORTS
-        return written | {"sport": 0, "dport": 0} if has_none else written
-
-    around(Record, "as_json", as_json)
+    none = {"unknown": NO_PORTS.reason}
+    _written(lambda record: {key: 0 if each == none else each for key, each in record.items()})
 
 
 @mutant("unknown-is-null", "what is not known is null in records", "protocols/gre")
