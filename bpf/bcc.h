@@ -245,7 +245,9 @@ static __always_inline struct sock *mptcp_connection_of(struct sock *sk)
 static __always_inline __u64 changed_ns(struct inode *inode)
 {
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 11, 0)
-	return BPF_CORE_READ(inode, i_ctime_sec) * NSEC_PER_SEC + BPF_CORE_READ(inode, i_ctime_nsec);
+	/* Without the bit that says whether somebody has looked (I_CTIME_QUERIED, linux/fs.h). */
+	return BPF_CORE_READ(inode, i_ctime_sec) * NSEC_PER_SEC +
+	       (BPF_CORE_READ(inode, i_ctime_nsec) & 0x7fffffff);
 #elif LINUX_VERSION_CODE >= KERNEL_VERSION(6, 6, 0)
 	return BPF_CORE_READ(inode, __i_ctime.tv_sec) * NSEC_PER_SEC +
 	       BPF_CORE_READ(inode, __i_ctime.tv_nsec);

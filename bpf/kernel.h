@@ -297,6 +297,9 @@ static __always_inline struct sock *mptcp_connection_of(struct sock *sk)
 	return subflow ? BPF_CORE_READ(subflow, conn) : NULL;
 }
 
+/* Above these bits there is one that says whether somebody has looked (I_CTIME_QUERIED, linux/fs.h). */
+enum { CTIME_NSEC = 0x7fffffff };
+
 /* When the file or what it is called was changed last, in ns since 1970 (ctime). */
 static __always_inline __u64 changed_ns(struct inode *inode)
 {
@@ -305,7 +308,7 @@ static __always_inline __u64 changed_ns(struct inode *inode)
 
 	if (bpf_core_field_exists(newest->i_ctime_sec))
 		return BPF_CORE_READ(newest, i_ctime_sec) * NS_PER_S +
-		       BPF_CORE_READ(newest, i_ctime_nsec);
+		       (BPF_CORE_READ(newest, i_ctime_nsec) & CTIME_NSEC);
 	if (bpf_core_field_exists(newer->__i_ctime))
 		return BPF_CORE_READ(newer, __i_ctime.tv_sec) * NS_PER_S +
 		       BPF_CORE_READ(newer, __i_ctime.tv_nsec);

@@ -274,6 +274,22 @@ def test_a_program_whose_file_was_written_to_is_decided_anew(
     assert len({record["exe_inode"] for record in records}) == 1
 
 
+def test_a_program_is_the_same_still_when_somebody_has_looked_at_its_file(
+    world: World, services: Services, rules: WriteRules, program: Path
+) -> None:
+    assert services.echo.pid
+    path = rules("default: allow\nrules: []\n")
+    change = ["sh", "-c", 'chmod 0751 "$1"; exec "$@"', "sh", str(program), *python(CONNECT)[1:]]
+    with Firewall(world, [path]) as firewall:
+        changes = world.spawn(change)  # nobody has asked the kernel yet when that was
+        assert changes.finish(20).stdout == "connected\n"
+        decided = firewall.wait_for_record(having(pid=changes.pid))
+        assert program.stat().st_ctime_ns
+        _, repeated = connect(world, firewall, program)
+
+    assert [is_cached(record) for record in (decided, repeated)] == [False, True]
+
+
 def rewrite(program: Path) -> None:
     """Write the same bytes once more into the same file."""
     copy = program.with_name("copy")

@@ -68,8 +68,11 @@ class Judge:
             self._player.use_daemon((sys.executable, str(LAUNCHER), mutant.name))
             outcome = self._player.play(scenario(name))
             how = _told(outcome)
-            if outcome.result is Result.FAILED and self.sound(name).result is Result.PASSED:
-                return Judgement(mutant.name, name, how, time.monotonic() - began_s)
+            if outcome.result is Result.FAILED:
+                sound = self.sound(name)
+                if sound.result is Result.PASSED:
+                    return Judgement(mutant.name, name, how, time.monotonic() - began_s)
+                how = f"a sound daemon does not pass {name} either: {_told(sound)}"
         return Judgement(mutant.name, "", how, time.monotonic() - began_s)
 
     def sound(self, name: str) -> Outcome:
