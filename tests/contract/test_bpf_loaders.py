@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import select
 import socket
 import subprocess
@@ -245,11 +246,17 @@ def test_a_program_that_removed_itself_is_known_by_the_path_that_it_had(
     assert (owner.exe.path, owner.exe.inode, owner.exe.deleted) == (str(copy), inode, True)
 
 
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
 def test_a_closed_socket_is_heard_of_and_its_owner_removed(
-    cgroup_programs: LoadedPrograms, start_sender: StartSender
+    machine: str,
+    monkeypatch: pytest.MonkeyPatch,
+    cgroup_programs: LoadedPrograms,
+    start_sender: StartSender,
 ) -> None:
     sender = start_sender()
     cookie = sender.sockets["udp"].cookie
+    # Mapped where the order of memory accesses is known, else read by libbpf.
+    monkeypatch.setattr(platform, "machine", lambda: machine)
     closed: list[int] = []
     with store(cgroup_programs, closed) as owners:
         user = owners.socket_user(cookie)
