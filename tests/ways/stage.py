@@ -213,7 +213,8 @@ def staged(rules: Path, ways: Sequence[Way]) -> Iterator[Stage]:
         for number, way in enumerate(ways):
             if way.before is not None:
                 way.before(stage, Place(number))
-        with Firewall(world, [rules]) as firewall:
+        # What the kernel decides by itself it knows the sender of: here each packet is asked about.
+        with Firewall(world, [rules], extra=("--no-cache",)) as firewall:
             stage.firewall = firewall
             yield stage
 
