@@ -153,6 +153,8 @@ class Upkeep:
         self._sweep_planned = False
         self._ticks = 0
         self._look_planned = False
+        self._heard_s = float("-inf")
+        """When a closed socket was heard of last, by the loop's clock."""
         self._somebody_waits = somebody_waits
         self._close_look_planned = False
 
@@ -168,9 +170,14 @@ class Upkeep:
         heard = self._owners.heard
         if self._owners.tidy(self._queue.empty_ns):
             self._loop.call_soon(self.sockets_closed)
-        if self._owners.heard != heard and not self._look_planned:
+        if self._owners.heard != heard:
             # Once more, when nothing of theirs can come any longer: whoever has their tuple next
             # must not be taken for them.
+            self._heard_s = self._loop.time()
+            self._plan_look()
+
+    def _plan_look(self) -> None:
+        if not self._look_planned:
             self._look_planned = True
             self._loop.call_later(_LOOK_AGAIN_S, self._look_again)
 
@@ -188,6 +195,8 @@ class Upkeep:
 
     def _look_again(self) -> None:
         self._look_planned = False
+        if self._loop.time() < self._heard_s + _LOOK_AGAIN_S:  # of others since this was planned
+            self._plan_look()
         self._packets()
 
     def _tick(self) -> None:
