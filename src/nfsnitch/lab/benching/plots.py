@@ -49,9 +49,10 @@ def _bar(y: float, value: float | None, colour: str, low: float, span: float) ->
         return []
     share = (math.log10(value) - low) / span if value > 0 else 0.0
     length = max(1.0, share * _WIDTH)
+    figure = f"{value:,.3g}" if abs(value) < 1 else f"{value:,.0f}"
     return [
         f'<rect x="{_LEFT}" y="{y}" width="{length:.1f}" height="{_ROW - 2}" fill="{colour}"/>',
-        _text(_LEFT + length + 5, y + _ROW - 3, f"{value:,.3g}" if value < 1 else f"{value:,.0f}"),
+        _text(_LEFT + length + 5, y + _ROW - 3, figure),
     ]
 
 
