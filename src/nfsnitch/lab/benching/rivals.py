@@ -32,13 +32,13 @@ _SETTINGS = {
     "DefaultDuration": "once",
     "InterceptUnknown": False,
     "ProcMonitorMethod": "ebpf",
-    "LogLevel": 2,
+    "LogLevel": 1,
     "LogUTC": True,
     "LogMicro": False,
     "Stats": {"MaxEvents": 150, "MaxStats": 25, "Workers": 6},
     "Internal": {"GCPercent": 100, "FlushConnsOnStart": False},
 }
-"""As it comes."""
+"""As it comes, but that it says when it is ready (`_READY`), which is of the level below."""
 
 
 def case(name: str) -> Case:
