@@ -107,19 +107,45 @@ static __always_inline int socket_connecting6(struct bpf_sock_addr *ctx, __u64 c
 	return datagram_sent(sk, &key, cookie);
 }
 
-static __always_inline int tcp_connecting(struct bpf_sock_ops *ctx, __u64 cookie)
+/* Writes down whose a TCP connection is. */
+static __always_inline void claim_connection(struct sock *sk, __u64 cookie)
 {
-	struct bpf_sock *typed = ctx->sk;
-	struct sock *sk;
-
-	if (!typed)
-		return ALLOW;
-	sk = plain_address(typed);
 	if (held_by_program(sk) != sk)
 		cookie = present_cookie(held_by_program(sk));
 	remember_flow(sk, cookie);
 	remember_port(sk, cookie); /* where netfilter changes the destination, the tuple leads nowhere */
+}
+
+/* Whether that is done later, and only if a packet of it is about to be queued. Questions of DNS may be
+ * queued without anybody being asked (nft/questions-judge.nft). */
+static __always_inline bool is_claimed_later(struct bpf_sock_ops *ctx)
+{
+	__u32 zero = 0;
+	struct verdict_settings *settings = bpf_map_lookup_elem(&verdict_config, &zero);
+
+	return settings && settings->claims && ctx->remote_port != bpf_htonl(DNS_PORT);
+}
+
+static __always_inline int tcp_connecting(struct bpf_sock_ops *ctx)
+{
+	struct bpf_sock *typed = ctx->sk;
+
+	if (typed && !is_claimed_later(ctx))
+		claim_connection(plain_address(typed), bpf_get_socket_cookie(ctx));
 	return ALLOW;
+}
+
+/* On a stack of its own. */
+static __noinline int claim_queued(__u64 address, __u64 cookie)
+{
+	struct sock *sk = (void *)address;
+	__u8 state = sk ? BPF_CORE_READ(sk, __sk_common.skc_state) : TCP_TIME_WAIT;
+
+	if (state == TCP_TIME_WAIT || state == TCP_NEW_SYN_RECV || state == TCP_LISTEN)
+		return 0;
+	if (cookie && is_tcp(sk) && !is_raw(sk))
+		claim_connection(sk, cookie);
+	return 0;
 }
 
 /*

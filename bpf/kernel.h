@@ -244,7 +244,7 @@ struct nf_hook_state {
 
 /* Not in the kernel's UAPI headers. */
 enum { AF_INET = 2, AF_INET6 = 10, AF_PACKET = 17, AF_XDP = 44, SOCK_RAW = 3 };
-enum { TCP_TIME_WAIT = 6, TCP_CLOSE = 7, TCP_NEW_SYN_RECV = 12 }; /* skc_state */
+enum { TCP_TIME_WAIT = 6, TCP_CLOSE = 7, TCP_LISTEN = 10, TCP_NEW_SYN_RECV = 12 }; /* skc_state */
 enum { PF_EXITING = 0x00000004, PF_KTHREAD = 0x00200000 }; /* task_struct.flags */
 enum { NF_INET_LOCAL_OUT = 3 };
 

@@ -14,7 +14,7 @@
 
 /* Raised with every change to what a key or a value below means: pinned maps outlive the daemon, and
  * one that knows another version replaces them. */
-enum { LAYOUT_VERSION = 4 };
+enum { LAYOUT_VERSION = 5 };
 
 enum {
 	EXE_BYTES = 1024,    /* longest executable path kept; a power of two */
@@ -344,7 +344,8 @@ enum verdict_reach { ANY_ADDRESS = 1 << 4, ANY_PORT = 1 << 5 };
 
 struct verdict_settings {
 	__u32 generation; /* verdicts of any other one do not count, and none does of 0; it only goes up */
-	__u32 by_cgroup;  /* 1: rules look at cgroups, so these belong to the key */
+	__u16 by_cgroup;  /* 1: rules look at cgroups, so these belong to the key */
+	__u16 claims;     /* 1: what answers sees each packet that may be queued, so it claims the tuple */
 	__u64 woken_ns;   /* monotonic; when user space was last woken to read of flows */
 };
 

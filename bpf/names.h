@@ -11,7 +11,6 @@
 #define NFSNITCH_NAMES_H
 
 enum {
-	DNS_PORT = 53,
 	DNS_HEADER_BYTES = 12,      /* RFC 1035, 4.1.1 */
 	UDP_HEADER_BYTES = 8,
 	ANSWERS_TO_ONE = 8,         /* packets copied for one question of UDP */

@@ -100,9 +100,7 @@ int nfsnitch_sendmsg6(struct bpf_sock_addr *ctx)
 SEC("sockops")
 int nfsnitch_sockops(struct bpf_sock_ops *ctx)
 {
-	return ctx->op == BPF_SOCK_OPS_TCP_CONNECT_CB ?
-		       tcp_connecting(ctx, bpf_get_socket_cookie(ctx)) :
-		       ALLOW;
+	return ctx->op == BPF_SOCK_OPS_TCP_CONNECT_CB ? tcp_connecting(ctx) : ALLOW;
 }
 
 /* Any mode, for flows that come from other network namespaces. */
@@ -119,7 +117,11 @@ int nfsnitch_egress(struct __sk_buff *ctx)
 SEC("socket")
 int nfsnitch_accepts(struct __sk_buff *ctx)
 {
-	return verdict_on(ctx, true) == VERDICT_ACCEPT;
+	__u32 verdict = verdict_on(ctx, true);
+
+	if (verdict == VERDICT_NONE)
+		about_to_be_queued(ctx);
+	return verdict == VERDICT_ACCEPT;
 }
 
 SEC("socket")

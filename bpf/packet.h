@@ -7,6 +7,7 @@
 #define NFSNITCH_PACKET_H
 
 enum { MAX_EXTENSION_HEADERS = 10, IPV6_HEADER_BYTES = 40 };
+enum { DNS_PORT = 53 };
 enum { TCP_FIN = 1, TCP_SYN = 2, TCP_RST = 4, TCP_ACK = 16 };
 
 struct cursor {

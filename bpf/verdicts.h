@@ -302,4 +302,17 @@ static __always_inline __u32 verdict_on(struct __sk_buff *ctx, bool asks_first)
 	return asks_first ? verdict_by_program(&key, owner, settings, (__u64)skb) : VERDICT_NONE;
 }
 
+/* Nothing answers for the packet: it is claimed for its socket, where no other program does that. */
+static __always_inline void about_to_be_queued(struct __sk_buff *ctx)
+{
+	__u32 zero = 0;
+	struct verdict_settings *settings = bpf_map_lookup_elem(&verdict_config, &zero);
+	__u64 cookie;
+
+	if (!settings || !settings->claims)
+		return;
+	cookie = bpf_get_socket_cookie(ctx); /* who has none yet gets one */
+	claim_queued((__u64)BPF_CORE_READ((struct sk_buff *)plain_address(ctx), sk), cookie);
+}
+
 #endif

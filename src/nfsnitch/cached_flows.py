@@ -43,6 +43,10 @@ class Recorder(NamedTuple):
 _log = logging.getLogger(__name__)
 
 
+def _not_told(*, sees: bool) -> None:
+    """Take no notice: where a probe sees the queue, it alone notes whose each packet is."""
+
+
 class CachedFlows:
     """Has the kernel repeat decisions, where it can."""
 
@@ -64,7 +68,8 @@ class CachedFlows:
         filters = self._ground.kept.programs.filters
         there = {outcome: filters[name] for name, outcome in PROGRAMS.items() if name in filters}
         problem = self._cache.keep()
-        enforcement.ask(there if problem is None else {}, problem)
+        sees_queued = _not_told if self._ground.owners.sees_packets else self._cache.sees_queued
+        enforcement.ask(there if problem is None else {}, problem, sees_queued)
         if enforcement.cache_problem is not None:
             _log.info("the kernel answers nothing by itself: %s", enforcement.cache_problem)
         return enforcement.cache_problem is None

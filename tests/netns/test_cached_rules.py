@@ -87,6 +87,39 @@ def test_without_programs_nothing_is_asked_and_all_is_queued(programs: LoadedPro
     assert enforcement.cache_problem == "nobody wants it"
 
 
+def test_whoever_relies_on_it_hears_from_when_to_when_the_programs_see_each_packet(
+    programs: LoadedPrograms,
+) -> None:
+    told: list[tuple[bool, bool]] = []
+
+    def hear(*, sees: bool) -> None:
+        told.append((sees, enforcement.is_installed() and rules_in(CACHED) == ASKING))
+
+    with closing(Enforcement(7)) as enforcement:
+        enforcement.ask(those_that_answer(programs), None, hear)
+        enforcement.install()
+        enforcement.install()
+        enforcement.remove()
+
+    # Before they are not asked any more, and after they are.
+    assert told == [(False, False), (True, True), (False, True), (True, True), (False, True)]
+
+
+def test_programs_that_the_kernel_refuses_are_not_said_to_see_packets(tmp_path: Path) -> None:
+    told: list[bool] = []
+
+    def hear(*, sees: bool) -> None:
+        told.append(sees)
+
+    wrong = (tmp_path / "no-program").open("w")
+    with closing(wrong), closing(Enforcement(7)) as enforcement:
+        enforcement.ask({Outcome.ACCEPT: wrong.fileno()}, None, hear)
+        enforcement.install()
+
+    assert told == [False]
+    assert "could not be put in force" in str(enforcement.cache_problem)
+
+
 def test_a_program_of_another_kind_is_refused_and_the_rules_before_stay(
     programs: LoadedPrograms, tmp_path: Path
 ) -> None:

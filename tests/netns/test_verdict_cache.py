@@ -38,6 +38,15 @@ for _ in range(int(sys.argv[3])):
         except OSError as problem:
             print(type(problem).__name__, flush=True)
 """
+# Begins to connect so often, each time by a new socket, and closes that at once.
+RUSH = """
+import socket, sys
+for number in range(int(sys.argv[3])):
+    with socket.socket() as sock:
+        sock.setblocking(False)
+        sock.connect_ex((sys.argv[1], int(sys.argv[2]) + number % 2))
+print("done", flush=True)
+"""
 # Sends a datagram, waits for a signal, and sends so many more by the same socket.
 STREAM = """
 import signal, socket, sys
@@ -221,6 +230,34 @@ def test_where_a_rule_looks_at_something_else_of_the_process_nothing_is_repeated
 
     assert [(outcome, is_cached(record)) for outcome, record in plain] == [("connected", False)] * 2
     assert outcome == "ConnectionRefusedError"
+
+
+def test_of_those_that_are_closed_before_anybody_looks_at_them_each_is_known(
+    world: World, services: Services, rules: WriteRules, program: Path
+) -> None:
+    many = 200
+    assert services.echo.pid
+    path = rules(
+        "default: deny\nrules:\n"
+        f"  - {{name: known, action: allow, exe: {program}, dport: {ECHO_PORT}}}\n"
+        f"  - {{name: odd, action: allow, exe: {program}, args: rush, dport: {ECHO_PORT + 1}}}\n"
+    )
+    with Firewall(world, [path]) as firewall:
+        connect(world, firewall, program)
+        firewall.child.send(signal.SIGSTOP)
+        argv = [str(program), *python(RUSH, count=many)[1:], "rush"]
+        children = [world.spawn(argv) for _ in range(3)]
+        for child in children:
+            assert child.finish(20).stdout == "done\n"
+        firewall.child.send(signal.SIGCONT)
+        found = [firewall.wait_for_records(having(pid=each.pid), many, 20) for each in children]
+
+    # By turns the kernel answers for it, and it is queued.
+    for records in found:
+        assert sorted((each["rule"], is_cached(each)) for each in records) == [
+            *([("known", True)] * (many // 2)),
+            *([("odd", False)] * (many // 2)),
+        ]
 
 
 def test_no_decision_outlives_the_rules_that_made_it(

@@ -71,6 +71,25 @@ class Kernel:
         return self.cache.flow_told(sport, alike)
 
 
+def claims(kernel: Kernel) -> bool:
+    raw = kernel.programs.verdict_config.get(SLOT)
+    assert raw is not None
+    return bool(layout.VERDICT_SETTINGS.unpack(raw)[2])
+
+
+def test_who_notes_whose_a_packet_is_stays_the_same_when_the_rules_change() -> None:
+    kernel = Kernel()
+    at_first = claims(kernel)
+    kernel.cache.sees_queued(sees=True)
+    generation = kernel.generation
+    kernel.cache.begin(4, by_cgroup=False)
+    later = claims(kernel)
+    kernel.cache.sees_queued(sees=False)
+
+    assert (at_first, later, claims(kernel)) == (False, True, False)
+    assert kernel.generation == generation + 1  # by the rules alone
+
+
 def curl() -> Process:
     return replace(process(), gid=1_000, netns=NETNS)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from nfsnitch.adapters.cached_rules import CachedRules, CachedRulesError, Outcome
 from nfsnitch.adapters.descriptors import Reserve
@@ -31,6 +31,17 @@ _log = logging.getLogger(__name__)
 
 class EnforcementError(Exception):
     """The rules could not be put in force or removed; the message says which and why."""
+
+
+class SeesQueued(Protocol):
+    """Is told whether eBPF programs are asked about each packet before it is queued."""
+
+    def __call__(self, *, sees: bool) -> None:
+        """Hear that they are, or that they will not be in a moment."""
+
+
+def _nobody_told(*, sees: bool) -> None:
+    pass
 
 
 class Counts(NamedTuple):
@@ -81,6 +92,7 @@ class Enforcement:
         self._cached = CachedRules(TABLE.split()[1], CACHED, CACHED, REFUSE)
         self._programs: Mapping[Outcome, int] = {}
         self._cache_problem: str | None = _NO_PROGRAMS
+        self._sees_queued: SeesQueued = _nobody_told
 
     def close(self) -> None:
         """Give back what is kept in reserve. The rules stay as they are."""
@@ -105,12 +117,18 @@ class Enforcement:
         """Why the kernel answers for nothing by itself; None: it asks the programs."""
         return self._cache_problem
 
-    def ask(self, programs: Mapping[Outcome, int], problem: str | None = None) -> None:
+    def ask(
+        self,
+        programs: Mapping[Outcome, int],
+        problem: str | None = None,
+        sees_queued: SeesQueued = _nobody_told,
+    ) -> None:
         """Have the kernel ask these programs, from the next `install` on; by their descriptors.
 
-        Not if there are none, or there is a *problem* with them.
+        Not if there are none, or there is a *problem* with them. *sees_queued* is told when they
+        see each packet before it is queued, and before they do not any more.
         """
-        self._programs = programs
+        self._programs, self._sees_queued = programs, sees_queued
         try:
             self._cache_problem = problem or (self._cached.problem() if programs else _NO_PROGRAMS)
         except OSError as refusal:
@@ -130,6 +148,7 @@ class Enforcement:
                     # It takes no packet before our table marks one.
                     self._queue_rule().install()
                 options = self._options()
+                self._sees_queued(sees=False)
                 self._nft.install(options)
                 self._awaits_names = options.seeing.names
                 self._install_cached()
@@ -147,6 +166,8 @@ class Enforcement:
         except CachedRulesError as problem:
             self._cache_problem = str(problem)
             _log.warning("the kernel answers nothing by itself: %s", problem)
+            return
+        self._sees_queued(sees=bool(self._programs))
 
     def remove(self) -> None:
         """Remove every rule.
@@ -156,6 +177,7 @@ class Enforcement:
 
         """
         with self._asking():
+            self._sees_queued(sees=False)
             self._nft.remove()
             if self.queueing is Queueing.IPTABLES:
                 self._queue_rule().remove()

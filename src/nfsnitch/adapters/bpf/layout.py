@@ -11,7 +11,7 @@ from nfsnitch.core.flow import Flow
 from nfsnitch.core.text import decoded
 from nfsnitch.core.unknown import Unknown
 
-LAYOUT_VERSION = 4
+LAYOUT_VERSION = 5
 """Raised with every change to what a map's keys and values mean: maps outlive the daemon."""
 
 EXE_BYTES, CGROUP_BYTES, ARGS_BYTES, NAME_BYTES = 1024, 512, 1024, 256
@@ -45,7 +45,7 @@ SAMPLE_KIND = Struct("=I")
 """What both of these begin with."""
 ROW_HEAD = Struct("=II")
 """Layout version and bytes of the whole row: before each that readers.bpf.c writes."""
-VERDICT_SETTINGS = Struct("=IIQ")
+VERDICT_SETTINGS = Struct("=IHHQ")
 VERDICT_KEY = Struct("=QQQQIIIII16sHBB")
 VERDICT = Struct("=QIIII")
 PASS_KEY = Struct(f"=Q{FLOW_KEY.size}s")

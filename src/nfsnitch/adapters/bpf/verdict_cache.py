@@ -130,7 +130,7 @@ class VerdictCache:
     def __init__(self, programs: LoadedPrograms) -> None:
         """Use the maps of *programs*. Nothing counts yet."""
         self._programs = programs
-        self._by_cgroup = False
+        self._by_cgroup = self._claims = False
         self._generation = self._read_generation()
         self._numbers: dict[Decision, int] = {}
         self._decisions: dict[tuple[int, int], Made] = {}
@@ -201,10 +201,22 @@ class VerdictCache:
         """Void all there is."""
         before = self._generation
         self._generation = before % _MAX_GENERATION + 1
-        settings = VERDICT_SETTINGS.pack(self._generation, self._by_cgroup, 0)
-        self._programs.verdict_config.put(OPENING_SLOT.pack(0), settings)
+        self._write_settings()
         self._numbers.clear()
         self._forget_oldest()
+
+    def sees_queued(self, *, sees: bool) -> None:
+        """Be told whether the programs are asked about each packet before it is queued.
+
+        While they are, they note whose it is; else what sees each connection does (bpf/hooks.h). To
+        be told before that ends, and after it has begun; only where no probe sees the queue.
+        """
+        self._claims = sees
+        self._write_settings()
+
+    def _write_settings(self) -> None:
+        settings = VERDICT_SETTINGS.pack(self._generation, self._by_cgroup, self._claims, 0)
+        self._programs.verdict_config.put(OPENING_SLOT.pack(0), settings)
 
     def _forget_oldest(self) -> None:
         while self._decisions:
