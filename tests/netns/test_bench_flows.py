@@ -21,6 +21,7 @@ from nfsnitch.lab.benching.cases import (
     NFSNITCH,
     NONE,
     PYTHON_WORKER,
+    TRACKING,
     all_cases,
 )
 from nfsnitch.lab.process import same_modules
@@ -71,7 +72,7 @@ def test_every_contender_has_its_figures(told: Mapping[str, Any]) -> None:
         assert not case["problem"], (name, case["problem"])
         assert len(case["rounds"]) == told["rounds"] == 1
         wanted = {*LATENCIES, "flows_per_s", "failed"}
-        wanted |= set() if name == NONE else set(OF_PROCESSES)
+        wanted |= set() if name in {NONE, TRACKING} else set(OF_PROCESSES)
         wanted |= {*STREAMS} if name in {NONE, C_WORKER, PYTHON_WORKER, CACHED} else set()
         wanted |= {*ONE_WAY} if name in {C_WORKER, PYTHON_WORKER, CACHED} else set()
         assert wanted <= set(case["medians"]), name
@@ -86,7 +87,7 @@ def test_the_figures_are_possible_ones(told: Mapping[str, Any]) -> None:
             assert ordered[0] > 0, name
             assert ordered == sorted(ordered), name
         assert of["flows_per_s"] > 0, name
-        if name != NONE:
+        if name not in {NONE, TRACKING}:
             assert of["cpu_s_per_1000"] > 0, name
             assert of["pss_mb"] > 0, name
         if "tcp_mbit_s" in of:

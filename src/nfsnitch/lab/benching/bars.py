@@ -13,6 +13,7 @@ from nfsnitch.lab.benching.cases import (
     NONE,
     OPENSNITCH,
     PYTHON_WORKER,
+    TRACKING,
 )
 from nfsnitch.lab.benching.figures import added, ratio
 from nfsnitch.lab.benching.result import Result
@@ -84,10 +85,12 @@ def _latencies(result: Result) -> Iterator[Bar]:
 
 def _cached(result: Result) -> Iterator[Bar]:
     """Yield what a flow costs whose answer the kernel knows."""
-    none, cached = result.of(NONE), result.of(CACHED)
-    p50_us = added(cached, none, "connect_p50_us")
-    if p50_us is not None:
-        yield Bar("added latency, p50, where it was decided before", p50_us, 3, " µs")
+    cached = result.of(CACHED)
+    what = "added latency, p50, where it was decided before"
+    for other, to in ((TRACKING, ", to connection tracking alone"), (NONE, ", to nothing at all")):
+        p50_us = added(cached, result.of(other), "connect_p50_us")
+        if p50_us is not None:
+            yield Bar(what + to, p50_us, 3, " µs")
     queued = cached.get("queued_per_1000")
     if queued is not None:
         # The first flow of a program must be decided; and those for whose records there is no room.

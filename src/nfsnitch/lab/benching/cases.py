@@ -6,9 +6,18 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from nfsnitch.lab.benching.amounts import Amounts
-from nfsnitch.lab.benching.contenders import Nfsnitch, Start, c_worker, nobody, python_worker
+from nfsnitch.lab.benching.contenders import (
+    Nfsnitch,
+    Start,
+    c_worker,
+    nobody,
+    python_worker,
+    tracking,
+)
 
 NONE, C_WORKER, PYTHON_WORKER, NFSNITCH = "none", "c-worker", "python-worker", "nfsnitch"
+TRACKING = "tracking"
+"""No firewall either, but connection tracking, without which nobody knows what a new flow is."""
 CACHED = "nfsnitch-cached"
 """Started as usual: the kernel repeats what was decided. The others have each flow queued."""
 NEW = "nfsnitch-new"
@@ -53,6 +62,7 @@ def all_cases(amounts: Amounts) -> list[Case]:
     reload = frozenset({Phase.RELOAD})
     return [
         Case(NONE, "no firewall", nobody, frozenset({Phase.STREAMS})),
+        Case(TRACKING, "connection tracking alone", tracking),
         Case(C_WORKER, "C worker, accepts at once", c_worker, BARE),
         Case(PYTHON_WORKER, "Python worker, accepts at once", python_worker, BARE),
         Case(NFSNITCH, f"nfsnitch, {few:,} rules", usual, reload),

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nfsnitch.control_client import Client
+from nfsnitch.lab.benching.bare_path import ACCEPT
 from nfsnitch.lab.benching.rule_files import HELD_PORT, SERVER_ADDRESS, rules_text
 from nfsnitch.lab.benching.site import READY, Site, compiled
 from nfsnitch.lab.firewall import Firewall
@@ -49,6 +50,13 @@ def nobody(_site: Site) -> Iterator[Running]:
 
 
 @contextmanager
+def tracking(site: Site) -> Iterator[Running]:
+    """Track connections, as whatever looks at their state does, and queue none of them."""
+    _install(site, ACCEPT)
+    yield Running()
+
+
+@contextmanager
 def c_worker(site: Site) -> Iterator[Running]:
     """Run the smallest C program that accepts every queued packet."""
     yield _bare(site, [str(compiled("bench_accept"))])
@@ -66,11 +74,16 @@ def _bare(site: Site, argv: Sequence[str]) -> Running:
     worker = world.spawn([*argv, queue_num], cgroup=world.infra)
     worker.wait_for_line(worker.stdout, READY.__eq__, _WORKER_TIMEOUT_S)
     start_s = time.monotonic() - began_s
-    path = [sys.executable, "-m", "nfsnitch.lab.benching.bare_path", queue_num]
-    child = world.spawn(path, cgroup=world.infra, env=same_modules())
+    _install(site, queue_num)
+    return Running(worker.pid, start_s)
+
+
+def _install(site: Site, action: str) -> None:
+    """Have `bare_path` put its rule in force."""
+    path = [sys.executable, "-m", "nfsnitch.lab.benching.bare_path", action]
+    child = site.world.spawn(path, cgroup=site.world.infra, env=same_modules())
     child.wait_for_line(child.stdout, lambda line: line in {"nft", "iptables"}, _WORKER_TIMEOUT_S)
     child.finish(_WORKER_TIMEOUT_S)
-    return Running(worker.pid, start_s)
 
 
 @dataclass(frozen=True, slots=True)
