@@ -346,12 +346,13 @@ sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 )
 
 
+@pytest.mark.vm_guest(modes=("lsm", "kprobe"))
 def test_many_sockets_of_the_allowed_program_do_not_hide_the_other_one_on_their_port(
-    world: World, services: Services, rules: WriteRules, request: pytest.FixtureRequest
+    world: World, services: Services, rules: WriteRules
 ) -> None:
     if not sees_packets():
-        reason = "of the sockets with a tuple only the last five are kept"
-        request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
+        # Those before are known if the worker happens to look in between.
+        pytest.skip("of the sockets with a tuple only the last five are kept")
     good = world.own_copy("python3", "good")
     with (
         pipe() as (ours, tell_ours),
