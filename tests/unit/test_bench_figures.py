@@ -12,8 +12,16 @@ from nfsnitch.adapters.rulefile import load, system_names
 from nfsnitch.lab.benching import command, page
 from nfsnitch.lab.benching.amounts import FULL, QUICK, Amounts
 from nfsnitch.lab.benching.bars import bars
-from nfsnitch.lab.benching.cases import CACHED, NFSNITCH, NONE, PYTHON_WORKER, all_cases
+from nfsnitch.lab.benching.cases import (
+    CACHED,
+    NFSNITCH,
+    NONE,
+    PYTHON_WORKER,
+    TRACKING,
+    all_cases,
+)
 from nfsnitch.lab.benching.figures import Connects, added, medians, quantile, ratio
+from nfsnitch.lab.benching.machine import is_emulated
 from nfsnitch.lab.benching.result import Measured, Result
 from nfsnitch.lab.benching.rule_files import rules_text
 from nfsnitch.lab.benching.tables import as_markdown, as_text, tables
@@ -125,6 +133,40 @@ def test_plots_are_well_formed_and_have_a_bar_for_each_figure() -> None:
     # The ground, three in the legend, and p50, p99 and max of two contenders.
     assert len(bars_drawn) == 1 + 3 + 6
     assert set(drawn) == {"connect", "crowd", "cpu"}
+
+
+@pytest.mark.parametrize(
+    ("vendor", "clocks", "emulated"),
+    [
+        ("QEMU", "tsc hpet acpi_pm", True),
+        ("QEMU", "kvm-clock tsc hpet acpi_pm", False),
+        ("LENOVO", "tsc hpet acpi_pm", False),
+        (None, "arch_sys_counter", False),
+    ],
+)
+def test_an_emulated_machine_is_known_by_the_clock_that_it_lacks(
+    tmp_path: Path, vendor: str | None, clocks: str, *, emulated: bool
+) -> None:
+    files = {"devices/system/clocksource/clocksource0/available_clocksource": clocks}
+    files |= {} if vendor is None else {"class/dmi/id/sys_vendor": vendor}
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text(f"{text}\n")
+
+    assert is_emulated(tmp_path) is emulated
+
+
+def test_what_a_repeated_flow_costs_is_told_apart_from_what_tracking_does() -> None:
+    cases = {
+        NONE: measured("no firewall", connect_p50_us=10.0),
+        TRACKING: measured("tracking", connect_p50_us=12.5),
+        CACHED: measured("decided before", connect_p50_us=15.0),
+    }
+    native = Result(MACHINE, "2026-01-02", 1, 9.0, cases)
+    emulated = Result({**MACHINE, "emulated": True}, "2026-01-02", 1, 9.0, cases)
+
+    assert [(bar.value, bar.is_kept) for bar in bars(native)] == [(2.5, True), (5.0, False)]
+    assert bars(emulated) == []  # there times mean nothing, only their ratios do
 
 
 def docs_in(folder: Path) -> Path:

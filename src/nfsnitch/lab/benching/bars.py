@@ -51,9 +51,13 @@ def added_ratio(result: Result, name: str, other: str, figure: str) -> float | N
     return ratio(value, added(result.of(other), none, figure))
 
 
+_OF_TIME = {" µs", " s", " %"}
+
+
 def bars(result: Result) -> list[Bar]:
-    """Return all whose figures are there."""
-    return [*_latencies(result), *_cached(result), *_single(result), *_rival(result)]
+    """Return all whose figures are there, and mean something: no times of an emulated processor."""
+    found = [*_latencies(result), *_cached(result), *_single(result), *_rival(result)]
+    return [bar for bar in found if not (result.machine["emulated"] and bar.unit in _OF_TIME)]
 
 
 def _rival(result: Result) -> Iterator[Bar]:

@@ -32,9 +32,13 @@ def key(machine: Mapping[str, object]) -> str:
     return f"linux-{line}{'-emulated' if machine['emulated'] else ''}"
 
 
-def is_emulated() -> bool:
-    """Whether the processor is the emulator's own (qemu without KVM)."""
-    return "QEMU TCG" in _processor()
+def is_emulated(sys_root: Path = Path("/sys")) -> bool:
+    """Whether qemu emulates the processor; by KVM it would offer a clock of its own (x86)."""
+    vendor = sys_root / "class/dmi/id/sys_vendor"
+    clocks = sys_root / "devices/system/clocksource/clocksource0/available_clocksource"
+    if not vendor.exists() or not clocks.exists():
+        return False
+    return vendor.read_text().strip() == "QEMU" and "kvm-clock" not in clocks.read_text().split()
 
 
 def _kernel() -> str:
