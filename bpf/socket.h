@@ -125,14 +125,14 @@ static __always_inline bool shares_port(struct sock *sk)
 	       BPF_CORE_READ_BITFIELD_PROBED(common, skc_reuseport);
 }
 
-/* Whether another socket than `cookie` answers to this key and is still open. */
-static __always_inline bool is_shared(const struct port_value *present, __u64 cookie)
+/* Whether another socket answers to this key and is still open. */
+static __always_inline bool is_shared(const struct port_value *present)
 {
 	struct owner *owner;
 	__u64 other;
 
-	if (!present || present->cookie == cookie)
-		return present && present->shared;
+	if (!present)
+		return false;
 	other = present->cookie;
 	owner = bpf_map_lookup_elem(&owners, &other);
 	return owner && !owner->released_ns;
@@ -147,8 +147,11 @@ static __always_inline void remember_port(struct sock *sk, __u64 cookie)
 		.proto = BPF_CORE_READ(sk, sk_protocol),
 	};
 	struct port_value value = { .cookie = cookie };
+	struct port_value *present = bpf_map_lookup_elem(&ports, &key);
 
-	value.shared = is_shared(bpf_map_lookup_elem(&ports, &key), cookie);
+	if (present && present->cookie == cookie)
+		return; /* as it is with each datagram but the first */
+	value.shared = is_shared(present);
 	bpf_map_update_elem(&ports, &key, &value, BPF_ANY);
 }
 

@@ -51,62 +51,54 @@ static __always_inline bool are_kept(void)
 	       !(BPF_CORE_READ(task, flags) & PF_EXITING);
 }
 
-/* Reads the ports; false: it is not a packet that may be answered for here. */
-static __always_inline bool read_ordinary_transport(struct flow_key *flow, const struct cursor *cursor)
+/*
+ * These fill in what is the packet's own, read from where its data begins: for whom netfilter asks, that
+ * is the IP header. False: it is not a packet that may be answered for here.
+ */
+static __always_inline bool read_ordinary_transport(struct flow_key *flow, struct __sk_buff *ctx, __u32 at)
 {
 	__u8 header[TCP_FLAGS_AT + 1] = {};
 
-	if (cursor->proto == IPPROTO_UDP) {
-		if (!read_bytes(header, 8, cursor))
+	if (flow->proto == IPPROTO_UDP) {
+		if (bpf_skb_load_bytes(ctx, at, header, 8))
 			return false;
-	} else if (cursor->proto != IPPROTO_TCP || !read_bytes(header, sizeof(header), cursor) ||
+	} else if (flow->proto != IPPROTO_TCP || bpf_skb_load_bytes(ctx, at, header, sizeof(header)) ||
 		   (header[TCP_FLAGS_AT] & (TCP_FIN | TCP_SYN | TCP_RST | TCP_ACK)) != TCP_SYN) {
 		return false;
 	}
-	flow->proto = cursor->proto;
 	flow->sport = header[0] << 8 | header[1];
 	flow->dport = header[2] << 8 | header[3];
 	return true;
 }
 
-static __always_inline bool read_ordinary_ipv4(struct flow_key *flow, struct cursor *cursor)
-{
-	__u8 header[20];
-
-	if (!read_bytes(header, sizeof(header), cursor) || header[0] != IPV4_PLAIN ||
-	    header[6] & IPV4_FRAGMENT_BITS || header[7] || !skip(cursor, sizeof(header)))
-		return false;
-	flow->family = 4;
-	__builtin_memcpy(flow->saddr_be, header + 12, 4);
-	__builtin_memcpy(flow->daddr_be, header + 16, 4);
-	cursor->proto = header[9];
-	return true;
-}
-
-static __always_inline bool read_ordinary_ipv6(struct flow_key *flow, struct cursor *cursor)
+static __always_inline bool read_ordinary_ipv6(struct flow_key *flow, struct __sk_buff *ctx)
 {
 	__u8 header[IPV6_HEADER_BYTES];
 
-	if (!read_bytes(header, sizeof(header), cursor) || !skip(cursor, sizeof(header)))
+	if (bpf_skb_load_bytes(ctx, 0, header, sizeof(header)))
 		return false;
 	flow->family = 6;
+	flow->proto = header[6];
 	__builtin_memcpy(flow->saddr_be, header + 8, 16);
 	__builtin_memcpy(flow->daddr_be, header + 24, 16);
-	cursor->proto = header[6];
-	return true;
+	return read_ordinary_transport(flow, ctx, sizeof(header));
 }
 
-static __always_inline bool read_ordinary(struct flow_key *flow, struct sk_buff *skb)
+static __always_inline bool read_ordinary(struct flow_key *flow, struct __sk_buff *ctx)
 {
-	struct cursor cursor = {};
-	__u8 version = 0;
+	__u8 header[20];
 
-	if (!start_at_network_header(&cursor, skb) || !read_bytes(&version, 1, &cursor))
+	if (bpf_skb_load_bytes(ctx, 0, header, sizeof(header)))
 		return false;
-	if (version >> 4 == 4)
-		return read_ordinary_ipv4(flow, &cursor) && read_ordinary_transport(flow, &cursor);
-	return version >> 4 == 6 && read_ordinary_ipv6(flow, &cursor) &&
-	       read_ordinary_transport(flow, &cursor);
+	if (header[0] >> 4 == 6)
+		return read_ordinary_ipv6(flow, ctx);
+	if (header[0] != IPV4_PLAIN || header[6] & IPV4_FRAGMENT_BITS || header[7])
+		return false;
+	flow->family = 4;
+	flow->proto = header[9];
+	__builtin_memcpy(flow->saddr_be, header + 12, 4);
+	__builtin_memcpy(flow->daddr_be, header + 16, 4);
+	return read_ordinary_transport(flow, ctx, sizeof(header));
 }
 
 /* The socket that a program sends the packet by, with the cookie it has; 0: it is not so plain. */
@@ -289,7 +281,7 @@ static __always_inline __u32 verdict_on(struct __sk_buff *ctx, bool asks_first)
 	__u32 zero = 0;
 
 	settings = bpf_map_lookup_elem(&verdict_config, &zero);
-	if (!settings || !settings->generation || !are_kept() || !read_ordinary(&key.flow, skb))
+	if (!settings || !settings->generation || !are_kept() || !read_ordinary(&key.flow, ctx))
 		return VERDICT_NONE;
 	key.cookie = ordinary_sender(&key.flow, BPF_CORE_READ(skb, sk));
 	owner = key.cookie ? bpf_map_lookup_elem(&owners, &key.cookie) : NULL;

@@ -46,13 +46,16 @@ def _processor_s(pid: int) -> float:
 
 def wake_ups(pids: Sequence[int]) -> int:
     """Return how often threads of these processes have gone to sleep of their own accord."""
-    return sum(
-        int(value)
-        for pid in pids
-        for task in _tasks(pid)
-        for name, value in _lines(task / "status")
-        if name == "voluntary_ctxt_switches"
-    )
+    return sum(_wake_ups(task) for pid in pids for task in _tasks(pid))
+
+
+def _wake_ups(task: Path) -> int:
+    """Return how often a thread has; one that has ended since it was listed does not count."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        for name, value in _lines(task / "status"):
+            if name == "voluntary_ctxt_switches":
+                return int(value)
+    return 0
 
 
 def pss_bytes(pids: Sequence[int]) -> int:
