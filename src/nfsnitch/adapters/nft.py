@@ -34,6 +34,7 @@ _AWAITED = "awaited"
 _CHAINS: dict[str, int | None] = {
     _AWAITED: None,
     CACHED: None,
+    "control": None,
     _FINGERPRINT: None,
     "judge": None,
     "let_out": None,
