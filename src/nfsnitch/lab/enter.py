@@ -31,10 +31,15 @@ FAILED = 126
 
 def enter_netns(path: str) -> None:
     """Move this process to the network namespace that *path* names."""
+    enter_namespace(path, CLONE_NEWNET)
+
+
+def enter_namespace(path: str, kind: int) -> None:
+    """Move this process to a namespace of this kind."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     # os.setns came with Python 3.12.
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc.setns(descriptor, CLONE_NEWNET):
+    if libc.setns(descriptor, kind):
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number), path)
     os.close(descriptor)
@@ -80,6 +85,8 @@ def take_on(wish: dict[str, Any]) -> None:
     Path(wish["cgroup"], "cgroup.procs").write_text("0", encoding="ascii")
     if wish["netns"] is not None:
         enter_netns(wish["netns"])
+    if wish["mntns"] is not None:
+        enter_namespace(wish["mntns"], CLONE_NEWNS)
     if wish["binds"]:
         bind_files(wish["binds"])
     place_descriptors(wish["fds"])

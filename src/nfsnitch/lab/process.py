@@ -59,6 +59,8 @@ class Entrance:
     """Number in the program → descriptor of this process."""
     binds: Mapping[str, str] = field(default_factory=dict)
     """Path of a file → the file that the program shall see there (root alone can have that)."""
+    mntns: Path | None = None
+    """The mount namespace it is to be in; None: the caller's."""
 
     def as_wish(self, status_fd: int) -> dict[str, Any]:
         """Return what enter.py reads."""
@@ -73,6 +75,7 @@ class Entrance:
             "gid": self.uid if self.gid is None else self.gid,
             "fds": {str(target): source for target, source in self.fds.items()},
             "binds": dict(self.binds),
+            "mntns": None if self.mntns is None else str(self.mntns),
             "status": status_fd,
         }
 

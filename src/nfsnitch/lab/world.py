@@ -132,6 +132,7 @@ class World:
         stderr: Stream | None = None,
         fds: Mapping[int, int] | None = None,
         binds: Mapping[str, str] | None = None,
+        mntns: Path | None = None,
     ) -> Child:
         """Start a program on a host; it is in its namespace and cgroup before its exec.
 
@@ -139,7 +140,7 @@ class World:
         on any other host. Returns once it runs. Output goes to files of its own unless *stdout* or
         *stderr* says otherwise. *env* is added to `PROGRAM_ENV`; *fds* maps numbers in the program
         to descriptors here; *exe* is the file to run where that is not ``argv[0]``; *binds* has it
-        see other files in some places.
+        see other files in some places, and *mntns* names the mount namespace it is to be in.
         """
         name = Path(argv[0]).name
         entrance = Entrance(
@@ -153,6 +154,7 @@ class World:
             gid=gid,
             fds=fds or {},
             binds=binds or {},
+            mntns=mntns,
         )
         child = Child.start(
             entrance,

@@ -92,7 +92,7 @@ class Scene:
                 uid=run.uid if run.uid is not None or run.gid is None else 0,
                 gid=run.gid,
                 fds={0: descriptor},
-                binds=self.stage.resolver_files,
+                mntns=self.stage.mntns,
             )
         finally:
             os.close(descriptor)

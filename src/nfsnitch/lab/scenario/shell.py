@@ -80,7 +80,7 @@ def start_scapy(scene: Scene, script: Path | None) -> Child:
             stdout=sys.stdout.fileno(),
             stderr=sys.stderr.fileno(),
             fds={0: stdin},
-            binds=scene.stage.resolver_files,
+            mntns=scene.stage.mntns,
         )
     finally:
         os.close(stdin)

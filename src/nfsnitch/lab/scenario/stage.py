@@ -38,8 +38,11 @@ class Stage:
         self.world = World(Layout(plan))
         self.daemon = StageDaemon(self.world, attach)
         self.copies = Copies(self.world.folder / "programs")
-        self.resolver_files: Mapping[str, str] = {}
-        """What programs see in the place of files of this machine, to find names by."""
+        self.mntns: Path | None = None
+        """The mount namespace of all programs, where they find names by the network's server.
+
+        One for all: to the firewall, a program in another mount namespace is another program.
+        """
         self._numbers = itertools.count(1)
         self._stack = ExitStack()
 
@@ -52,7 +55,7 @@ class Stage:
             self.captures = stack.enter_context(Captures(self.world, self.network))
             resolver = _resolver(self.network)
             if resolver is not None:
-                self.resolver_files = resolver_files(self.world, resolver)
+                self.mntns = self._mounted(resolver_files(self.world, resolver))
             stack.callback(self.daemon.end)
             self._stack = stack.pop_all()
         return self
@@ -65,6 +68,11 @@ class Stage:
     ) -> None:
         """Take it all down."""
         self._stack.__exit__(kind, error, traceback)
+
+    def _mounted(self, files: Mapping[str, str]) -> Path:
+        """Return a mount namespace in which these files are in the place of this machine's."""
+        keeper = self.world.spawn(["sleep", "infinity"], cgroup=self.world.infra, binds=files)
+        return Path(f"/proc/{keeper.pid}/ns/mnt")
 
     @property
     def others(self) -> Path:
