@@ -83,8 +83,11 @@ def nft_text(before: str, after: str) -> None:
 
 JUDGE_THE_REST = "jump cached"
 """From here on what is left is judged: by what the kernel can answer itself, then by the daemon."""
+_JUDGE_ICMP = "goto judge\n\t}"
+"""The same of ICMP, at the end of a chain of its own."""
 
 
 def passes(match: str) -> None:
     """Have packets pass unjudged that nft finds to be like *match*, where others are judged."""
-    nft_text(JUDGE_THE_REST, f"{match} accept\n\t\t{JUDGE_THE_REST}")
+    for judging in (JUDGE_THE_REST, _JUDGE_ICMP):
+        nft_text(judging, f"{match} accept\n\t\t{judging}")
