@@ -232,6 +232,7 @@ def test_the_object_says_all_that_the_other_loader_has_to_know() -> None:
     assert set(programs) < set(functions)
     assert {name: functions[name].arguments for name in set(functions) - set(programs)} == {
         "claim_flow": 2,
+        "claim_queued": 2,
         **dict.fromkeys(("copy_dns_128", "copy_dns_512", "copy_dns_1536", "copy_dns_4608"), 3),
         "fill_image": 2,
         "names_text": 4,
