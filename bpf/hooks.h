@@ -150,7 +150,8 @@ static __noinline int claim_queued(__u64 address, __u64 cookie)
 
 /*
  * The socket is still hashed here and sock_diag still finds it; after this it does not. So whoever
- * looks there in vain finds here what is written now. TCP has had its tuple since it connected.
+ * looks there in vain finds here what is written now. TCP has had its tuple since it connected, or since
+ * a packet of it was about to be queued.
  */
 static __always_inline int socket_released(struct sock *sk, __u64 cookie)
 {

@@ -189,6 +189,13 @@ def test_the_page_changes_between_its_marks_alone_and_keeps_other_machines(tmp_p
     assert text.endswith(f"{page.END}\nafter\n")
     assert text.count("### Linux 6.12.1") == 2
     assert "old" not in text.split(page.BEGIN)[1]
+    # Each as it was measured: the other machine's are read from what was kept.
+    for part in text.split("### Linux 6.12.1")[1:]:
+        table = part.partition("New connections, 1 client")[2]
+        places = [
+            table.index(f"| {name} |") for name in ("no firewall", "Python worker", "nfsnitch")
+        ]
+        assert places == sorted(places)
     assert "- absent one: not measured: it is not installed" in text
     assert set(json.loads((docs / "performance.json").read_text("utf-8"))) == {
         "linux-6.12",
