@@ -256,7 +256,7 @@ def test_a_question_that_is_not_refused_costs_no_more_than_one_queued_packet(
         for kind, text in (("queued", allowed), ("read", RULES)):
             with Firewall(world, [rules(text)], extra=("--no-cache",)):
                 took_us[kind] += asked_many(world)
-    none, queued, read = (statistics.median(took_us[each]) for each in ("none", "queued", "read"))
+    none, queued, read = (undisturbed_us(took_us[each]) for each in ("none", "queued", "read"))
     with capsys.disabled():
         sys.stdout.write(
             f"\n  question and answer: {none:.0f} µs without us, {queued:.0f} µs queued,"
@@ -280,6 +280,14 @@ for _ in range(300):
         sock.recv(4096)
         print((time.perf_counter() - began) * 1e6)
 """
+
+
+def undisturbed_us(times_us: list[float]) -> float:
+    """Return how long one takes that need not wait for a processor: a tenth is faster.
+
+    The median grows with whatever else runs on the machine, and not alike for all kinds.
+    """
+    return statistics.quantiles(times_us, n=10)[0]
 
 
 def asked_many(world: World) -> list[float]:
