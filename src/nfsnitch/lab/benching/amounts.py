@@ -53,7 +53,7 @@ FULL = Amounts(
     few_rules=10,
     some_rules=1_000,
     many_rules=100_000,
-    many_rounds=2,
+    many_rounds=5,
     idle_s=20.0,
     reload_limit_s=120.0,
 )
