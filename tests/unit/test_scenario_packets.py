@@ -1,47 +1,21 @@
-"""Packets of scenarios: the bytes they become, and which packets are like them."""
+"""Packets of scenarios: the bytes that layers, fields and their values become."""
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from scapy.layers.inet import ICMP, IP, TCP, UDP, IPerror, UDPerror, defragment
-from scapy.layers.inet6 import IPv6, IPv6ExtHdrFragment, defragment6
+from scapy.layers.inet import ICMP, IP, UDP, IPerror, UDPerror
+from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import ARP, Dot1Q, Ether
 from scapy.packet import Raw
 
-from nfsnitch.adapters.rulefile.problems import Position, Refused
+from nfsnitch.adapters.rulefile.problems import Refused
 from nfsnitch.lab.scenario.field_values import field_value
-from nfsnitch.lab.scenario.fragments import fragments
 from nfsnitch.lab.scenario.layers import LAYERS, Kind, field_type, flag_bits, layer_class
-from nfsnitch.lab.scenario.model import Layers, Range
-from nfsnitch.lab.scenario.packets import Defaults, PacketError, build, is_frame, matches
-
-together: Any = defragment
-together6: Any = defragment6
-HERE = Position(0, "test.yaml", 1, 1)
-SERVER = "198.51.100.2"
-SERVER6 = "2001:db8:1::2"
-Layer = tuple[str, Mapping[str, Any]]
-Stack = tuple[Layer, ...]
-
-
-def layers(*stack: Layer, **shape: Any) -> Layers:  # noqa: ANN401  of the model
-    return Layers(HERE, stack, **shape)
-
-
-def datagram(load: bytes = b"hello", **shape: Any) -> Layers:  # noqa: ANN401  of the model
-    of_udp = ("UDP", {"sport": 53, "dport": 9})
-    return layers(("IP", {"dst": SERVER}), of_udp, ("Raw", {"load": load}), **shape)
-
-
-def datagram6(load: bytes, *between: Layer, **shape: Any) -> Layers:  # noqa: ANN401
-    of_udp = ("UDP", {"sport": 53, "dport": 9})
-    return layers(("IPv6", {"dst": SERVER6}), *between, of_udp, ("Raw", {"load": load}), **shape)
+from nfsnitch.lab.scenario.packets import Defaults, PacketError, build, is_frame
+from packet_play import SERVER, SERVER6, Stack, datagram, layers
 
 
 def test_a_packet_has_the_fields_of_its_layers_and_whole_checksums() -> None:
@@ -183,110 +157,6 @@ def test_a_truncated_packet_has_the_first_bytes_of_the_whole_one() -> None:
     assert build(datagram(truncate_bytes=22)) == [whole[:22]]
 
 
-def test_fragments_come_in_the_order_that_is_written_some_twice_and_some_never() -> None:
-    whole = build(datagram(bytes(range(64)), fragment_bytes=24))
-    assert build(datagram(bytes(range(64)), fragment_bytes=24, order=(2, 0, 0))) == [
-        whole[2],
-        whole[0],
-        whole[0],
-    ]
-
-
-def test_an_order_that_names_a_fragment_too_many_is_refused() -> None:
-    with pytest.raises(PacketError, match="there is no fragment 3: they are 0 to 2"):
-        build(datagram(bytes(64), fragment_bytes=24, order=(3,)))
-
-
-def test_only_what_has_an_ip_header_is_fragmented() -> None:
-    with pytest.raises(PacketError, match="only IP packets have fragments"):
-        build(layers(("Ether", {}), ("ARP", {}), fragment_bytes=8))
-    with pytest.raises(PacketError, match="only IP packets"):
-        fragments(b"\x00", 8)
-    with pytest.raises(PacketError, match="8 bytes or more, not 7"):
-        fragments(b"\x45", 7)
-    for part in (b"\x45\x00", b"\x41" + bytes(30), b"\x60"):
-        with pytest.raises(PacketError, match="header is not whole"):
-            fragments(part, 8)
-    with pytest.raises(PacketError, match="more than the offsets"):
-        fragments(b"\x45" + bytes(5) + b"\x1f\xff" + bytes(60), 8)
-
-
-@given(load=st.binary(max_size=200), most=st.integers(8, 100))
-def test_scapy_puts_ipv4_fragments_together_to_what_was_taken_apart(load: bytes, most: int) -> None:
-    [whole] = build(datagram(load))
-    parts = build(datagram(load, fragment_bytes=most))
-
-    assert all(len(each) - 20 <= most for each in parts)
-    assert all(bytes(IP(each))[10:12] == _with_checksum(each)[10:12] for each in parts)
-    if len(parts) > 1:
-        [read] = together([IP(each) for each in parts])
-        assert bytes(read[UDP]) == whole[20:]
-    else:
-        assert parts == [whole]
-
-
-def _with_checksum(raw: bytes) -> bytes:
-    """Return the packet with the checksum of its header as scapy counts it."""
-    packet = IP(raw)
-    packet.chksum = None
-    return bytes(packet)
-
-
-@given(load=st.binary(min_size=100, max_size=300), most=st.integers(8, 90))
-def test_scapy_puts_ipv6_fragments_together_to_what_was_taken_apart(load: bytes, most: int) -> None:
-    [whole] = build(datagram6(load))
-    parts = [IPv6(each) for each in build(datagram6(load, fragment_bytes=most))]
-
-    assert all(each.plen == len(bytes(each)) - 40 <= most + 8 for each in parts)
-    assert bytes(IPv6(bytes(together6(parts)))[UDP]) == whole[40:]
-
-
-def test_fragments_of_ipv6_have_what_stands_before_the_fragment_header() -> None:
-    before: Stack = (
-        ("IPv6ExtHdrHopByHop", {}),
-        ("IPv6ExtHdrDestOpt", {}),
-        ("IPv6ExtHdrRouting", {}),
-    )
-    after: Layer = ("IPv6ExtHdrDestOpt", {})
-    parts = build(datagram6(bytes(64), *before, after, fragment_bytes=32))
-
-    for raw in parts:
-        chain = [type(each).__name__ for each in _chain(IPv6(raw))]
-        assert chain[1:5] == [*(name for name, _ in before), "IPv6ExtHdrFragment"]
-    assert [IPv6(each)[IPv6ExtHdrFragment].nh for each in parts] == [60] * len(parts)
-    assert [IPv6(each)[IPv6ExtHdrFragment].m for each in parts] == [1] * (len(parts) - 1) + [0]
-
-
-def _chain(packet: Any) -> list[Any]:  # noqa: ANN401  of scapy
-    found = []
-    while packet:
-        found.append(packet)
-        packet = packet.payload
-    return found
-
-
-def test_the_identification_of_a_fragment_header_that_is_written_is_kept() -> None:
-    own = ("IPv6ExtHdrFragment", {"id": 0xABCD})
-    parts = build(datagram6(bytes(64), own, fragment_bytes=32))
-
-    assert len(parts) == 3
-    assert {IPv6(each)[IPv6ExtHdrFragment].id for each in parts} == {0xABCD}
-    assert IPv6(parts[0])[IPv6ExtHdrFragment].nh == 17
-
-
-def test_frames_are_fragmented_behind_their_link_layers() -> None:
-    framed = layers(
-        ("Ether", {}),
-        ("Dot1Q", {"vlan": 7}),
-        *datagram(bytes(64)).layers,
-        fragment_bytes=32,
-    )
-    parts = [Ether(each) for each in build(framed)]
-
-    assert [each[IP].frag for each in parts] == [0, 4, 8]
-    assert {each[Dot1Q].vlan for each in parts} == {7}
-
-
 def test_flags_are_letters_or_words_with_a_plus_between_them() -> None:
     assert flag_bits("TCP", "flags", "SA") == 0x12
     assert flag_bits("TCP", "flags", "") == 0
@@ -371,110 +241,3 @@ def test_a_value_that_a_field_does_not_take_is_refused(
 ) -> None:
     with pytest.raises(Refused, match=why):
         field_value(layer, name, wrong, wanted=False)
-
-
-FRAME = bytes(
-    Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")
-    / IP(src="192.0.2.2", dst=SERVER)
-    / TCP(sport=40_000, dport=80, flags="SA", options=[("MSS", 1460), ("NOP", None)])
-    / Raw(b"GET / HTTP/1.1")
-)
-
-
-@pytest.mark.parametrize(
-    ("wanted", "is_like"),
-    [
-        ({}, True),
-        ({"TCP": {}}, True),
-        ({"UDP": {}}, False),
-        ({"IP": {"src": "192.0.2.2"}, "TCP": {"dport": 80}}, True),
-        ({"IP": {"src": "192.0.2.3"}, "TCP": {"dport": 80}}, False),
-        ({"IP": {"src": "192.0.2.0/24"}}, True),
-        ({"IP": {"src": "198.51.100.0/24"}}, False),
-        ({"TCP": {"dport": Range(80, 80, "80")}}, True),
-        ({"TCP": {"dport": Range(81, 90, "81..90")}}, False),
-        ({"TCP": {"flags": "SA"}}, True),
-        ({"TCP": {"flags": "AS"}}, True),
-        ({"TCP": {"flags": "S"}}, False),
-        ({"TCP": {"flags": "~S"}}, True),
-        ({"TCP": {"flags": "~SR"}}, False),
-        ({"TCP": {"flags": ""}}, False),
-        ({"TCP": {"flags": 0x12}}, True),
-        ({"TCP": {"options": (("MSS", 1460),)}}, True),
-        ({"TCP": {"options": [["NOP", None]]}}, True),
-        ({"TCP": {"options": (("MSS", 536),)}}, False),
-        ({"Ether": {"dst": "02:00:00:00:00:02"}}, True),
-        ({"Ether": {"dst": "02:00:00:00:00:03"}}, False),
-        ({"TCP": {}, "Raw": {"load": b"GET /"}}, True),
-        ({"TCP": {}, "Raw": {"load": "HTTP/1.1"}}, True),
-        ({"TCP": {}, "Raw": {"load": b"POST"}}, False),
-        ({"Raw": {"load": b"GET /"}}, True),
-        ({"Padding": {}}, False),
-    ],
-)
-def test_a_packet_is_like_what_it_has_all_layers_and_fields_of(
-    wanted: dict[str, dict[str, Any]],
-    is_like: bool,  # noqa: FBT001  a parameter of the test
-) -> None:
-    assert matches(FRAME, wanted) is is_like
-    assert matches(Ether(FRAME), wanted) is is_like
-
-
-def test_bytes_are_found_behind_a_layer_whatever_scapy_takes_them_for() -> None:
-    odd = Ether() / IP(src="192.0.2.2", dst=SERVER) / UDP(sport=53, dport=9) / Raw(b"hello, there")
-    frame = bytes(odd)
-
-    assert matches(frame, {"UDP": {"sport": 53}, "Raw": {"load": b"hello"}})
-    assert not matches(frame, {"UDP": {"sport": 53}, "Raw": {"load": b"bye"}})
-    assert not matches(bytes(Ether() / IP(dst=SERVER) / UDP()), {"UDP": {}, "Raw": {}})
-
-
-def test_layers_in_fields_are_looked_for_as_well() -> None:
-    answer = ("DNSRR", {"rrname": b"example.test", "type": 1, "rdata": "192.0.2.9"})
-    asked = ("DNSQR", {"qname": b"example.test"})
-    [raw] = build(
-        layers(
-            ("Ether", {}),
-            ("IP", {"dst": SERVER}),
-            ("UDP", {"sport": 53, "dport": 53}),
-            ("DNS", {"qr": 1, "qd": (asked,), "an": (answer,)}),
-        )
-    )
-
-    assert matches(raw, {"DNS": {"qr": 1}, "DNSRR": {"rdata": b"192.0.2.9"}})
-    assert matches(raw, {"DNSQR": {"qname": "example.test"}})
-    assert not matches(raw, {"DNSRR": {"rdata": b"192.0.2.8"}})
-
-
-def test_the_quoted_packet_is_not_taken_for_the_packet_itself() -> None:
-    quoted = ("IPerror", {"src": "192.0.2.2", "dst": SERVER})
-    [raw] = build(
-        layers(
-            ("Ether", {}),
-            ("IP", {"dst": "192.0.2.2", "src": "192.0.2.1"}),
-            ("ICMP", {"type": 11}),
-            quoted,
-            ("UDPerror", {"dport": 33434}),
-        )
-    )
-
-    assert matches(raw, {"ICMP": {"type": 11}, "UDPerror": {"dport": Range(33434, 33500, "")}})
-    assert matches(raw, {"IPerror": {"dst": SERVER}})
-    assert not matches(raw, {"UDP": {}})
-    assert not matches(raw, {"IP": {"dst": SERVER}})
-
-
-def test_what_hosts_say_of_groups_is_igmp_whichever_kind_it_is() -> None:
-    to_group = ("IP", {"dst": "224.0.0.251", "ttl": 1})
-    report = ("IGMP", {"type": 0x16, "gaddr": "224.0.0.251"})
-    once, again = (build(layers(("Ether", {}), to_group, report)) for _ in range(2))
-
-    assert once == again
-    assert matches(once[0], {"IGMP": {"type": 0x16, "gaddr": "224.0.0.0/4"}})
-    assert not matches(once[0], {"IGMP": {"type": 0x17}})
-
-
-@given(st.binary(max_size=120))
-def test_any_bytes_are_like_something_or_not(raw: bytes) -> None:
-    assert matches(raw, {"UDP": {"sport": 53}, "Raw": {}}) in {True, False}
-    assert matches(raw, {"IPv6": {"dst": "::/0"}, "TCP": {"flags": "~S"}}) in {True, False}
