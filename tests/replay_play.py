@@ -20,6 +20,9 @@ from nfsnitch import cli
 CLIENT, SERVER, OTHER, RESOLVER = "192.0.2.2", "198.51.100.2", "203.0.113.1", "192.0.2.53"
 CLIENT_6, SERVER_6 = "2001:db8::2", "2001:db8:1::2"
 START_S = 1_800_000_000
+ALLOW = "default: allow\nunattributed: allow\nrules: []"
+WEB = ("tcp 198.51.100.2 80", "allow unattributed")
+"""What is told of a segment of the client's by these rules."""
 JSON = Any
 
 
