@@ -73,7 +73,7 @@ def test_every_contender_has_its_figures(told: Mapping[str, Any]) -> None:
         assert len(case["rounds"]) == told["rounds"] == 1
         wanted = {*LATENCIES, "flows_per_s", "failed"}
         wanted |= set() if name in {NONE, TRACKING} else set(OF_PROCESSES)
-        wanted |= {*STREAMS} if name in {NONE, C_WORKER, PYTHON_WORKER, CACHED} else set()
+        wanted |= {*STREAMS} if name in {NONE, TRACKING, C_WORKER, PYTHON_WORKER, CACHED} else set()
         wanted |= {*ONE_WAY} if name in {C_WORKER, PYTHON_WORKER, CACHED} else set()
         assert wanted <= set(case["medians"]), name
 

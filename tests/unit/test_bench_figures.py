@@ -84,9 +84,6 @@ def test_a_connector_that_made_no_connection_or_was_cut_short_is_an_error(text: 
 
 def test_the_median_is_over_the_rounds_that_have_the_figure() -> None:
     assert medians([{"a": 1.0, "b": 5.0}, {"a": 9.0}, {"a": 2.0}]) == {"a": 2.0, "b": 5.0}
-    assert medians([{"tcp_mbit_s": 3.0}, {"tcp_mbit_s": 9.0}, {"tcp_mbit_s": 2.0}]) == {
-        "tcp_mbit_s": 9.0
-    }
 
 
 def test_what_is_added_and_its_ratio_are_unknown_where_a_figure_is_missing() -> None:

@@ -22,7 +22,10 @@ class Amounts:
     limit_ms: int
     """At most so long for either; with many rules there may be fewer connections."""
     stream_ms: int
-    """TCP and UDP of an established flow, each."""
+    """UDP of an established flow."""
+    bursts: int
+    """Of an established TCP connection, of each contender; once, all of them side by side."""
+    burst_ms: int
     datagrams: int
     """Of a UDP flow without an answer."""
     datagrams_per_s: int
@@ -47,6 +50,8 @@ FULL = Amounts(
     warm_up=50,
     limit_ms=3_000,
     stream_ms=700,
+    bursts=60,
+    burst_ms=150,
     datagrams=100_000,
     datagrams_per_s=100_000,
     held=1_000,
@@ -66,6 +71,8 @@ QUICK = Amounts(
     warm_up=5,
     limit_ms=1_000,
     stream_ms=100,
+    bursts=2,
+    burst_ms=50,
     datagrams=2_000,
     datagrams_per_s=20_000,
     held=50,

@@ -103,9 +103,13 @@ def _cached(result: Result) -> Iterator[Bar]:
 
 def _single(result: Result) -> Iterator[Bar]:
     mine, many = result.of(CACHED), result.of(MANY_RULES)
-    tcp = ratio(mine.get("tcp_mbit_s"), result.of(NONE).get("tcp_mbit_s"))
+    tcp, tracked = (
+        ratio(mine.get("tcp_mbit_s"), result.of(other).get("tcp_mbit_s"))
+        for other in (NONE, TRACKING)
+    )
     wanted: list[tuple[str, float | None, float, str, bool]] = [
         ("established TCP, to no firewall's", tcp, 0.99, "x", True),
+        ("established TCP, to that with connection tracking alone", tracked, 0.99, "x", True),
         ("packets of a one-way UDP stream queued", mine.get("one_way_queued"), 1, "", False),
         ("reading very many rules again", many.get("reload_s"), 2, " s", False),
         ("memory with few rules", mine.get("pss_mb"), 40, " MB", False),

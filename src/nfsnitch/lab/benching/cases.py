@@ -30,7 +30,7 @@ class Phase(StrEnum):
     """What may be measured beside new connections."""
 
     STREAMS = "streams"
-    """Throughput of established TCP and UDP."""
+    """Throughput of established UDP, and of TCP, which `side_by_side` measures."""
     ONE_WAY = "one-way"
     """UDP without an answer."""
     RELOAD = "reload"
@@ -62,7 +62,7 @@ def all_cases(amounts: Amounts) -> list[Case]:
     reload = frozenset({Phase.RELOAD})
     return [
         Case(NONE, "no firewall", nobody, frozenset({Phase.STREAMS})),
-        Case(TRACKING, "connection tracking alone", tracking),
+        Case(TRACKING, "connection tracking alone", tracking, frozenset({Phase.STREAMS})),
         Case(C_WORKER, "C worker, accepts at once", c_worker, BARE),
         Case(PYTHON_WORKER, "Python worker, accepts at once", python_worker, BARE),
         Case(NFSNITCH, f"nfsnitch, {few:,} rules", usual, reload),

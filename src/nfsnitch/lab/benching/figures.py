@@ -64,17 +64,10 @@ def quantile(ordered: Sequence[float], share: float) -> float:
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
 
 
-_BEST = {"tcp_mbit_s", "udp_mbit_s"}
-"""What disturbs a stream can but slow it down, so the best round is nearest to what is possible."""
-
-
 def medians(rounds: Sequence[Figures]) -> Figures:
-    """Return the median of each figure over the rounds in which there is one; of some the best."""
+    """Return the median of each figure over the rounds in which there is one."""
     names = dict.fromkeys(name for figures in rounds for name in figures)
-    return {
-        name: (max if name in _BEST else median)(each[name] for each in rounds if name in each)
-        for name in names
-    }
+    return {name: median(each[name] for each in rounds if name in each) for name in names}
 
 
 def added(of: Mapping[str, float], none: Mapping[str, float], name: str) -> float | None:

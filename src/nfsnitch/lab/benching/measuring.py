@@ -42,7 +42,7 @@ def measure(site: Site, case: Case) -> Figures:
         if running.pid is not None:
             figures |= _of_processes(running)
         if Phase.STREAMS in case.phases:
-            figures |= streams.measured(site)
+            figures |= streams.udp(site)
         if Phase.ONE_WAY in case.phases and running.pid is not None:
             figures |= _one_way(site, running.pid)
         if Phase.RELOAD in case.phases and running.socket is not None:

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 
 from nfsnitch.lab.benching import machine
 from nfsnitch.lab.benching.amounts import Amounts
-from nfsnitch.lab.benching.cases import CACHED, Case, all_cases
+from nfsnitch.lab.benching.cases import CACHED, Case, Phase, all_cases
 from nfsnitch.lab.benching.figures import Figures, medians
 from nfsnitch.lab.benching.measuring import measure, measure_idle
 from nfsnitch.lab.benching.result import Measured, Result
+from nfsnitch.lab.benching.side_by_side import tcp_mbit_s
 from nfsnitch.lab.benching.site import built
 from nfsnitch.lab.waiting import LabError
 
@@ -48,6 +49,7 @@ def run(amounts: Amounts, say: Say, cases: Sequence[Case] = ()) -> Result:
         now_s = time.monotonic()
         if now_s + (now_s - round_began_s) > began_s + amounts.budget_s:
             break
+    _tcp(turns, amounts, say)
     _idle(turns, amounts, say)
     return Result(
         machine.described(emulated=machine.is_emulated()),
@@ -76,6 +78,21 @@ def _turn(turns: _Turns, amounts: Amounts, done: int, say: Say) -> None:
     took_s = time.monotonic() - began_s
     outcome = f"could not be measured: {turns.problem}" if turns.problem else f"{took_s:.1f} s"
     say(f"round {done + 1} of at most {amounts.rounds}: {case.title}: {outcome}")
+
+
+def _tcp(turns: Sequence[_Turns], amounts: Amounts, say: Say) -> None:
+    """Add it to the first round of each; if it cannot be measured, nobody has it."""
+    streaming = [each for each in turns if Phase.STREAMS in each.case.phases and each.rounds]
+    if not streaming:
+        return
+    say(f"TCP of {len(streaming)} contenders side by side: {amounts.bursts} bursts of each")
+    try:
+        found = tcp_mbit_s([each.case for each in streaming], amounts)
+    except (LabError, OSError) as problem:
+        say(f"could not be measured: {problem}")
+        return
+    for each in streaming:
+        each.rounds[0]["tcp_mbit_s"] = found[each.case.name]
 
 
 def _idle(turns: Sequence[_Turns], amounts: Amounts, say: Say) -> None:

@@ -20,26 +20,36 @@ def tool() -> str:
     return "bench_send" if iperf_path() is None else "iperf3"
 
 
-def measured(site: Site) -> Figures:
-    """Measure TCP, as it arrives, and UDP, as it is sent; in Mbit/s, and what share of it arrived.
+def tcp_mbit_s(site: Site, milliseconds: int) -> float:
+    """Return what arrives of a TCP connection, in Mbit/s; by iperf3 it lasts a second or more."""
+    if site.iperf is not None:
+        told = _iperf(site, site.iperf, milliseconds)["end"]["sum_received"]
+        return told["bits_per_second"] / _MBIT
+    told_by_own = site.run(site.send, "tcp", SERVER_ADDRESS, STREAM_PORT, milliseconds).stdout
+    _, count, took_ns = map(int, told_by_own.split())
+    return _mbit_s(count, took_ns / 1e9)
 
-    All UDP that is sent goes through the rules, the queue and the wire; how much of it the server
+
+def udp(site: Site) -> Figures:
+    """Measure UDP, as it is sent, in Mbit/s, and what share of it arrived.
+
+    All that is sent goes through the rules, the queue and the wire; how much of it the server
     then reads says more about how busy the machine is.
     """
-    return _by_own(site) if site.iperf is None else _by_iperf(site, site.iperf)
-
-
-def _by_own(site: Site) -> Figures:
     milliseconds = site.amounts.stream_ms
-    told = site.run(site.send, "tcp", SERVER_ADDRESS, STREAM_PORT, milliseconds).stdout
-    _, tcp_bytes, tcp_ns = map(int, told.split())
+    if site.iperf is not None:
+        options = ("-u", "-b", "0", "-l", str(_DATAGRAM_BYTES))
+        told = _iperf(site, site.iperf, milliseconds, *options)["end"]["sum"]
+        return {
+            "udp_mbit_s": told["bits_per_second"] / _MBIT,
+            "udp_arrived_share": 1.0 - told["lost_percent"] / 100,
+        }
     before = datagrams_read(site.server.pid)
-    told = site.run(site.send, "udp", SERVER_ADDRESS, STREAM_PORT, milliseconds).stdout
-    sent, udp_bytes, udp_ns = map(int, told.split())
+    told_by_own = site.run(site.send, "udp", SERVER_ADDRESS, STREAM_PORT, milliseconds).stdout
+    sent, count, took_ns = map(int, told_by_own.split())
     came = datagrams_read(site.server.pid) - before
     return {
-        "tcp_mbit_s": _mbit_s(tcp_bytes, tcp_ns / 1e9),
-        "udp_mbit_s": _mbit_s(udp_bytes, udp_ns / 1e9),
+        "udp_mbit_s": _mbit_s(count, took_ns / 1e9),
         "udp_arrived_share": min(1.0, came / max(1, sent)),
     }
 
@@ -48,23 +58,15 @@ def _mbit_s(count: float, seconds: float) -> float:
     return count * 8 / seconds / _MBIT
 
 
-def _by_iperf(site: Site, iperf: str) -> Figures:
-    tcp = _iperf(site, iperf)["end"]["sum_received"]
-    udp = _iperf(site, iperf, "-u", "-b", "0", "-l", str(_DATAGRAM_BYTES))["end"]["sum"]
-    return {
-        "tcp_mbit_s": tcp["bits_per_second"] / _MBIT,
-        "udp_mbit_s": udp["bits_per_second"] / _MBIT,
-        "udp_arrived_share": 1.0 - udp["lost_percent"] / 100,
-    }
-
-
-def _iperf(site: Site, iperf: str, *options: str) -> dict[str, dict[str, dict[str, float]]]:
+def _iperf(
+    site: Site, iperf: str, milliseconds: int, *options: str
+) -> dict[str, dict[str, dict[str, float]]]:
     port = str(IPERF_PORT)
     server = site.world.spawn([iperf, "-s", "-1", "-p", port, "--forceflush"], netns=SERVER)
     server.wait_for_line(
         server.stdout, lambda line: line.startswith("Server listening"), _READY_TIMEOUT_S
     )
-    seconds = max(1, round(site.amounts.stream_ms / 1000))
+    seconds = max(1, round(milliseconds / 1000))
     done = site.run(
         iperf, "-c", SERVER_ADDRESS, "-p", port, "-t", seconds, "-J", *options, timeout_s=60
     )
