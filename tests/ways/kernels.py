@@ -92,11 +92,13 @@ _HASHED = {
     AttachMode.CGROUP: "the kernel sends from a port that no socket has (a hash of what is "
     "inside), and no hook of a cgroup is run: the owner is unknown"
 }
+_CLOSED_MEANWHILE = {AttachMode.CGROUP: "owner: unknown"}
+"""Only an open socket is seen to be the kernel's; refused, that closes it and tries again."""
 
 WAYS = (
     Way("igmp", "kernel: IGMP", _joined, count=FEW),
     Way("gre", "kernel: GRE tunnel", _by_gre, count=FEW, needs="GRE tunnels"),
     Way("vxlan", "kernel: VXLAN", _by_vxlan, count=FEW, needs="VXLAN", blind=_HASHED),
     Way("wireguard", "kernel: WireGuard", _by_wireguard, count=FEW, needs="WireGuard"),
-    Way("nfs", "kernel: NFS", _by_nfs, count=_MOUNTS, needs="NFS"),
+    Way("nfs", "kernel: NFS", _by_nfs, count=_MOUNTS, needs="NFS", unsure=_CLOSED_MEANWHILE),
 )
