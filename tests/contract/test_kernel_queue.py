@@ -239,5 +239,4 @@ def test_a_descriptor_polls_readable_as_long_as_packets_wait(kernel: Kernel) -> 
 
 
 def select_readable(fd: int) -> bool:
-
     return bool(select.select([fd], [], [], 0)[0])

@@ -81,15 +81,17 @@ def _turn(turns: _Turns, amounts: Amounts, done: int, say: Say) -> None:
 
 
 def _tcp(turns: Sequence[_Turns], amounts: Amounts, say: Say) -> None:
-    """Add it to the first round of each; if it cannot be measured, nobody has it."""
+    """Add it to the first round of each; if it cannot be measured of one, nobody has it."""
     streaming = [each for each in turns if Phase.STREAMS in each.case.phases and each.rounds]
     if not streaming:
         return
-    say(f"TCP of {len(streaming)} contenders side by side: {amounts.bursts} bursts of each")
+    say(f"TCP of {len(streaming)} contenders side by side")
     try:
         found = tcp_mbit_s([each.case for each in streaming], amounts)
     except (LabError, OSError) as problem:
         say(f"could not be measured: {problem}")
+        for each in streaming:
+            each.problem = f"TCP: {problem}"
         return
     for each in streaming:
         each.rounds[0]["tcp_mbit_s"] = found[each.case.name]

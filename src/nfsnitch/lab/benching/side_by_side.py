@@ -20,21 +20,24 @@ from nfsnitch.lab.benching.site import Site, built
 def tcp_mbit_s(cases: Sequence[Case], amounts: Amounts) -> dict[str, float]:
     """Return the median over its bursts for each contender, by name, in Mbit/s.
 
+    Where a burst has to be longer there are fewer, so that all of them take as long together.
+
     Raises:
         LabError: one of them cannot be started, or does not let the stream through.
         OSError: the same.
 
     """
+    bursts = amounts.bursts * amounts.burst_ms // max(amounts.burst_ms, streams.shortest_ms())
     with _all_started(cases, amounts) as sites:
         for site in sites.values():
             streams.tcp_mbit_s(site, amounts.burst_ms)
         found: dict[str, list[float]] = {name: [] for name in sites}
         order = [*sites]
-        for _ in range(amounts.bursts):
+        for _ in range(max(1, bursts)):
             for name in order:
                 found[name].append(streams.tcp_mbit_s(sites[name], amounts.burst_ms))
             order.reverse()
-    return {name: median(bursts) for name, bursts in found.items()}
+    return {name: median(measured) for name, measured in found.items()}
 
 
 @contextmanager

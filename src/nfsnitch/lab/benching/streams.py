@@ -20,8 +20,13 @@ def tool() -> str:
     return "bench_send" if iperf_path() is None else "iperf3"
 
 
+def shortest_ms() -> int:
+    """Return how long a stream lasts at least: iperf3 counts in seconds."""
+    return 1 if iperf_path() is None else 1_000
+
+
 def tcp_mbit_s(site: Site, milliseconds: int) -> float:
-    """Return what arrives of a TCP connection, in Mbit/s; by iperf3 it lasts a second or more."""
+    """Return what arrives of a TCP connection, in Mbit/s; it lasts `shortest_ms` at least."""
     if site.iperf is not None:
         told = _iperf(site, site.iperf, milliseconds)["end"]["sum_received"]
         return told["bits_per_second"] / _MBIT
