@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import subprocess
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -12,6 +11,7 @@ from nftables import Nftables
 from fakes import FakePacket, FakeQueue
 from nfsnitch.adapters.nfqueue import PacketQueue, QueuedPacket
 from nfsnitch.adapters.nft import REJECT_MARK, NftRuleset
+from nfsnitch.adapters.queue_target import queue_by_target
 from nfsnitch.core.decision import Verdict
 
 QUEUE_NUM = 17
@@ -103,11 +103,13 @@ class Kernel(Fake):
 
 def queue_datagrams() -> None:
     """Queue what goes to `PORT`, and nothing else, in the present network namespace."""
-    if NftRuleset().can_queue():
-        rule = f"udp dport {PORT} queue num {QUEUE_NUM}"
-        chain = f"type filter hook output priority 0; policy accept; {rule}"
-        code, _, problem = Nftables().cmd(f"table inet queueing {{ chain output {{ {chain}; }}; }}")
-        assert code == 0, problem
-        return
-    rule = f"-A OUTPUT -p udp --dport {PORT} -j NFQUEUE --queue-num {QUEUE_NUM}"
-    subprocess.run(["iptables-nft", "-w", *rule.split()], check=True)  # noqa: S607
+    by_nft = NftRuleset().can_queue()
+    rule = f"udp dport {PORT} {f'queue num {QUEUE_NUM}' if by_nft else 'goto worker'}"
+    chains = (
+        "chain worker { }; "
+        f"chain output {{ type filter hook output priority 0; policy accept; {rule}; }}"
+    )
+    code, _, problem = Nftables().cmd(f"table inet queueing {{ {chains}; }}")
+    assert code == 0, problem
+    if not by_nft:
+        queue_by_target("queueing", "worker", QUEUE_NUM)

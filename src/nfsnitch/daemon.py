@@ -25,7 +25,6 @@ from nfsnitch.adapters.enforcement import EnforcementError
 from nfsnitch.adapters.instance import AlreadyRunningError, InstanceLock
 from nfsnitch.adapters.losses import Losses
 from nfsnitch.adapters.nfqueue import QueueError
-from nfsnitch.adapters.nft import Queueing
 from nfsnitch.adapters.sd_notify import notify
 from nfsnitch.adapters.watchdog import Watchdog
 from nfsnitch.asking.names import NameListing
@@ -280,10 +279,7 @@ class Daemon:
 
     def give_up_privileges(self) -> None:
         """Keep only those that are needed from here on; before the ruleset, to fail without it."""
-        privileges.reduce(
-            bpf=self._ground.owners.needs_bpf(),
-            children=self._enforcement.queueing is Queueing.IPTABLES,
-        )
+        privileges.reduce(bpf=self._ground.owners.needs_bpf())
 
     def enforce(self) -> None:
         """Put the ruleset in force; from here on new flows wait for our verdict."""

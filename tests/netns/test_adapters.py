@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 import re
-import shlex
+import socket
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
+from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 
 from builders import own_netns
-from nfsnitch.adapters import iptables
+from nfsnitch.adapters import queue_target
 from nfsnitch.adapters.enforcement import Enforcement, EnforcementError
-from nfsnitch.adapters.iptables import IptablesError, QueueRule
-from nfsnitch.adapters.nft import (
-    QUEUE_BIT,
-    NftError,
-    NftRuleset,
-    Queueing,
-    RulesetOptions,
-    remove_if_empty,
-)
+from nfsnitch.adapters.nft import NftError, NftRuleset, Queueing, RulesetOptions
+from nfsnitch.core.settings import FailMode, Loopback
 
 pytestmark = [pytest.mark.root, pytest.mark.netns]
-
-COMMANDS = ("iptables-nft", "ip6tables-nft")
 
 
 def said(*command: str) -> str:
@@ -41,10 +33,25 @@ def nft(text: str) -> None:
     subprocess.run(["nft", "-f", "-"], input=text, text=True, check=True)  # noqa: S607
 
 
-def queue_rules(command: str) -> list[str]:
-    """Return the rules that queue."""
-    listed = said(command, "-t", "security", "-S").splitlines()
-    return [line for line in listed if "NFQUEUE" in line]
+def exchanged_on_loopback() -> bytes | None:
+    """Send a datagram to ourselves; return what came of it, None if it was refused or lost."""
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender,
+    ):
+        receiver.bind(("127.0.0.1", 0))
+        receiver.settimeout(0)
+        with suppress(OSError):
+            sender.sendto(b"answered", receiver.getsockname())
+        # What goes to ourselves is there when sendto(2) is back.
+        with suppress(BlockingIOError):
+            return receiver.recv(16)
+    return None
+
+
+def queues() -> set[int]:
+    """Return the numbers of the queues that rules lead to, by nft or by iptables' target."""
+    return set(map(int, re.findall(r"queue.*(?:num|to) (\d+)", ruleset())))
 
 
 @pytest.fixture(autouse=True)
@@ -95,8 +102,7 @@ class TestEnforcement:
 
         fresh.install()
 
-        queues = re.findall(r"queue(?:-num|.*to| num) (\d+)", everything())
-        assert set(queues) == {"8"}
+        assert queues() == {8}
         fresh.remove()
         assert ruleset() == ""
 
@@ -122,7 +128,7 @@ class TestEnforcement:
         assert ruleset() == ""
 
     def test_a_queue_number_that_nft_does_not_take_is_said_in_its_words(self) -> None:
-        options = RulesetOptions(7, Queueing.IPTABLES, accepted_label=100_000)
+        options = RulesetOptions(7, Queueing.XTABLES, accepted_label=100_000)
 
         with pytest.raises(NftError, match=r"could not be put in force: .*Error: "):
             NftRuleset().install(options)
@@ -131,123 +137,88 @@ class TestEnforcement:
 
     def test_a_refused_ruleset_leaves_the_one_before_in_force(self) -> None:
         nft_rules = NftRuleset()
-        nft_rules.install(RulesetOptions(7, Queueing.IPTABLES))
+        nft_rules.install(RulesetOptions(7, Queueing.XTABLES))
         before = ruleset()
 
         with pytest.raises(NftError):
-            nft_rules.install(RulesetOptions(7, Queueing.IPTABLES, accepted_label=100_000))
+            nft_rules.install(RulesetOptions(7, Queueing.XTABLES, accepted_label=100_000))
 
         assert ruleset() == before
 
-    def test_only_an_empty_table_is_removed_as_empty(self) -> None:
-        nft("table ip empty { }\ntable ip full { chain c { }; }")
 
-        for table in ("ip empty", "ip full", "ip missing"):
-            remove_if_empty(table)
+class TestXtables:
+    """Queueing by iptables' target, as where nft cannot queue: any kernel that has it will do."""
 
-        assert ruleset().split() == ["table", "ip", "full", "{", "chain", "c", "{", "}", "}"]
+    OPTIONS = RulesetOptions(7, Queueing.XTABLES)
 
-    def test_without_iptables_it_says_what_to_install(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        rules = Enforcement(7)
-        rules.queueing = Queueing.IPTABLES
-        monkeypatch.setenv("PATH", "/nonexistent")
+    def test_what_is_judged_goes_to_the_queue_of_that_number(self) -> None:
+        rules = NftRuleset()
 
-        with pytest.raises(EnforcementError, match=r"iptables-nft is missing.*install the package"):
-            rules.install()
+        rules.install(self.OPTIONS)
 
-        monkeypatch.undo()
-        assert ruleset() == ""
+        assert queues() == {7}
+        assert rules.is_in_force(self.OPTIONS)
 
+    def test_another_number_takes_the_place_of_the_one_before(self) -> None:
+        rules, other = NftRuleset(), replace(self.OPTIONS, queue_num=8)
+        rules.install(self.OPTIONS)
 
-def everything() -> str:
-    """Return all rules, those of iptables in its own words."""
-    return ruleset() + "".join(said(command, "-t", "security", "-S") for command in COMMANDS)
+        rules.install(other)
 
+        assert queues() == {8}
+        assert (rules.is_in_force(self.OPTIONS), rules.is_in_force(other)) == (False, True)
 
-class TestQueueRule:
-    """The one rule of iptables-nft."""
+    def test_a_table_of_another_shape_is_replaced_and_the_counters_count_on(self) -> None:
+        said("ip", "link", "set", "lo", "up")
+        rules, judging = NftRuleset(), replace(self.OPTIONS, loopback=Loopback.JUDGE)
+        forwarding = replace(judging, forward=True)
+        rules.install(judging)
+        exchanged_on_loopback()
 
-    def test_it_is_one_rule_for_each_family_however_often_it_is_installed(self) -> None:
-        rule = QueueRule(7, QUEUE_BIT)
+        rules.install(forwarding)
 
-        for _ in range(3):
-            rule.install()
-
-        for command in COMMANDS:
-            (only,) = queue_rules(command)
-            assert shlex.split(only)[-2:] == ["--queue-num", "7"]
-        rule.remove()
-        assert ruleset() == ""
-
-    def test_rules_of_killed_instances_are_replaced_whatever_queue_they_name(self) -> None:
-        for queue_num in (5, 6):
-            for command in COMMANDS:
-                arguments = "-m comment --comment nfsnitch -j NFQUEUE --queue-num"
-                said(command, "-t", "security", "-A", "OUTPUT", *arguments.split(), str(queue_num))
-
-        QueueRule(7, QUEUE_BIT).install()
-
-        for command in COMMANDS:
-            (only,) = queue_rules(command)
-            assert shlex.split(only)[-1] == "7"
-
-    def test_it_comes_first(self) -> None:
-        said("iptables-nft", "-t", "security", "-A", "OUTPUT", "-p", "tcp", "-j", "ACCEPT")
-
-        QueueRule(7, QUEUE_BIT).install()
-
-        rules = said("iptables-nft", "-t", "security", "-S", "OUTPUT").splitlines()
-        assert ["NFQUEUE" in rule for rule in rules] == [False, True, False]
+        assert queues() == {7}
+        assert rules.is_in_force(forwarding)
+        assert rules.counts() == {"judged": 1, "bypassed": 0, "caught": 0, "cached": 0}
 
     @pytest.mark.parametrize(
-        "foreign",
-        [
-            "-A OUTPUT -p tcp -j ACCEPT",
-            "-A INPUT -p tcp -j DROP",
-            "-A OUTPUT -p udp -j NFQUEUE --queue-num 7",
-            "-A OUTPUT -p udp -m comment --comment not-nfsnitch -j ACCEPT",
-            "-P OUTPUT DROP",
-            "-N mine",
-        ],
+        ("fail", "reply"), [(FailMode.OPEN, b"answered"), (FailMode.CLOSED, None)]
     )
-    def test_rules_of_others_in_its_table_stay(self, foreign: str) -> None:
-        said("iptables-nft", "-t", "security", *foreign.split())
-        before = said("iptables-nft", "-t", "security", "-S")
-        rule = QueueRule(7, QUEUE_BIT)
-
-        rule.install()
-        rule.remove()
-
-        assert said("iptables-nft", "-t", "security", "-S") == before
-        assert "table ip6" not in ruleset()
-
-    def test_a_rule_of_others_that_leads_to_a_chain_of_our_name_stays(self) -> None:
-        said("iptables-nft", "-t", "security", "-N", "nfsnitch")
-        said("iptables-nft", "-t", "security", "-A", "OUTPUT", "-p", "tcp", "-j", "nfsnitch")
-        before = said("iptables-nft", "-t", "security", "-S")
-        rule = QueueRule(7, QUEUE_BIT)
-
-        rule.install()
-        rule.remove()
-
-        assert said("iptables-nft", "-t", "security", "-S") == before
-
-    def test_what_iptables_does_not_take_is_said_in_its_words(self) -> None:
-        with pytest.raises(IptablesError, match=r"(?s)^iptables-nft -I OUTPUT 1 .*queue-num 70000"):
-            QueueRule(70_000, QUEUE_BIT).install()
-
-        assert queue_rules("iptables-nft") == []
-
-    def test_an_iptables_that_hangs_is_given_up(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    def test_without_a_worker_packets_leave_or_stay_as_the_rules_say(
+        self, fail: FailMode, reply: bytes | None
     ) -> None:
-        hangs = tmp_path / "iptables-nft"
-        hangs.write_text("#!/bin/sh\nexec sleep 60\n", "ascii")
-        hangs.chmod(0o755)
-        monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-        monkeypatch.setattr(iptables, "_TIMEOUT_S", 0.05)
+        said("ip", "link", "set", "lo", "up")
+        NftRuleset().install(replace(self.OPTIONS, fail=fail, loopback=Loopback.JUDGE))
 
-        with pytest.raises(IptablesError, match="iptables-nft did not end within"):
-            QueueRule(7, QUEUE_BIT).install()
+        assert exchanged_on_loopback() == reply
+
+    def test_without_the_rule_that_queues_the_ruleset_is_not_in_force(self) -> None:
+        rules = NftRuleset()
+        rules.install(self.OPTIONS)
+
+        nft("flush chain inet nfsnitch worker")
+
+        assert not rules.is_in_force(self.OPTIONS)
+
+    def test_what_the_kernel_refuses_leaves_nothing_behind(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(queue_target, "_TARGET", "NOSUCH")
+
+        with pytest.raises(NftError, match=r"cannot be queued.*XT_TARGET_NFQUEUE"):
+            NftRuleset().install(self.OPTIONS)
+
+        assert ruleset() == ""
+
+    def test_a_refusal_leaves_what_was_in_force_before(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        rules = NftRuleset()
+        rules.install(self.OPTIONS)
+        before = ruleset()
+        monkeypatch.setattr(queue_target, "_TARGET", "NOSUCH")
+
+        with pytest.raises(NftError, match="cannot be queued"):
+            rules.install(replace(self.OPTIONS, queue_num=8))
+
+        assert ruleset() == before

@@ -52,8 +52,8 @@ def test_it_says_that_it_works_with_the_queueing_that_then_works(
         record = firewall.wait_for_record(having(pid=done.pid))
 
     assert said["works"] is True
-    assert (said["queueing"] == "nft") == (states["nft-queue"] == "ok") == ("queue" in listed)
-    assert (said["queueing"] == "iptables") == ("queue" not in listed)
+    assert (said["queueing"] == "nft") == (states["nft-queue"] == "ok")
+    assert (said["queueing"] == "xtables") == ("chain worker" in listed)
     assert (states["attach-cgroup"] == "ok") == (record["attribution"] == by_probe_or("flow-map"))
     assert record["owner"] == "process"
     assert (states["rules"], said["checks"]["rules"]["detail"]) == ("ok", "1 rule, default deny")

@@ -31,7 +31,7 @@ print(sent)
 
 
 def ruleset(world: World) -> str:
-    """Return our table as the kernel has it, and the rule of iptables-nft where there is one."""
+    """Return the rules of the client as the kernel has them."""
     return world.run(["nft", "-s", "list", "ruleset"], netns=CLIENT).stdout
 
 

@@ -32,7 +32,7 @@ def test_it_cannot_work_if_all_ways_to_one_thing_are_missing(group: tuple[str, .
 def test_what_could_not_be_tried_leaves_it_open() -> None:
     assert judge(ALL_OK | {"nfqueue": State.UNKNOWN}).works is None
     assert judge(ALL_OK | {"nfqueue": State.UNKNOWN, "libbpf": State.MISSING}).works is False
-    assert judge(ALL_OK | {"nft-queue": State.UNKNOWN}).queueing == "iptables"
+    assert judge(ALL_OK | {"nft-queue": State.UNKNOWN}).queueing == "xtables"
 
 
 def test_without_a_description_of_its_types_a_kernel_is_compiled_for_by_bcc() -> None:

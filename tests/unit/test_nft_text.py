@@ -55,7 +55,7 @@ def test_counters_begin_with_what_they_are_given() -> None:
 def test_all_numbers_are_the_ones_asked_for() -> None:
     options = RulesetOptions(
         queue_num=65_535,
-        queueing=Queueing.IPTABLES,
+        queueing=Queueing.XTABLES,
         reject_mark=0x42,
         queue_bit=0x80,
         accepted_label=3,
@@ -88,7 +88,7 @@ def test_our_table_is_replaced_before_anything_is_added_to_it(queueing: Queueing
 @pytest.mark.parametrize("mark", [QUEUE_BIT, QUEUE_BIT | 1, 0xFFFFFFFF])
 def test_a_reject_mark_with_the_queue_bit_is_refused(mark: int) -> None:
     with pytest.raises(ValueError, match="queue bit 0x10000000"):
-        RulesetOptions(7, Queueing.IPTABLES, reject_mark=mark)
+        RulesetOptions(7, Queueing.XTABLES, reject_mark=mark)
 
 
 def test_our_own_numbers_are_within_what_the_kernel_has_room_for() -> None:

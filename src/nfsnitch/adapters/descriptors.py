@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 ENOUGH = 16
-"""For libnftables, and for iptables with its pipes."""
+"""For libnftables, and a netlink socket of our own."""
 
 
 class Reserve:

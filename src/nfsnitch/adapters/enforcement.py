@@ -1,4 +1,4 @@
-"""Makes packets depend on the worker, and lets them go again: nft, with iptables where it must."""
+"""Makes packets depend on the worker, and lets them go again."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import NamedTuple, Protocol
 
 from nfsnitch.adapters.cached_rules import CachedRules, CachedRulesError, Outcome
 from nfsnitch.adapters.descriptors import Reserve
-from nfsnitch.adapters.iptables import IptablesError, QueueRule
 from nfsnitch.adapters.nft import (
     CACHED,
     COUNTERS,
@@ -21,7 +20,7 @@ from nfsnitch.adapters.nft import (
     RulesetOptions,
     rendered,
 )
-from nfsnitch.core.settings import FailMode, Seeing, Settings
+from nfsnitch.core.settings import Seeing, Settings
 
 _NOTHING_MORE = Seeing()
 _NO_PROGRAMS = "no eBPF programs were given for that"
@@ -85,7 +84,7 @@ class Enforcement:
         self._forward = forward
         self._reserve = Reserve()
         with self._reserve.given_up():
-            self.queueing = Queueing.NFT if self._nft.can_queue() else Queueing.IPTABLES
+            self.queueing = Queueing.NFT if self._nft.can_queue() else Queueing.XTABLES
         self._settings = settings or Settings()
         self._seeing = seeing
         self._awaits_names = False
@@ -144,9 +143,6 @@ class Enforcement:
         was_there = self.is_installed()
         try:
             with self._asking():
-                if self.queueing is Queueing.IPTABLES:
-                    # It takes no packet before our table marks one.
-                    self._queue_rule().install()
                 options = self._options()
                 self._sees_queued(sees=False)
                 self._nft.install(options)
@@ -179,8 +175,6 @@ class Enforcement:
         with self._asking():
             self._sees_queued(sees=False)
             self._nft.remove()
-            if self.queueing is Queueing.IPTABLES:
-                self._queue_rule().remove()
 
     def is_installed(self) -> bool:
         """Whether our table is there, whatever is in it.
@@ -213,19 +207,16 @@ class Enforcement:
         return None if counts is None else Counts(*(counts[name] for name in COUNTERS))
 
     def text(self) -> str:
-        """Return the ruleset as nft text, and the rule of iptables-nft where there is one."""
+        """Return the ruleset as nft text, without what nft has no words for."""
         with self._asking():
-            text = rendered(self._options())
-        if self.queueing is Queueing.IPTABLES:
-            text += "".join(f"\n# {line}\n" for line in self._queue_rule().lines())
-        return text
+            return rendered(self._options())
 
     @contextmanager
     def _asking(self) -> Iterator[None]:
         try:
             with self._reserve.given_up():
                 yield
-        except (IptablesError, NftError, OSError) as problem:
+        except (NftError, OSError) as problem:
             raise EnforcementError(str(problem)) from problem
 
     def _options(self) -> RulesetOptions:
@@ -236,9 +227,3 @@ class Enforcement:
             seeing = seeing._replace(names=True)
         how = (self._queue_num, self.queueing, self._settings)
         return RulesetOptions.of(*how, forward=self._forward, seeing=seeing)
-
-    def _queue_rule(self) -> QueueRule:
-        bypass = self._settings.fail is FailMode.OPEN
-        return QueueRule(
-            self._queue_num, self._settings.queue_bit, bypass=bypass, forward=self._forward
-        )

@@ -33,13 +33,11 @@ from nfsnitch.adapters.bpf.name_samples import NameSamples
 from nfsnitch.adapters.bpf.openings import OpeningHooks
 from nfsnitch.adapters.cached_rules import CachedRules, CachedRulesError
 from nfsnitch.adapters.conntrack import Conntrack
-from nfsnitch.adapters.iptables import QueueRule
 from nfsnitch.adapters.nfqueue import PacketQueue
 from nfsnitch.adapters.nft import (
     ACCEPTED_LABEL,
     CACHED,
     NAME_LABEL,
-    QUEUE_BIT,
     REFUSE,
     REFUSED_LABEL,
     TABLE,
@@ -121,13 +119,8 @@ def _nft_queue() -> str:
     return _installed(Queueing.NFT)
 
 
-def _iptables_queue() -> str:
-    rule = QueueRule(_QUEUE_NUM, QUEUE_BIT)
-    rule.install()
-    try:
-        return _installed(Queueing.IPTABLES)
-    finally:
-        rule.remove()
+def _xtables_queue() -> str:
+    return _installed(Queueing.XTABLES)
 
 
 def _installed(queueing: Queueing) -> str:
@@ -300,7 +293,7 @@ PROBES: dict[str, Callable[[], str]] = {
     "names-dns": _names_dns,
     "names-libc": _names_libc,
     "nft-queue": _nft_queue,
-    "iptables-queue": _iptables_queue,
+    "xtables-queue": _xtables_queue,
     "packet-match": _packet_match,
     "nfqueue": _packet_queue,
     "conntrack-label": _conntrack_label,

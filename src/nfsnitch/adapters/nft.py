@@ -11,6 +11,7 @@ from typing import Any
 
 from nftables import Nftables
 
+from nfsnitch.adapters.queue_target import QueueTargetError, queue_by_target
 from nfsnitch.core.settings import FailMode, Loopback, Seeing, Settings, marks_collide
 from nfsnitch.resources import nft_file
 
@@ -26,11 +27,14 @@ REFUSED_LABEL = _DEFAULT.cut_label
 
 JUDGED, BYPASSED, CAUGHT, CACHED = "judged", "bypassed", "caught", "cached"
 _NOTHING_MORE = Seeing()
+_NOT_IN_FORCE = "the ruleset could not be put in force"
 COUNTERS = (JUDGED, BYPASSED, CAUGHT, CACHED)
 REFUSE = "refuse"
 """The chain that refuses aloud."""
 _FINGERPRINT = "fingerprint"
 _AWAITED = "awaited"
+_WORKER = "worker"
+"""The chain with the target that queues, for `Queueing.XTABLES`."""
 _CHAINS: dict[str, int | None] = {
     _AWAITED: None,
     CACHED: None,
@@ -55,8 +59,8 @@ class Queueing(StrEnum):
 
     NFT = "nft"
     """The kernel's nft_queue."""
-    IPTABLES = "iptables"
-    """One iptables-nft rule, for kernels without nft_queue."""
+    XTABLES = "xtables"
+    """iptables' target NFQUEUE (xt_NFQUEUE) in our table, for kernels without nft_queue."""
 
 
 class NftError(Exception):
@@ -110,7 +114,12 @@ class RulesetOptions:
     @property
     def chains(self) -> Mapping[str, int | None]:
         """Our chains: name → priority at its hook, None for those that are jumped to."""
-        return {**_CHAINS, **(_FORWARD_CHAINS if self.forward else {})}
+        by_target = self.queueing is Queueing.XTABLES
+        return {
+            **_CHAINS,
+            **({_WORKER: None} if by_target else {}),
+            **(_FORWARD_CHAINS if self.forward else {}),
+        }
 
     def __post_init__(self) -> None:
         """Refuse a reject mark that would lose the queue bit on its way to the chain it is for."""
@@ -136,18 +145,43 @@ class NftRuleset:
         Where our chains are there already (left by an instance that was killed, or put there before
         any was started), only their rules are exchanged: a packet meets the old ones or the new,
         what waits in the queue goes on waiting, and the counters count on. A table of another shape
-        is replaced, with the counters carried over.
+        is replaced, with the counters carried over. `Queueing.XTABLES` takes another transaction,
+        before this one, or after it where a table of another shape is replaced: what comes between
+        the two is then treated as if there were no worker.
 
         Raises:
-            NftError: the kernel refused; nothing has changed.
+            NftError: the kernel refused; nothing has changed, or so much only that no packet is
+                queued any more.
 
         """
         present = self._present()
-        if present is not None and present.chains == options.chains:
-            self._run(exchanged(options), "the ruleset could not be put in force")
+        if present is None:
+            self._install_first(options)
+        elif present.chains == options.chains:
+            self._queue_by_target(options)
+            self._run(exchanged(options), _NOT_IN_FORCE)
+        else:
+            self._run(rendered(options, present.counts), _NOT_IN_FORCE)
+            self._queue_by_target(options)
+
+    def _install_first(self, options: RulesetOptions) -> None:
+        try:
+            if options.queueing is Queueing.XTABLES:
+                self._run(f"add table {TABLE}\nadd chain {TABLE} {_WORKER}", _NOT_IN_FORCE)
+            self._queue_by_target(options)
+            self._run(added(options), _NOT_IN_FORCE)
+        except NftError:
+            self.remove()
+            raise
+
+    def _queue_by_target(self, options: RulesetOptions) -> None:
+        if options.queueing is not Queueing.XTABLES:
             return
-        counts = {} if present is None else present.counts
-        self._run(rendered(options, counts), "the ruleset could not be put in force")
+        table, bypass = TABLE.split()[1], options.fail is FailMode.OPEN
+        try:
+            queue_by_target(table, _WORKER, options.queue_num, bypass=bypass)
+        except QueueTargetError as problem:
+            raise NftError(f"{_NOT_IN_FORCE}: {problem}") from problem
 
     def counts(self) -> Mapping[str, int] | None:
         """Return how many packets our counters have seen, by name; None if the table is not there.
@@ -190,7 +224,9 @@ class NftRuleset:
 
         """
         present = self._present()
-        return present is not None and present.fingerprint == fingerprint(options)
+        if present is None or present.fingerprint != fingerprint(options):
+            return False
+        return present.has_target or options.queueing is not Queueing.XTABLES
 
     def _present(self) -> _Present | None:
         nft = Nftables()
@@ -207,7 +243,8 @@ class NftRuleset:
         counts = {each["name"]: int(each["packets"]) for each in _of_kind(listed, "counter")}
         of_rules = {rule["chain"]: rule.get("comment", "") for rule in _of_kind(listed, "rule")}
         present = {name: counts.get(name, 0) for name in COUNTERS}
-        return _Present(chains, present, of_rules.get(_FINGERPRINT, ""), _AWAITED in of_rules)
+        what = (of_rules.get(_FINGERPRINT, ""), _AWAITED in of_rules, _WORKER in of_rules)
+        return _Present(chains, present, *what)
 
     def _run(self, text: str, doing: str) -> None:
         # A new context each time: definitions of an earlier command would still be in the old one.
@@ -216,38 +253,34 @@ class NftRuleset:
             raise NftError(f"{doing}: {problem.strip() or 'no reason given'}")
 
 
-def remove_if_empty(table: str) -> None:
-    """Take a table away that has nothing in it; it does nothing then, and nobody misses it.
-
-    Raises:
-        NftError: the kernel refused.
-
-    """
-    nft = Nftables()
-    code, listed, _ = nft.cmd(f"list table {table}")
-    if code == 0 and listed.split() == ["table", *table.split(), "{", "}"]:
-        code, _, problem = nft.cmd(f"delete table {table}")
-        if code != 0:
-            raise NftError(f"the empty table {table} could not be removed: {problem.strip()}")
-
-
 def rendered(options: RulesetOptions, counts: Mapping[str, int] | None = None) -> str:
     """Return the ruleset as nft text: one transaction that replaces our table.
 
     *counts* is what the counters begin with.
     """
+    return _whole(options, _fresh_table() + f"add table {TABLE}", counts or {})
+
+
+def added(options: RulesetOptions) -> str:
+    """Return nft text that puts the ruleset where none of our rules is."""
+    return _whole(options, f"add table {TABLE}", {})
+
+
+def _whole(options: RulesetOptions, table: str, counts: Mapping[str, int]) -> str:
     counters = [
-        f"add counter {TABLE} {name} {{ packets {(counts or {}).get(name, 0)} bytes 0; }}"
+        f"add counter {TABLE} {name} {{ packets {counts.get(name, 0)} bytes 0; }}"
         for name in COUNTERS
     ]
-    table = _fresh_table() + f"add table {TABLE}"
     chains = [_chains(options), _fingerprint_chain(options)]
     return "\n".join([_definitions(options), table, *counters, *chains])
 
 
 def exchanged(options: RulesetOptions) -> str:
-    """Return nft text that exchanges the rules in our chains, which must all be there."""
-    flushed = [f"flush chain {TABLE} {name}" for name in options.chains]
+    """Return nft text that exchanges the rules in our chains, which must all be there.
+
+    But for those of `Queueing.XTABLES`, for which it has no words.
+    """
+    flushed = [f"flush chain {TABLE} {name}" for name in options.chains if name != _WORKER]
     chains = [_chains(options), _fingerprint_chain(options)]
     return "\n".join([_definitions(options), *flushed, *chains])
 
@@ -268,7 +301,7 @@ def _definitions(options: RulesetOptions) -> str:
 
 
 def _chains(options: RulesetOptions) -> str:
-    judge = "judge-mark.nft"
+    judge = "judge-target.nft"
     if options.queueing is Queueing.NFT:
         judge = "judge-queue-open.nft" if options.fail is FailMode.OPEN else "judge-queue.nft"
     # The chain that is jumped to has to stand before the jump.
@@ -314,6 +347,8 @@ class _Present:
     counts: Mapping[str, int]
     fingerprint: str
     awaits_names: bool
+    has_target: bool
+    """Whether something queues in the chain that is there for it."""
 
 
 def _of_kind(listed: str, kind: str) -> list[Mapping[str, Any]]:

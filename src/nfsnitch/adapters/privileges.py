@@ -65,12 +65,12 @@ class PrivilegesError(Exception):
     """Privileges could not be given up; the message says which and why."""
 
 
-def reduce(*, bpf: bool = False, children: bool = False) -> None:
+def reduce(*, bpf: bool = False) -> None:
     """Give up, for good, all privileges but `KEPT`; take on no new ones by whatever is executed.
 
     With *bpf*, CAP_BPF is kept as well (see `OwnerStore.needs_bpf`). Programs that are run from
-    here on get CAP_NET_ADMIN with *children*, and nothing without. Other processes of this user can
-    neither trace this one nor make it dump its memory.
+    here on get nothing. Other processes of this user can neither trace this one nor make it dump
+    its memory.
 
     Linux has all of this for each thread (except for the last), so it must be done before there is
     more than one: threads made later are born with what their maker has.
@@ -86,16 +86,15 @@ def reduce(*, bpf: bool = False, children: bool = False) -> None:
     lacking = (kept | {Capability.CAP_SETPCAP}) - effective()
     if lacking:
         raise PrivilegesError(f"{named(lacking)} is missing: it is needed to go on")
-    # What is inheritable must be in the bounding set, and changing either takes CAP_SETPCAP. With
-    # the bounding set empty, root's programs get what is inheritable, and no more.
-    inheritable = {Capability.CAP_NET_ADMIN} if children else set()
-    _set_capabilities(kept | {Capability.CAP_SETPCAP}, inheritable)
+    # With nothing inheritable and the bounding set empty, which takes CAP_SETPCAP, root's programs
+    # get nothing either.
+    _set_capabilities(kept | {Capability.CAP_SETPCAP})
     _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, doing="clearing the ambient capabilities")
     for number in range(int(_LAST_CAPABILITY.read_text("ascii")) + 1):
         _prctl(_PR_CAPBSET_DROP, number, doing=f"dropping capability {number} for programs")
     locked = _NO_CAP_AMBIENT_RAISE | _KEEP_CAPS_OFF
     _prctl(_PR_SET_SECUREBITS, locked, doing="setting the securebits")
-    _set_capabilities(kept, inheritable)
+    _set_capabilities(kept)
     _prctl(_PR_SET_NO_NEW_PRIVS, 1, doing="ruling out new privileges")
     _prctl(_PR_SET_DUMPABLE, 0, doing="ruling out memory dumps")
 
@@ -113,7 +112,7 @@ def keep_only(kept: set[Capability]) -> None:
     stays = {each for each in kept if each in there}
     if stays != kept and Capability.CAP_SYS_ADMIN in there:
         stays.add(Capability.CAP_SYS_ADMIN)
-    _set_capabilities(stays, set())
+    _set_capabilities(stays)
     _prctl(_PR_SET_NO_NEW_PRIVS, 1, doing="ruling out new privileges")
 
 
@@ -169,10 +168,9 @@ class Without:
         _capset(list(self._before))
 
 
-def _set_capabilities(kept: set[Capability], inheritable: set[Capability]) -> None:
+def _set_capabilities(kept: set[Capability]) -> None:
     lower, upper = _halves(kept)
-    lower_inherited, upper_inherited = _halves(inheritable)
-    _capset([lower, lower, lower_inherited, upper, upper, upper_inherited])
+    _capset([lower, lower, 0, upper, upper, 0])
 
 
 def _halves(capabilities: set[Capability]) -> tuple[int, int]:

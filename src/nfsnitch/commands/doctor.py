@@ -102,7 +102,11 @@ TRIED = (
         "use a kernel that has CONFIG_UPROBE_EVENTS, and start with CAP_SYS_ADMIN",
     ),
     Check("nft-queue", "nft itself hands packets over", _KERNEL_MODULES.format("NFT_QUEUE")),
-    Check("iptables-queue", "one rule of iptables-nft does it instead", "install iptables"),
+    Check(
+        "xtables-queue",
+        "a target of iptables in nft's rules does it instead",
+        _KERNEL_MODULES.format("NFT_COMPAT, CONFIG_NETFILTER_XT_TARGET_NFQUEUE"),
+    ),
     Check(
         "packet-match",
         "the kernel repeats decisions by itself",
@@ -137,7 +141,7 @@ TRIED = (
 """What is tried in a network namespace of its own, in the order of the table."""
 
 _ATTACH = ("attach-lsm", "attach-kprobe", "attach-cgroup")
-_QUEUEING = ("nft-queue", "iptables-queue")
+_QUEUEING = ("nft-queue", "xtables-queue")
 _LOADERS = {"btf": "core", "bcc": "bcc"}
 ESSENTIAL = (
     ("privileges",),

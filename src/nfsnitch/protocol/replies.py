@@ -29,7 +29,7 @@ class Status:
     """Inode number of the network namespace in which it enforces."""
     queue_num: int
     queueing: str
-    """What hands packets to the queue: ``nft`` or ``iptables``."""
+    """What hands packets to the queue: ``nft``, or ``xtables`` (xt_NFQUEUE in our table)."""
     queue_waiting: int
     """Packets in the kernel's queue that have no verdict, the held ones included."""
     queue_length: int

@@ -7,9 +7,9 @@ from functools import partial
 from typing import NamedTuple
 
 from lab.mutants.mutant import Function, around, mutant, nft_text, passes
+from nfsnitch.adapters import nft
 from nfsnitch.adapters.bpf.verdict_cache import VerdictCache
 from nfsnitch.adapters.conntrack import Conntrack
-from nfsnitch.adapters.iptables import QueueRule
 from nfsnitch.adapters.own_packets import OwnPackets
 from nfsnitch.cached_flows import _Kinds
 from nfsnitch.core.commands import CacheVerdict, PassFlow
@@ -168,12 +168,13 @@ def _fails_closed() -> None:
 
 
 def _bypass(*, is_had: bool) -> None:
-    """Have the rule of iptables, where that queues, let packets by without a daemon, or not."""
+    """Have iptables' target, where that queues, let packets by without a daemon, or not."""
 
-    def made(real: Function, rule: QueueRule, *args: object, **options: bool) -> None:
-        real(rule, *args, **options | {"bypass": is_had})
+    def queue(real: Function, *args: object, bypass: bool) -> None:
+        del bypass
+        real(*args, bypass=is_had)
 
-    around(QueueRule, "__init__", made)
+    around(nft, "queue_by_target", queue)
 
 
 @mutant("no-label", "no flow is ever trusted", "udp/one-way-trusted")

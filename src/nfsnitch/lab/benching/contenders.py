@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from nfsnitch.adapters.nft import Queueing
 from nfsnitch.control_client import Client
 from nfsnitch.lab.benching.bare_path import ACCEPT
 from nfsnitch.lab.benching.rule_files import HELD_PORT, SERVER_ADDRESS, rules_text
@@ -82,7 +83,7 @@ def _install(site: Site, action: str) -> None:
     """Have `bare_path` put its rule in force."""
     path = [sys.executable, "-m", "nfsnitch.lab.benching.bare_path", action]
     child = site.world.spawn(path, cgroup=site.world.infra, env=same_modules())
-    child.wait_for_line(child.stdout, lambda line: line in {"nft", "iptables"}, _WORKER_TIMEOUT_S)
+    child.wait_for_line(child.stdout, set(Queueing).__contains__, _WORKER_TIMEOUT_S)
     child.finish(_WORKER_TIMEOUT_S)
 
 
