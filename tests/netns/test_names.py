@@ -50,9 +50,11 @@ for number in range(count):
 """
 
 
-def run(world: World, argv: Sequence[str], resolver: str = RESOLVER) -> Finished:
+def run(
+    world: World, argv: Sequence[str], resolver: str = RESOLVER, timeout_s: float = 20
+) -> Finished:
     """Run a program that finds its names by the lab's server."""
-    return world.run(resolving(world, argv, resolver))
+    return world.run(resolving(world, argv, resolver), timeout_s=timeout_s)
 
 
 def http_record(firewall: Firewall, done: Finished) -> Json:
@@ -99,7 +101,7 @@ def test_the_name_is_known_before_the_connection_a_thousand_times_of_a_thousand(
         + "  - {name: by name, action: allow, host: '*.example.test', on_unknown_name: reject}\n"
     )
     with Firewall(world, [path]) as firewall:
-        done = run(world, (*PYTHON, MANY, "1000", str(family)), resolver)
+        done = run(world, (*PYTHON, MANY, "1000", str(family)), resolver, timeout_s=60)
         assert done.returncode == 0, done.stderr
         names = {int(port): name for name, port in map(str.split, done.stdout.splitlines())}
         records = firewall.wait_for_records(having(pid=done.pid, dport=HTTP_PORT), 1_000)
