@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import socket
 import subprocess
@@ -12,7 +14,7 @@ from dataclasses import replace
 import pytest
 
 from builders import own_netns
-from nfsnitch.adapters import queue_target
+from nfsnitch.adapters import nft_extensions, queue_target
 from nfsnitch.adapters.enforcement import Enforcement, EnforcementError
 from nfsnitch.adapters.nft import NftError, NftRuleset, Queueing, RulesetOptions
 from nfsnitch.core.settings import FailMode, Loopback
@@ -206,6 +208,19 @@ class TestXtables:
         monkeypatch.setattr(queue_target, "_TARGET", "NOSUCH")
 
         with pytest.raises(NftError, match=r"cannot be queued.*XT_TARGET_NFQUEUE"):
+            NftRuleset().install(self.OPTIONS)
+
+        assert ruleset() == ""
+
+    def test_without_a_netlink_socket_it_is_refused_as_by_the_kernel(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def none_left(_messages: object, answers: int) -> None:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), answers)
+
+        monkeypatch.setattr(nft_extensions, "_sent", none_left)
+
+        with pytest.raises(NftError, match="Too many open files"):
             NftRuleset().install(self.OPTIONS)
 
         assert ruleset() == ""

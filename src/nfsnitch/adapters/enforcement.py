@@ -137,7 +137,8 @@ class Enforcement:
         """Put the rules in force, all or none, in place of any of ours.
 
         Raises:
-            EnforcementError: refused; what was in force before still is.
+            EnforcementError: refused; what was in force before still is, or at worst (see
+                `NftRuleset.install`) rules that queue nothing and do as `fail` says.
 
         """
         was_there = self.is_installed()

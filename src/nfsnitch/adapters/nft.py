@@ -180,7 +180,7 @@ class NftRuleset:
         table, bypass = TABLE.split()[1], options.fail is FailMode.OPEN
         try:
             queue_by_target(table, _WORKER, options.queue_num, bypass=bypass)
-        except QueueTargetError as problem:
+        except (OSError, QueueTargetError) as problem:
             raise NftError(f"{_NOT_IN_FORCE}: {problem}") from problem
 
     def counts(self) -> Mapping[str, int] | None:

@@ -33,6 +33,7 @@ def queue_by_target(table: str, chain: str, queue_num: int, *, bypass: bool = Fa
     why = nft_extensions.replace(table, chain, [rule])
     if why is not None:
         raise QueueTargetError(
-            f"packets cannot be queued ({why}): this kernel's nft has no queue (CONFIG_NFT_QUEUE), "
-            "and no target NFQUEUE (CONFIG_NFT_COMPAT, CONFIG_NETFILTER_XT_TARGET_NFQUEUE)"
+            f"packets cannot be queued by the target NFQUEUE: {why}; use a kernel whose nft can "
+            "queue (CONFIG_NFT_QUEUE), or one with that target (CONFIG_NFT_COMPAT, "
+            "CONFIG_NETFILTER_XT_TARGET_NFQUEUE)"
         )
