@@ -137,6 +137,8 @@ def test_random_bytes_are_loaded_or_refused_at_a_place_that_exists(file: Path, r
 @example("rules: [")
 @example("%YAML 9.9\n---\n")
 @example("a: &a\n  *a : 1")
+@example("---")
+@example("rules:\n-")
 def test_almost_yaml_is_loaded_or_refused_at_a_place_that_exists(file: Path, text: str) -> None:
     check(file, text.encode())
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from nfsnitch.adapters.rulefile.problems import Problem, RuleFileError
@@ -90,6 +90,8 @@ def test_any_packet_is_built_or_has_problems(layers: Any, shape: Any) -> None:  
 
 @fuzzed
 @given(st.text(max_size=80) | st.text("{}[]:,- \n'\"&*!|>#%@`abc$", max_size=60))
+@example("---")
+@example("shows: a\nsteps:\n-")
 def test_any_text_is_a_scenario_or_has_problems(text: str) -> None:
     _read_or_refused(text)
 

@@ -240,6 +240,8 @@ class _Composer:
     def _at(self, event: yaml.Event) -> Position:
         mark = event.start_mark
         line, column = (mark.line, mark.column) if mark is not None else (0, 0)
+        if not column and mark is not None and mark.index >= len(self._source.text):
+            line, column = _within(_LINE_END.split(self._source.text), line, column)
         return self._source.position(line + 1, column + 1)
 
 
@@ -252,12 +254,16 @@ def _events(text: str) -> Iterator[yaml.Event]:
         loader.dispose()
 
 
+def _within(lines: list[str], line: int, column: int) -> tuple[int, int]:
+    """Return a place among *lines*: libyaml sees a line end at the end of any text."""
+    return (line, column) if line < len(lines) else (len(lines) - 1, len(lines[-1]))
+
+
 def _note_syntax_error(error: yaml.MarkedYAMLError, source: Source, problems: Problems) -> None:
     mark = error.problem_mark or error.context_mark
     line, column = (mark.line, mark.column) if mark is not None else (0, 0)
     lines = _LINE_END.split(source.text)
-    if line >= len(lines):  # libyaml sees a line end at the end of any text
-        line, column = len(lines) - 1, len(lines[-1])
+    line, column = _within(lines, line, column)
     text = lines[line]
     indentation = text[: len(text) - len(text.lstrip())]
     if text[column : column + 1] == "\t" or "\t" in indentation:
