@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Callable
 
 from nfsnitch.adapters.nfqueue import PacketQueue, QueuedPacket
+from nfsnitch.lookout import Lookout
 from nfsnitch.worker import Worker
 
-_LINGER_MS = 1
 _LINGER_AT_MOST_S = 0.02
 
 
@@ -26,6 +26,7 @@ class Intake:
         """*alive* is called before each packet, *afterwards* after each look."""
         self._loop, self._queue, self._worker = loop, queue, worker
         self._alive, self._afterwards = alive, afterwards
+        self._lookout = Lookout(queue.wait)
 
     def look(self) -> None:
         """Handle some of what is there; what is left comes with the loop's next round."""
@@ -43,7 +44,7 @@ class Intake:
         """
         until_s = self._loop.time() + _LINGER_AT_MOST_S
         while self._queue.drain(self._packet) and self._loop.time() < until_s:
-            if self._queue.has_read or not self._queue.wait(_LINGER_MS):
+            if self._queue.has_read or not self._lookout.another():
                 break
         if self._queue.has_read:
             self._loop.call_soon(self.look)
