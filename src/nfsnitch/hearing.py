@@ -47,7 +47,8 @@ class Hearing:
 
         Whatever has been answered before that was sent has been heard of then: see `NameSamples`.
         """
-        self.listen()
+        if self._samples.has_some:
+            self.listen()
         return self.known.names_of(owner, daddr, self._now_ns())
 
     def listen(self) -> None:

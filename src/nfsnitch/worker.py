@@ -38,11 +38,10 @@ from nfsnitch.core.commands import (
     WriteRecord,
 )
 from nfsnitch.core.counters import Counter
-from nfsnitch.core.decision import Verdict
+from nfsnitch.core.decision import VERDICTS, Verdict
 from nfsnitch.core.engine import Engine
 from nfsnitch.core.events import (
     Answered,
-    Event,
     FlowArrived,
     FlowCached,
     FlowReviewed,
@@ -73,6 +72,7 @@ from nfsnitch.protocol.words import Mode
 _log = logging.getLogger(__name__)
 
 _NO_SOCKET = Unknown("which socket sent it is not known")
+_NOT_LOOKED_UP = Unknown("not looked up")
 
 
 class QueuedPacket(Protocol):
@@ -204,7 +204,7 @@ class Worker:
                 self._give_verdict(packet.packet_id, Verdict.ACCEPT)
                 self._counters[Counter.ACCEPTED] += 1
                 return
-            self._carry_out(self._engine.receive(self._event(packet)))
+            self._decide(self._event(packet))
         except Exception:  # noqa: BLE001
             # Whatever it was, the packet must not stay without a verdict: that first, for without
             # memory the log fails as well.
@@ -254,9 +254,18 @@ class Worker:
         """Give everything that is held its verdict; from here on nothing is held."""
         self._carry_out(self._engine.receive(Stopping(self._ports.now())))
 
-    def _event(self, packet: QueuedPacket) -> Event:
+    def _decide(self, event: FlowArrived | MalformedArrived | PacketFailed) -> None:
+        ruling = self._engine.at_once(event) if isinstance(event, FlowArrived) else None
+        if ruling is None or not isinstance(event, FlowArrived):
+            self._carry_out(self._engine.receive(event))
+            return
+        # The program waits for its verdict, and for nothing else.
+        self._give_verdict(event.packet_id, VERDICTS[ruling.action])
+        self._carry_out(self._engine.after(event, ruling))
+
+    def _event(self, packet: QueuedPacket) -> FlowArrived | MalformedArrived | PacketFailed:
         now = self._ports.now()
-        iface: str | Unknown = Unknown("not looked up")
+        iface: str | Unknown = _NOT_LOOKED_UP
         try:
             iface = self._ports.iface_name(packet.ifindex)
             flow = parse(packet.payload)

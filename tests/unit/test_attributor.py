@@ -9,8 +9,9 @@ from fakes import NETNS_COOKIE, FakeMachine
 from nfsnitch.adapters import procfs
 from nfsnitch.adapters.bpf import layout
 from nfsnitch.adapters.sock_diag import SocketEntry
+from nfsnitch.core.attach import AttachMode
 from nfsnitch.core.counters import Counter
-from nfsnitch.core.flow import Flow, Protocol
+from nfsnitch.core.flow import LATER_FRAGMENT, Flow, Protocol
 from nfsnitch.core.owner import Attribution
 from nfsnitch.core.unknown import Unknown
 
@@ -41,6 +42,19 @@ def test_an_open_socket_that_claimed_the_tuple_is_the_one_and_nobody_else_is_ask
 
     assert (pids(found), found.attribution, found.sock_cookie) == ((5,), Attribution.FLOW_MAP, 5)
     assert machine.tables.asked == 0
+
+
+@pytest.mark.parametrize("mode", [*AttachMode])
+def test_a_later_fragment_of_tcp_has_no_tuple_by_which_anybody_could_have_claimed_it(
+    machine: FakeMachine, mode: AttachMode
+) -> None:
+    machine.programs.mode = mode
+    machine.socket(5)
+    machine.claim(TCP, 5)
+
+    found = machine.attributor().find(TCP._replace(sport=LATER_FRAGMENT, dport=LATER_FRAGMENT))
+
+    assert isinstance(found.owner, Unknown)
 
 
 @pytest.mark.parametrize("of", [UDP, UDP6])

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nfsnitch.core import packet as packet_module
 from nfsnitch.core.flow import ENCRYPTED, LATER_FRAGMENT, NO_PORTS, Flow, Icmp
 from nfsnitch.core.packet import MAX_EXTENSION_HEADERS, NO_IDENTIFIER, Malformed, parse
 
@@ -89,6 +90,26 @@ def test_any_chain_of_extension_headers_is_a_flow_or_malformed(
 ) -> None:
     payload = b"".join(bytes([following]) + rest for following, rest in headers)
     assert isinstance(parse(ipv6(proto, payload)), Flow | Malformed)
+
+
+@given(
+    st.sampled_from([ipv4(6, SYN), ipv4(6, SYN + b"data"), ipv4(17, DATAGRAM * 4)]),
+    st.lists(st.tuples(st.integers(0, 43), st.integers(0, 255)), max_size=3),
+    st.integers(0, 60),
+)
+def test_what_is_read_in_one_step_is_what_is_read_step_by_step(
+    packet: bytes, changes: list[tuple[int, int]], size: int
+) -> None:
+    changed = bytearray(packet)
+    for at, byte in changes:
+        changed[at % len(changed)] = byte
+    packet = b"\x45" + bytes(changed[1:size])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(packet_module, "_plain", lambda _packet: None)
+        step_by_step = parse(packet)
+
+    assert parse(packet) == step_by_step
 
 
 def test_no_bytes_are_malformed() -> None:

@@ -11,19 +11,19 @@ import pytest
 from builders import instant, live_flow, process
 from fakes import FakeQueue
 from nfsnitch.adapters.nfqueue import QueuedPacket
-from nfsnitch.core.commands import CutDone, CutFlow
+from nfsnitch.core.commands import Command, CutDone, CutFlow
 from nfsnitch.core.conditions import ValueCondition, read_script
 from nfsnitch.core.counters import Counter
 from nfsnitch.core.decision import Action, Reason, Verdict
 from nfsnitch.core.engine import Engine
-from nfsnitch.core.events import Instant
+from nfsnitch.core.events import FlowArrived, Instant
 from nfsnitch.core.flow import Flow, Protocol
 from nfsnitch.core.memory import TRUST_AFTER
 from nfsnitch.core.owner import Attribution, Finding, Forwarded, Process
 from nfsnitch.core.passage import Passage
 from nfsnitch.core.record import Record
 from nfsnitch.core.rule import Rule
-from nfsnitch.core.ruleset import Ruleset
+from nfsnitch.core.ruleset import Ruleset, Ruling
 from nfsnitch.core.unknown import Unknown
 from nfsnitch.worker import Ports, Worker
 
@@ -105,6 +105,27 @@ def test_a_packet_is_parsed_attributed_decided_and_recorded() -> None:
     assert (record.flow.proto, record.flow.sport, record.flow.dport) == (Protocol.UDP, 5000, 53)
     assert record.owner == process()
     assert outside.counters[Counter.PACKETS] == 1
+
+
+def test_a_program_that_has_been_decided_about_waits_for_its_verdict_and_for_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    curl, outside = process(), Outside()
+    outside.find_owner = lambda _flow: Finding(curl, Attribution.FLOW_MAP, 1)
+    worker, real, given = outside.worker(ALLOW), Engine.after, list[dict[int, Verdict]]()
+
+    def after(engine: Engine, arrival: FlowArrived, ruling: Ruling) -> list[Command]:
+        given.append(dict(outside.queue.verdicts))
+        return real(engine, arrival, ruling)
+
+    monkeypatch.setattr(Engine, "after", after)
+    for _ in range(2):
+        outside.queue.send(UDP_PACKET)
+        outside.queue.drain(worker.packet_arrived)
+
+    assert given == [{}, {1: Verdict.ACCEPT, 2: Verdict.ACCEPT}]
+    assert outside.counters[Counter.ACCEPTED] == 2
+    assert outside.counters[Counter.PACKETS] == 2
 
 
 def test_a_forwarded_packet_is_looked_up_by_its_passage_and_recorded_with_it() -> None:

@@ -22,6 +22,7 @@ _ECHO_REQUESTS = frozenset({8, 42, 128, 160})
 """What ping sockets send, in ICMP and ICMPv6; extended echo, too."""
 _PROTOCOLS_WITH_SOCKETS = ANSWERED_PROTOCOLS | {33, 115, 132}
 """DCCP, L2TP and SCTP have sockets of their own, but no table of all of them is asked here."""
+_TCP = int(Protocol.TCP)
 _MAX_HOLDERS = 8
 _LATE_NS = 1_000_000
 """How long after its close a socket's last packet may still enter the queue (data held back)."""
@@ -63,27 +64,32 @@ class Attributor:
         self._proc_limit = proc_limit
         self._counters = counters
         self._seen_ns = 0
+        self._sees_packets = owners.sees_packets
+        self._usual = Attribution.QUEUE_PROBE if self._sees_packets else Attribution.FLOW_MAP
         self._last_sender: OrderedDict[Flow, int] = OrderedDict()
 
     def find(self, flow: Flow) -> Finding:
         """Return the owner of *flow* and how it was found."""
-        if self._owners.sees_packets:
-            return self._by_queue_probe(flow)
-        return self._of_only_one(flow) or self._by_claims(flow)
+        found = self._of_only_one(flow)
+        if found is not None:
+            return found
+        return self._by_queue_probe(flow) if self._sees_packets else self._by_claims(flow)
 
     def _of_only_one(self, flow: Flow) -> Finding | None:
         """Return who sent it where one socket alone has ever had the tuple, and is open.
 
-        It is what `_by_claims` would find, as nearly always, without looking for anybody else.
+        It is what all the others would find, as nearly always, without looking for anybody else.
         """
-        if flow.proto != Protocol.TCP:
+        if flow.proto != _TCP or type(flow.sport) is not int:
             return None
-        user = self._owners.only_user(layout.flow_key(self._netns_cookie, flow))
-        if user is None:
+        only = self._owners.only_user(layout.flow_key(self._netns_cookie, flow))
+        if only is None:
             return None
+        user, since_ns = only
         self._note_sender(flow, user.cookie)
-        self._seen_ns = max(self._seen_ns, user.created_ns)
-        return Finding(user.owner, Attribution.FLOW_MAP, user.cookie, (), user.shares_port)
+        # Without a probe on the queue, a socket may claim its tuple when it has sent already.
+        self._seen_ns = max(self._seen_ns, since_ns if self._sees_packets else user.created_ns)
+        return Finding(user.owner, self._usual, user.cookie, (), user.shares_port)
 
     def _by_claims(self, flow: Flow) -> Finding:
         claims = list(self._claims(flow))

@@ -44,10 +44,11 @@ from nfsnitch.core.commands import (
     Command,
     Count,
     DistrustFlow,
+    GiveVerdict,
     TellMode,
 )
 from nfsnitch.core.counters import Counter
-from nfsnitch.core.decision import Action, Reason
+from nfsnitch.core.decision import Action, Decision, Reason
 from nfsnitch.core.events import (
     Answered,
     Event,
@@ -184,6 +185,31 @@ class Engine:
         """Return what is to be done about *event*, in this order."""
         return self._handlers[type(event)](event)
 
+    def at_once(self, arrival: FlowArrived) -> Ruling | None:
+        """Return what becomes of a packet for which that is known already; None: `receive` it.
+
+        So it is of most: nobody wants to know what it carries, the flow is not held, and the rules
+        have said it of the same program and destination before. It is what `receive` would come
+        to, so that the verdict may be given first; what else is to be done is left to `after`.
+        """
+        if arrival.segment is not None:
+            return None
+        if self._refuses_questions and arrival.flow.dport == DNS_PORT:
+            return None
+        if self._first_data.concerns(arrival) or self._waiting.find(arrival) is not None:
+            return None
+        return self._judge.remembered(arrival)
+
+    def after(self, arrival: FlowArrived, ruling: Ruling) -> list[Command]:
+        """Return what is to be done about a packet that has had its verdict by *ruling*."""
+        decision = self._decision_of(ruling)
+        commands = self._outcomes.after_verdicts(decision, arrival, 1, arrival.now)
+        if ruling.reason is Reason.SILENT and Count(Counter.REPEATED) not in commands:
+            commands += self._inquiry.silence(arrival, ruling)
+        if self.kernel_answers:
+            commands += kernel_verdicts(self.ruleset, arrival, ruling)
+        return commands
+
     def record_of(self, event: FlowCached) -> Record:
         """Return the record of what was decided without the engine; nothing else comes of it."""
         what = (event.decision, event.flow, event.found, event.iface)
@@ -217,15 +243,13 @@ class Engine:
         return self._decided(arrival, ruling) + counts
 
     def _decided(self, arrival: FlowArrived, ruling: Ruling) -> list[Command]:
+        verdict = self._decision_of(ruling).verdict
+        return [GiveVerdict(arrival.packet_id, verdict), *self.after(arrival, ruling)]
+
+    def _decision_of(self, ruling: Ruling) -> Decision:
         if ruling is not self._last_ruling:  # in a burst most flows are ruled on alike
             self._last_ruling, self._last_decision = ruling, decision_of(ruling)
-        decision = self._last_decision
-        decided = self._outcomes.decided(decision, arrival, (arrival.packet_id,), arrival.now)
-        if ruling.reason is Reason.SILENT and Count(Counter.REPEATED) not in decided:
-            decided += self._inquiry.silence(arrival, ruling)
-        if self.kernel_answers:
-            decided += kernel_verdicts(self.ruleset, arrival, ruling)
-        return decided
+        return self._last_decision
 
     def _malformed_arrived(self, event: MalformedArrived) -> list[Command]:
         return self._outcomes.refused(event, Reason.MALFORMED, Counter.MALFORMED)

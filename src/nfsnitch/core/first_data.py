@@ -109,12 +109,16 @@ class FirstData:
         self._is_wanted = ruleset.reads_first_data
         self._most = ruleset.settings.limits.decided_flows
 
+    def concerns(self, arrival: FlowArrived) -> bool:
+        """Whether a packet may have to do with a name that a flow has said, or may say."""
+        if self._is_wanted or self._flows:
+            return True
+        return arrival.found.names.may_come or bool(arrival.found.rivals)
+
     def prepared(self, arrival: FlowArrived) -> FlowArrived:
         """Return a packet that has just come with the name that its flow has said, or may say."""
-        if not self._is_wanted and not self._flows:
-            found = arrival.found
-            if not found.names.may_come and not found.rivals:
-                return arrival
+        if not self.concerns(arrival):
+            return arrival
         watched = self._flows.get(key_of(arrival))
         if watched is not None and self._is_another(watched, arrival):
             self._forget(key_of(arrival))

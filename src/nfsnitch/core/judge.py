@@ -53,6 +53,16 @@ class Judge:
         """Return what becomes, by now, of a flow of which a packet has come."""
         return self.ruling(arrival.flow, arrival.found, arrival.iface, now)
 
+    def remembered(self, arrival: FlowArrived) -> Ruling | None:
+        """Return what `ruling_on` does, where the rules have said it before and it is no question.
+
+        Else None; then it may be the same, or anything else.
+        """
+        if self.own.fetching is not None or arrival.found.rivals:
+            return None
+        ruling = self._remembered.known(arrival.flow, arrival.found, arrival.iface)
+        return None if ruling is None or ruling.action is Action.ASK else ruling
+
     def _by_rules(self, flow: Flow, found: Finding, iface: str | Unknown, now: Instant) -> Ruling:
         """Return what the rules say; of several who may have sent it, what they say strictest."""
         case = Case(flow, found.owner, iface, now, found.iface_in, found.names)

@@ -74,12 +74,17 @@ class Outcomes:
         self, decision: Decision, arrival: FlowArrived, packet_ids: Iterable[int], now: Instant
     ) -> list[Command]:
         """Return what is done about a decision: verdicts, counts, trust, the record."""
+        verdicts: list[Command] = [GiveVerdict(each, decision.verdict) for each in packet_ids]
+        return verdicts + self.after_verdicts(decision, arrival, len(verdicts), now)
+
+    def after_verdicts(
+        self, decision: Decision, arrival: FlowArrived, packets: int, now: Instant
+    ) -> list[Command]:
+        """Return the same where so many packets have had their verdict."""
         verdict = decision.verdict
-        commands: list[Command] = [GiveVerdict(each, verdict) for each in packet_ids]
-        packets = len(commands)
-        commands.append(
+        commands: list[Command] = [
             _ONE[verdict] if packets == 1 else Count(_VERDICT_COUNTERS[verdict], packets)
-        )
+        ]
         flow, cookie = arrival.flow, arrival.found.sock_cookie
         if verdict is Verdict.ACCEPT and self._first_data.releases(arrival, now.monotonic_ns):
             commands.append(ReleaseFlow(flow))

@@ -33,12 +33,17 @@ _IPV4 = Struct("!B x H 2x H x B 2x 4s 4s")  # version+IHL, length, fragment, pro
 _IPV6 = Struct("!4x H B x 16s 16s")  # payload length, next header, addresses
 _TCP = Struct("!H H 8x B")  # ports, data offset
 _PORTS = Struct("!H H")
+_PLAIN = Struct("!B x H 2x H x B 2x 4s 4s H H 8x B")  # _IPV4 without options, and _TCP behind it
 _ICMP = Struct("!B B 2x H")  # type, code, identifier
 _FRAGMENT = Struct("!B x H")  # next header, offset
 
 _IPV4_HEADER_BYTES = 20
+_IPV4_NO_OPTIONS = 0x45
 _IPV6_HEADER_BYTES = 40
 _TCP_HEADER_BYTES = 20
+_TCP_LEAST_OFFSET = 0x50
+"""5 words of 4 bytes, in the upper half of the byte."""
+_PLAIN_BYTES = _IPV4_HEADER_BYTES + _TCP_HEADER_BYTES
 _AH_HEADER_BYTES = 12
 _ICMP_HEADER_BYTES = 8
 _ICMPV6_HEADER_BYTES = 4
@@ -110,7 +115,7 @@ def parse(packet: bytes) -> Flow | Malformed:
     version = packet[0] >> 4
     try:
         if version == 4:  # noqa: PLR2004 - the version field itself; an enum costs time here
-            return _parse_ipv4(packet)
+            return _plain(packet) or _parse_ipv4(packet)
         if version == 6:  # noqa: PLR2004
             return _parse_ipv6(packet)
     except _MalformedError as problem:
@@ -141,6 +146,21 @@ def transport(packet: bytes) -> tuple[int, int, int] | None:
     except _MalformedError:
         return None
     return start, copied, total
+
+
+def _plain(packet: bytes) -> Flow | None:
+    """Return the flow of a packet that is as most are: TCP, and nothing odd about it.
+
+    The same as `_parse_ipv4`, which sees to all others, in one step.
+    """
+    if len(packet) < _PLAIN_BYTES:
+        return None
+    first, total, fragment, proto, saddr, daddr, *ports, offset = _PLAIN.unpack_from(packet)
+    if first != _IPV4_NO_OPTIONS or proto != _TCP_NUMBER or fragment & 0x1FFF:
+        return None
+    if 0 < total < _PLAIN_BYTES or offset < _TCP_LEAST_OFFSET:
+        return None
+    return Flow(Family.IPV4, proto, saddr, daddr, *ports)
 
 
 def _parse_ipv4(packet: bytes) -> Flow:
@@ -299,7 +319,7 @@ def _read_tcp(packet: bytes, start: int, end: int) -> _Transport:
     # be possible; where the options end is nobody's concern here, a first fragment may cut them.
     _require("the TCP header", start, _TCP_HEADER_BYTES, end)
     sport, dport, data_offset = _TCP.unpack_from(packet, start)
-    if data_offset < 0x50:  # noqa: PLR2004 - 5 words of 4 bytes, in the upper half of the byte
+    if data_offset < _TCP_LEAST_OFFSET:
         raise _MalformedError("the TCP data offset is below 20 bytes")
     return sport, dport, None
 

@@ -66,9 +66,12 @@ class NameSamples:
         Costs next to nothing if there is nothing. What is taken from the iterator or not is gone
         from the ring buffer.
         """
-        if self._produced[0] == self._consumed[0]:
-            return iter(())
-        return self._read()
+        return self._read() if self.has_some else iter(())
+
+    @property
+    def has_some(self) -> bool:
+        """Whether there is anything to `drain`."""
+        return self._produced[0] != self._consumed[0]
 
     def fileno(self) -> int:
         """Return a descriptor that is readable when the ring buffer fills up.

@@ -79,6 +79,8 @@ _TIMES_END = _IMAGE_END + 16
 _OPENER = OWNER.size - IMAGE_KEY.size
 _PREVIOUS, _NO_PREVIOUS = FLOW_VALUE.size - 8 * MAX_PREVIOUS, bytes(8 * MAX_PREVIOUS)
 """Of a ``struct flow_value``: the cookies before."""
+_CLAIM = Struct("=QQ")
+"""Its cookie and since when."""
 _SHARES_PORT = int(OwnerFlag.SHARES_PORT)
 
 
@@ -161,16 +163,18 @@ class OwnerStore:
         raw = self._flows.get(key)
         return None if raw is None else FlowClaim.unpacked(raw)
 
-    def only_user(self, key: bytes) -> SocketUser | None:
+    def only_user(self, key: bytes) -> tuple[SocketUser, int] | None:
         """Return who sends with the tuple of a key of `layout.flow_key`, if that is easy to say.
 
-        So it is where one socket alone has ever had it, and is open.
+        So it is where one socket alone has ever had it, and is open. With it comes since when it
+        has it (monotonic).
         """
         raw = self._flows.get(key)
         if raw is None or raw[_PREVIOUS:] != _NO_PREVIOUS:
             return None
-        user = self.socket_user(COOKIE.unpack_from(raw)[0])
-        return None if user is None or user.released_ns else user
+        cookie, since_ns = _CLAIM.unpack_from(raw)
+        user = self.socket_user(cookie)
+        return None if user is None or user.released_ns else (user, since_ns)
 
     def was_answered(self, cookie: int, flow: Flow) -> bool:
         """Whether the kernel answers for all that a socket sends in *flow*: none is queued."""
