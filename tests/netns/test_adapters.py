@@ -7,8 +7,9 @@ import os
 import re
 import socket
 import subprocess
+import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 
 import pytest
@@ -16,8 +17,30 @@ import pytest
 from builders import own_netns
 from nfsnitch.adapters import nft_extensions, queue_target
 from nfsnitch.adapters.enforcement import Enforcement, EnforcementError
+from nfsnitch.adapters.nfqueue import PacketQueue
 from nfsnitch.adapters.nft import NftError, NftRuleset, Queueing, RulesetOptions
-from nfsnitch.core.settings import FailMode, Loopback
+from nfsnitch.core.settings import FailMode, Loopback, Settings
+from queue_play import SO_SNDBUFFORCE
+
+_MOST_SENT = 2_000
+OF_ANOTHER_VERSION = """
+table inet nfsnitch {
+    counter judged { packets 0 bytes 0 }
+    counter seen { packets 3 bytes 7 }
+    chain refuse {
+    }
+    chain older {
+        counter name seen drop
+    }
+    chain pick {
+        type filter hook output priority 100; policy accept;
+        jump older
+    }
+    chain earlier {
+        type filter hook input priority 0; policy accept;
+    }
+}
+"""
 
 pytestmark = [pytest.mark.root, pytest.mark.netns]
 
@@ -54,6 +77,30 @@ def exchanged_on_loopback() -> bytes | None:
 def queues() -> set[int]:
     """Return the numbers of the queues that rules lead to, by nft or by iptables' target."""
     return set(map(int, re.findall(r"queue.*(?:num|to) (\d+)", ruleset())))
+
+
+@contextmanager
+def sending(most: int) -> Iterator[None]:
+    """Send datagrams to ourselves without a pause meanwhile, so many at most."""
+    has_begun, is_over = threading.Event(), threading.Event()
+
+    def send() -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            sender.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, 64 << 20)  # all wait at once
+            for _ in range(most):
+                sender.sendto(b"on and on", ("127.0.0.1", 9))
+                has_begun.set()
+                if is_over.is_set():
+                    return
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    try:
+        assert has_begun.wait(10)
+        yield
+    finally:
+        is_over.set()
+        thread.join()
 
 
 @pytest.fixture(autouse=True)
@@ -169,6 +216,46 @@ class TestXtables:
 
         assert queues() == {8}
         assert (rules.is_in_force(self.OPTIONS), rules.is_in_force(other)) == (False, True)
+
+    def test_while_a_table_becomes_one_of_another_shape_no_packet_goes_by(self) -> None:
+        said("ip", "link", "set", "lo", "up")
+        rules = NftRuleset()
+        plain = replace(self.OPTIONS, fail=FailMode.OPEN, loopback=Loopback.JUDGE)
+        other = replace(plain, forward=True)
+        rules.install(plain)
+        with closing(PacketQueue(7, Settings(queue_length=10 * _MOST_SENT))):
+            for options in (other, plain) * 5:
+                with sending(_MOST_SENT):
+                    rules.install(options)
+
+        counts = rules.counts()
+        assert counts is not None
+        assert counts["judged"] >= 10
+        assert counts["bypassed"] == 0
+
+    def test_what_waits_goes_on_waiting_when_the_table_gets_another_shape(self) -> None:
+        said("ip", "link", "set", "lo", "up")
+        rules, judging = NftRuleset(), replace(self.OPTIONS, loopback=Loopback.JUDGE)
+        rules.install(judging)
+        with closing(PacketQueue(7)) as queue:
+            assert exchanged_on_loopback() is None
+
+            rules.install(replace(judging, forward=True))
+
+            assert queue.kernel_counters().waiting == 1
+
+    def test_a_table_of_another_version_comes_to_be_as_if_it_had_been_made_by_this_one(
+        self,
+    ) -> None:
+        rules = NftRuleset()
+        rules.install(self.OPTIONS)
+        ours = ruleset()
+        nft("delete table inet nfsnitch")
+        nft(OF_ANOTHER_VERSION)
+
+        rules.install(self.OPTIONS)
+
+        assert sorted(ruleset().splitlines()) == sorted(ours.splitlines())
 
     def test_a_table_of_another_shape_is_replaced_and_the_counters_count_on(self) -> None:
         said("ip", "link", "set", "lo", "up")

@@ -12,6 +12,7 @@ from nfsnitch.adapters.nft import (
     REJECT_MARK,
     Queueing,
     RulesetOptions,
+    exchanged,
     rendered,
 )
 from nfsnitch.core.settings import FailMode, Loopback, Seeing
@@ -41,15 +42,25 @@ def test_with_forwarding_two_chains_come_after_the_others(queueing: Queueing) ->
     assert more == "\n" + (GOLDEN / "forward.nft").read_text("utf-8")
 
 
-def test_counters_begin_with_what_they_are_given() -> None:
-    lines = rendered(RulesetOptions(7, Queueing.NFT), {"judged": 12, "bypassed": 3}).splitlines()
+def test_of_what_is_there_what_is_not_wanted_goes_and_the_rest_stays() -> None:
+    wanted = RulesetOptions(7, Queueing.XTABLES)
+    there = {**wanted.chains, "settle": 50, "older": None, "pick_forwarded": 149}
 
-    assert [line for line in lines if line.startswith("add counter")] == [
-        "add counter inet nfsnitch judged { packets 12 bytes 0; }",
-        "add counter inet nfsnitch bypassed { packets 3 bytes 0; }",
-        "add counter inet nfsnitch caught { packets 0 bytes 0; }",
-        "add counter inet nfsnitch cached { packets 0 bytes 0; }",
+    lines = exchanged(wanted, there, ["judged", "older"]).splitlines()
+
+    verbs = ("flush", "delete", "add")
+    done = [line for line in lines if line.startswith(verbs)]
+    assert [line for line in done if not line.startswith("flush")] == [
+        "delete chain inet nfsnitch settle",
+        "delete chain inet nfsnitch older",
+        "delete chain inet nfsnitch pick_forwarded",
+        "delete counter inet nfsnitch older",
+        "add counter inet nfsnitch bypassed",
+        "add counter inet nfsnitch caught",
+        "add counter inet nfsnitch cached",
     ]
+    flushed = [line.split()[-1] for line in done if line.startswith("flush")]
+    assert set(flushed) == set(there) - {"worker"}
 
 
 def test_all_numbers_are_the_ones_asked_for() -> None:

@@ -137,8 +137,8 @@ class Enforcement:
         """Put the rules in force, all or none, in place of any of ours.
 
         Raises:
-            EnforcementError: refused; what was in force before still is, or at worst (see
-                `NftRuleset.install`) rules that queue nothing and do as `fail` says.
+            EnforcementError: refused; what was in force before still is, but for the queue that
+                it leads to (see `NftRuleset.install`).
 
         """
         was_there = self.is_installed()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -142,27 +142,24 @@ class NftRuleset:
     def install(self, options: RulesetOptions) -> None:
         """Put the ruleset in force in one transaction, in place of whatever our table held.
 
-        Where our chains are there already (left by an instance that was killed, or put there before
-        any was started), only their rules are exchanged: a packet meets the old ones or the new,
-        what waits in the queue goes on waiting, and the counters count on. A table of another shape
-        is replaced, with the counters carried over. `Queueing.XTABLES` takes another transaction,
-        before this one, or after it where a table of another shape is replaced: what comes between
-        the two is then treated as if there were no worker.
+        Where our table is there already (left by an instance that was killed or of another version,
+        or put there before any was started), its rules are exchanged, and chains that are to stay
+        do: a packet meets the old rules or the new, what waits in the queue goes on waiting, and
+        the counters count on. `Queueing.XTABLES` takes another transaction before this one.
 
         Raises:
-            NftError: the kernel refused; nothing has changed, or so much only that no packet is
-                queued any more.
+            NftError: the kernel refused; nothing has changed, but for the queue of
+                `Queueing.XTABLES` if that was taken.
 
         """
         present = self._present()
         if present is None:
             self._install_first(options)
-        elif present.chains == options.chains:
-            self._queue_by_target(options)
-            self._run(exchanged(options), _NOT_IN_FORCE)
-        else:
-            self._run(rendered(options, present.counts), _NOT_IN_FORCE)
-            self._queue_by_target(options)
+            return
+        if options.queueing is Queueing.XTABLES and _WORKER not in present.chains:
+            self._run(f"add chain {TABLE} {_WORKER}", _NOT_IN_FORCE)
+        self._queue_by_target(options)
+        self._run(exchanged(options, present.chains, present.counts), _NOT_IN_FORCE)
 
     def _install_first(self, options: RulesetOptions) -> None:
         try:
@@ -191,7 +188,7 @@ class NftRuleset:
 
         """
         present = self._present()
-        return None if present is None else present.counts
+        return None if present is None else {name: present.counts.get(name, 0) for name in COUNTERS}
 
     def remove(self) -> None:
         """Take our table away, if it is there.
@@ -242,9 +239,8 @@ class NftRuleset:
         chains = {chain["name"]: chain.get("prio") for chain in _of_kind(listed, "chain")}
         counts = {each["name"]: int(each["packets"]) for each in _of_kind(listed, "counter")}
         of_rules = {rule["chain"]: rule.get("comment", "") for rule in _of_kind(listed, "rule")}
-        present = {name: counts.get(name, 0) for name in COUNTERS}
         what = (of_rules.get(_FINGERPRINT, ""), _AWAITED in of_rules, _WORKER in of_rules)
-        return _Present(chains, present, *what)
+        return _Present(chains, counts, *what)
 
     def _run(self, text: str, doing: str) -> None:
         # A new context each time: definitions of an earlier command would still be in the old one.
@@ -253,36 +249,46 @@ class NftRuleset:
             raise NftError(f"{doing}: {problem.strip() or 'no reason given'}")
 
 
-def rendered(options: RulesetOptions, counts: Mapping[str, int] | None = None) -> str:
-    """Return the ruleset as nft text: one transaction that replaces our table.
-
-    *counts* is what the counters begin with.
-    """
-    return _whole(options, _fresh_table() + f"add table {TABLE}", counts or {})
+def rendered(options: RulesetOptions) -> str:
+    """Return the ruleset as nft text: one transaction that replaces our table."""
+    return _whole(options, _fresh_table() + f"add table {TABLE}")
 
 
 def added(options: RulesetOptions) -> str:
     """Return nft text that puts the ruleset where none of our rules is."""
-    return _whole(options, f"add table {TABLE}", {})
+    return _whole(options, f"add table {TABLE}")
 
 
-def _whole(options: RulesetOptions, table: str, counts: Mapping[str, int]) -> str:
-    counters = [
-        f"add counter {TABLE} {name} {{ packets {counts.get(name, 0)} bytes 0; }}"
-        for name in COUNTERS
-    ]
-    chains = [_chains(options), _fingerprint_chain(options)]
-    return "\n".join([_definitions(options), table, *counters, *chains])
+def _whole(options: RulesetOptions, table: str) -> str:
+    counters = [f"add counter {TABLE} {name}" for name in COUNTERS]
+    return "\n".join([_definitions(options), table, *counters, *_all_chains(options)])
 
 
-def exchanged(options: RulesetOptions) -> str:
-    """Return nft text that exchanges the rules in our chains, which must all be there.
+def exchanged(
+    options: RulesetOptions, chains: Mapping[str, int | None], counters: Collection[str]
+) -> str:
+    """Return nft text that exchanges the rules in our table, which has these chains and counters.
 
-    But for those of `Queueing.XTABLES`, for which it has no words.
+    But for the rule of `Queueing.XTABLES`, for which it has no words. Chains stay if they are to be
+    there, at the same hook; others go.
     """
-    flushed = [f"flush chain {TABLE} {name}" for name in options.chains if name != _WORKER]
-    chains = [_chains(options), _fingerprint_chain(options)]
-    return "\n".join([_definitions(options), *flushed, *chains])
+    wanted = options.chains
+    flushed = [name for name in chains if name != _WORKER or name not in wanted]
+    gone = [name for name, priority in chains.items() if wanted.get(name, -1) != priority]
+    return "\n".join(
+        [
+            _definitions(options),
+            *(f"flush chain {TABLE} {name}" for name in flushed),
+            *(f"delete chain {TABLE} {name}" for name in gone),
+            *(f"delete counter {TABLE} {name}" for name in counters if name not in COUNTERS),
+            *(f"add counter {TABLE} {name}" for name in COUNTERS if name not in counters),
+            *_all_chains(options),
+        ]
+    )
+
+
+def _all_chains(options: RulesetOptions) -> list[str]:
+    return [_chains(options), _fingerprint_chain(options)]
 
 
 def _definitions(options: RulesetOptions) -> str:
