@@ -6,31 +6,25 @@ import collections
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 
-from nfsnitch.adapters import procfs
 from nfsnitch.adapters.bpf import layout
 from nfsnitch.adapters.bpf.layout import FlowClaim
 from nfsnitch.adapters.bpf.owners import OwnerStore, RawSockets, SocketUser
 from nfsnitch.adapters.rate_limit import TimeLimit
 from nfsnitch.adapters.sock_diag import ANSWERED_PROTOCOLS, SockDiag, SocketEntry
+from nfsnitch.adapters.socket_holders import NO_SOCKET, SocketHolders, raw_inodes
 from nfsnitch.core.counters import Counter
 from nfsnitch.core.flow import Flow, Protocol
 from nfsnitch.core.owner import Attribution, Finding, Kernel, Owner
 from nfsnitch.core.unknown import Unknown
 
 _IPPROTO_RAW = 255
-_ECHO_REQUESTS = frozenset({8, 42, 128, 160})
-"""What ping sockets send, in ICMP and ICMPv6; extended echo, too."""
-_PROTOCOLS_WITH_SOCKETS = ANSWERED_PROTOCOLS | {33, 115, 132}
-"""DCCP, L2TP and SCTP have sockets of their own, but no table of all of them is asked here."""
 _TCP = int(Protocol.TCP)
-_MAX_HOLDERS = 8
 _LATE_NS = 1_000_000
 """How long after its close a socket's last packet may still enter the queue (data held back)."""
 _REMEMBERED_SENDERS = 1_024
 _FORGOTTEN = Unknown("its socket is closed, and whose it was is not known any more")
 _CROWDED = Unknown("so many sockets have had its port since that not all of them are known")
 _BY_KERNEL = Kernel("no program's socket sent it")
-_NO_SOCKET = Unknown("which socket sent it is not known")
 
 
 class Attributor:
@@ -61,8 +55,10 @@ class Attributor:
         self._sock_diag = sock_diag
         self._netns_cookie = netns_cookie
         self._queue_empty_ns = queue_empty_ns
-        self._proc_limit = proc_limit
         self._counters = counters
+        self._holders = SocketHolders(
+            self._entry, lambda flow: bool(self._raw_closed_lately(flow)), proc_limit, counters
+        )
         self._seen_ns = 0
         self._sees_packets = owners.sees_packets
         self._usual = Attribution.QUEUE_PROBE if self._sees_packets else Attribution.FLOW_MAP
@@ -104,7 +100,7 @@ class Attributor:
             return self._by_closed_socket(flow)
         user = self._owners.socket_user(entry.cookie)
         if user is None:
-            return self._by_proc(flow, entry)
+            return self._holders.find(flow, entry)
         before = [each for each in users if each.cookie != user.cookie]
         return self._chosen(flow, [*before, user], Attribution.SOCK_DIAG)
 
@@ -149,12 +145,12 @@ class Attributor:
         named = cookie is not None and cookie != layout.COOKIE_UNNUMBERED
         if entry is None:
             listed = flow.proto in ANSWERED_PROTOCOLS and cookie is not None
-            return _nobody(_FORGOTTEN) if listed else self._by_proc(flow, None)
+            return _nobody(_FORGOTTEN) if listed else self._holders.find(flow, None)
         if named and entry.cookie != cookie:
             return _nobody(_FORGOTTEN)
         user = self._owners.socket_user(entry.cookie)
         if user is None:
-            return self._by_proc(flow, entry)
+            return self._holders.find(flow, entry)
         return _finding(user, Attribution.SOCK_DIAG)
 
     def holder(self, flow: Flow) -> Finding | SocketEntry | None:
@@ -215,11 +211,18 @@ class Attributor:
         found = self._by_port(flow)
         if found is not None:
             return found
-        found = self._by_proc(flow, None)
+        found = self._holders.find(flow, None)
         if found.attribution is Attribution.PROC:
             return found
         # The socket may have been closed during the search: since then its port is written down.
         return self._by_port(flow) or found
+
+    def _entry(self, flow: Flow) -> SocketEntry | None:
+        try:
+            return self._sock_diag.find(flow)
+        except OSError:
+            self._counters[Counter.SOCK_DIAG_ERRORS] += 1
+            return None
 
     def _by_port(self, flow: Flow) -> Finding | None:
         for cookie in self._cookies_by_port(flow):
@@ -319,7 +322,7 @@ class Attributor:
         lately = self._raw_closed_lately(flow)
         if sum(claim.open for claim in open_ones) == 1 and not lately:
             # eBPF has not counted those that are older than its programs.
-            return self._if_open(open_ones[0].cookie) if len(_raw_inodes(flow)) == 1 else None
+            return self._if_open(open_ones[0].cookie) if len(raw_inodes(flow)) == 1 else None
         # Of several that were closed lately, the one that was made last is as good as any: who may
         # open raw sockets may send past us altogether (AF_PACKET).
         return lately[0].cookie if lately and not open_ones else None
@@ -339,82 +342,12 @@ class Attributor:
         # The one that was made last may be closed, and the open one another.
         return None if user is None or user.released_ns else cookie
 
-    def _entry(self, flow: Flow) -> SocketEntry | None:
-        try:
-            return self._sock_diag.find(flow)
-        except OSError:
-            self._counters[Counter.SOCK_DIAG_ERRORS] += 1
-            return None
-
-    def _by_proc(self, flow: Flow, entry: SocketEntry | None) -> Finding:
-        cookie = entry.cookie if entry else _NO_SOCKET
-        owners = self._owners_by_proc(flow, entry)
-        known = [owner for owner in owners if not isinstance(owner, Unknown)]
-        if not known:
-            return Finding(owners[0], Attribution.NONE, cookie)
-        # Who may have it from another, or may as well have sent it: it must be allowed to all.
-        rivals = tuple(owner for owner in owners if owner is not known[0])
-        return Finding(known[0], Attribution.PROC, cookie, rivals, shares_port=True)
-
-    def _owners_by_proc(self, flow: Flow, entry: SocketEntry | None) -> list[Owner]:
-        """Return who holds the socket, or the raw sockets that could have sent it; never empty."""
-        with self._proc_limit.spending() as may_look:
-            if may_look:
-                return self._looked_up_in_proc(flow, entry)
-        self._counters[Counter.PROC_LIMITED] += 1
-        return [Unknown("too many look-ups in /proc at once")]
-
-    def _looked_up_in_proc(self, flow: Flow, entry: SocketEntry | None) -> list[Owner]:
-        if entry is not None:
-            inodes = [entry.inode] if entry.inode else []
-        else:
-            inodes = _raw_inodes(flow)
-            if flow.proto == Protocol.SCTP:
-                inodes += procfs.sctp_socket_inodes(flow.sport)
-            if self._raw_closed_lately(flow):
-                return [Unknown("a raw socket that may have sent it was closed a moment ago")]
-        pids = procfs.holders(inodes)
-        if len(pids) > _MAX_HOLDERS:
-            return [Unknown(f"{len(pids)} processes could have sent it")]
-        if not pids and entry is None and inodes:
-            return [Unknown("a socket that may have sent it was closed during the search")]
-        if pids:
-            gone = [Unknown("the process of another such socket is gone")]
-            missing = gone if len(pids) < len(inodes) else []
-            return [*(procfs.process(pid) for pid in pids), *missing]
-        return [self._held_by_nobody(flow, entry)]
-
-    def _held_by_nobody(self, flow: Flow, entry: SocketEntry | None) -> Owner:
-        """Return the kernel only where nobody else can have been it."""
-        if entry is None:
-            if _takes_a_raw_socket(flow):
-                return Kernel("no open socket could have sent it")
-            return Unknown("no open socket has this tuple")
-        if not entry.inode or self._entry(flow) != entry:
-            return Unknown("its socket was closed before it could be looked up")
-        if entry.uid != 0:
-            # In flight between two processes, or used through io_uring alone.
-            return Unknown("no process holds its socket, and it is not the kernel's")
-        return Kernel("no process holds its socket")
-
 
 def _finding(user: SocketUser, attribution: Attribution, rivals: tuple[Owner, ...] = ()) -> Finding:
-    cookie = _NO_SOCKET if user.cookie == layout.COOKIE_KERNEL else user.cookie
+    cookie = NO_SOCKET if user.cookie == layout.COOKIE_KERNEL else user.cookie
     is_closed = user.released_ns != 0
     return Finding(user.owner, attribution, cookie, rivals, user.shares_port, is_closed)
 
 
 def _nobody(why: Unknown) -> Finding:
-    return Finding(why, Attribution.NONE, _NO_SOCKET)
-
-
-def _raw_inodes(flow: Flow) -> list[int]:
-    identifier = flow.icmp.identifier if flow.icmp else Unknown("not ICMP")
-    return procfs.raw_socket_inodes(flow.family, flow.proto, identifier)
-
-
-def _takes_a_raw_socket(flow: Flow) -> bool:
-    """Whether a program without privileges has no kind of socket that sends such packets."""
-    if flow.icmp is not None:
-        return flow.icmp.type not in _ECHO_REQUESTS
-    return flow.proto not in _PROTOCOLS_WITH_SOCKETS
+    return Finding(why, Attribution.NONE, NO_SOCKET)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from lab.mutants.mutant import Function, around, mutant
 from nfsnitch import worker
 from nfsnitch.adapters.attribution import Attributor
+from nfsnitch.adapters.socket_holders import SocketHolders
 from nfsnitch.core.commands import WriteRecord
 from nfsnitch.core.flow import Flow
 from nfsnitch.core.name import NOT_LOOKED_UP
@@ -79,7 +80,7 @@ def _owner_unknown() -> None:
 def _raw_unknown() -> None:
     around(Attributor, "_cookie_of_raw", lambda _real, _attributor, _flow: None)
     nobody = Finding(_NOBODY, Attribution.NONE, _NOBODY)
-    around(Attributor, "_by_proc", lambda _real, _attributor, _flow, _entry: nobody)
+    around(SocketHolders, "find", lambda _real, _holders, _flow, _entry: nobody)
 
 
 @mutant(
