@@ -72,7 +72,7 @@ class Attributor:
         return self._by_queue_probe(flow) if self._sees_packets else self._by_claims(flow)
 
     def _of_only_one(self, flow: Flow) -> Finding | None:
-        """Return who sent it where one socket alone has ever had the tuple, and is open.
+        """Return who sent it where one socket alone can have, and is open.
 
         It is what all the others would find, as nearly always, without looking for anybody else.
         """
@@ -84,7 +84,8 @@ class Attributor:
         user, since_ns = only
         self._note_sender(flow, user.cookie)
         # Without a probe on the queue, a socket may claim its tuple when it has sent already.
-        self._seen_ns = max(self._seen_ns, since_ns if self._sees_packets else user.created_ns)
+        before_ns = max(since_ns, user.created_ns) if self._sees_packets else user.created_ns
+        self._seen_ns = max(self._seen_ns, before_ns)
         return Finding(user.owner, self._usual, user.cookie, (), user.shares_port)
 
     def _by_claims(self, flow: Flow) -> Finding:

@@ -14,6 +14,7 @@ from nfsnitch.adapters.bpf.blocks import HEADER_BYTES
 from nfsnitch.adapters.bpf.core_loader import LoadedPrograms
 from nfsnitch.adapters.bpf.layout import (
     COOKIE,
+    COOKIE_KERNEL,
     COUNTER_KEY,
     COUNTER_VALUE,
     COUNTERS,
@@ -79,6 +80,7 @@ _TIMES_END = _IMAGE_END + 16
 _OPENER = OWNER.size - IMAGE_KEY.size
 _PREVIOUS, _NO_PREVIOUS = FLOW_VALUE.size - 8 * MAX_PREVIOUS, bytes(8 * MAX_PREVIOUS)
 """Of a ``struct flow_value``: the cookies before."""
+_COOKIES, _PACKED = Struct(f"={MAX_PREVIOUS}Q"), COOKIE.pack
 _CLAIM = Struct("=QQ")
 """Its cookie and since when."""
 _SHARES_PORT = int(OwnerFlag.SHARES_PORT)
@@ -166,15 +168,20 @@ class OwnerStore:
     def only_user(self, key: bytes) -> tuple[SocketUser, int] | None:
         """Return who sends with the tuple of a key of `layout.flow_key`, if that is easy to say.
 
-        So it is where one socket alone has ever had it, and is open. With it comes since when it
-        has it (monotonic).
+        So it is where one socket has it, which is open, and nothing is kept of any that had it
+        before. With it comes since when it has it (monotonic).
         """
         raw = self._flows.get(key)
-        if raw is None or raw[_PREVIOUS:] != _NO_PREVIOUS:
+        if raw is None or (raw[_PREVIOUS:] != _NO_PREVIOUS and not self._are_gone(raw)):
             return None
         cookie, since_ns = _CLAIM.unpack_from(raw)
         user = self.socket_user(cookie)
         return None if user is None or user.released_ns else (user, since_ns)
+
+    def _are_gone(self, claim: bytes) -> bool:
+        """Whether all are who had its tuple before: no packet of theirs is still to come."""
+        before = {each for each in _COOKIES.unpack_from(claim, _PREVIOUS) if each}
+        return COOKIE_KERNEL not in before and not any(map(self._owners.get, map(_PACKED, before)))
 
     def was_answered(self, cookie: int, flow: Flow) -> bool:
         """Whether the kernel answers for all that a socket sends in *flow*: none is queued."""
