@@ -61,6 +61,8 @@ with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
     signal.sigwait({signal.SIGUSR1})
 """
 # Sends a datagram by each of so many sockets.
+PATIENT = "timeouts: {hang: 1h}\n"
+"""Who stops the daemon does not want it to end for that."""
 CROWD = """
 import socket, sys
 for number in range(int(sys.argv[3])):
@@ -238,7 +240,7 @@ def test_of_those_that_are_closed_before_anybody_looks_at_them_each_is_known(
     many = 200
     assert services.echo.pid
     path = rules(
-        "default: deny\nrules:\n"
+        f"{PATIENT}default: deny\nrules:\n"
         f"  - {{name: known, action: allow, exe: {program}, dport: {ECHO_PORT}}}\n"
         f"  - {{name: odd, action: allow, exe: {program}, args: rush, dport: {ECHO_PORT + 1}}}\n"
     )
@@ -357,7 +359,7 @@ def test_of_all_that_the_kernel_answers_for_while_nobody_listens_nothing_goes_un
 ) -> None:
     many = 8_500  # more than its ring buffer has room for
     assert services.echo.pid
-    path = rules("default: allow\nrules: []\n")
+    path = rules(f"{PATIENT}default: allow\nrules: []\n")
     with Firewall(world, [path]) as firewall:
         sends_one(world, firewall, program)
         firewall.child.send(signal.SIGSTOP)

@@ -90,7 +90,8 @@ def test_what_waited_while_its_port_went_round_is_its_senders_or_nobodys(
     """With a worker that is stopped meanwhile: six and more sockets may have had one port."""
     world.run(["sh", "-c", f"echo 30000 {30_000 + PORTS} >/proc/sys/net/ipv4/ip_local_port_range"])
     own = world.own_copy(build_program("one_datagram"), "short-lived")
-    with Firewall(world, [rules(ALLOW_ALL)]) as firewall:
+    # Who stops the daemon does not want it to end for that.
+    with Firewall(world, [rules(f"timeouts: {{hang: 1h}}\n{ALLOW_ALL}")]) as firewall:
         firewall.child.send(signal.SIGSTOP)
         gone = swarm(world, SENDERS, own, "192.0.2.1", str(SINK_PORT))
         firewall.child.send(signal.SIGCONT)
