@@ -43,9 +43,12 @@ class Intake:
         longer than it can do without.
         """
         until_s = self._loop.time() + _LINGER_AT_MOST_S
-        while self._queue.drain(self._packet) and self._loop.time() < until_s:
-            if self._queue.has_read or not self._lookout.another():
+        while self._queue.drain(self._packet):
+            if self._queue.has_read or self._loop.time() >= until_s:
                 break
+            self._afterwards()
+            if not self._lookout.another():
+                return
         if self._queue.has_read:
             self._loop.call_soon(self.look)
         self._afterwards()

@@ -92,12 +92,19 @@ class RecordWriter:
             return
         self._comes_more = True
         if self._planned:
-            if file.gathered > _CROWD:
-                file.write_some()
+            self._write_meanwhile(file)
         elif file.pending:
             self._planned = True
             self._delays_left = _RECORDS_DELAYS
             self._wait()
+
+    @staticmethod
+    def _write_meanwhile(file: RecordFile) -> None:
+        """Write of too many that have gathered; few at once, for packets wait, but for a flood."""
+        if file.gathered > 2 * _CROWD:
+            file.write_some()
+        elif file.gathered > _CROWD:
+            file.write_few()
 
     def _wait(self) -> None:
         self._comes_more = False

@@ -116,3 +116,25 @@ def test_a_crowd_of_records_is_written_while_packets_come(
     play.loop.time_passes()
     play.loop.time_passes()
     assert play.written() == 120
+
+
+def test_between_packets_few_are_written_unless_more_gather_than_that(
+    play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upkeep, "_CROWD", 600)
+    play.record(1)
+    play.record(600)
+    few = play.written()
+    play.record(600 + few)
+
+    assert 0 < few <= 16
+    assert play.written() - few > 4 * few
+
+
+def test_however_many_come_at_once_none_is_dropped(play: Play) -> None:
+    for _ in range(100):
+        play.record(256)  # as many as one look at the queue may bring
+
+    for _ in range(3):
+        play.loop.time_passes()
+    assert play.written() == 25_600

@@ -22,8 +22,8 @@ _FEW_RECORDS, _MANY_RECORDS = 16, 64
 _CHUNKS, _CROWD = 4, 256
 """So many chunks go to a file at once, one more for each crowd of records. They stay smaller than
 what the C library takes from the kernel, and gives back, by itself (`lean`): that is dear."""
-_PART = 8
-"""Of those that have gathered, so many parts are turned into text one by one."""
+_PART, _SMALL_PART = 8, 64
+"""Of those that have gathered, one of so many parts is turned into text at once."""
 
 
 class RecordFile:
@@ -87,12 +87,16 @@ class RecordFile:
         A file takes more than a few where many have gathered: a millisecond's worth at most.
         """
         chunks = min(_CHUNKS, 1 + self.gathered // _CROWD) if self._always_ready else 1
-        return all(self._write_chunk() for _ in range(chunks))
+        return all(self._write_chunk(_PART) for _ in range(chunks))
 
-    def _write_chunk(self) -> bool:
+    def write_few(self) -> bool:
+        """Write fewer still, between one packet and the next."""
+        return self._write_chunk(_SMALL_PART)
+
+    def _write_chunk(self, part: int) -> bool:
         if not self._ready():
             return False
-        self._fill()
+        self._fill(part)
         chunk = self._unwritten[: self._chunk_bytes]
         try:
             written = os.write(self._fd, chunk)
@@ -120,12 +124,12 @@ class RecordFile:
     def _ready(self) -> bool:
         return self._always_ready or bool(self._poll.poll(0))
 
-    def _fill(self) -> None:
+    def _fill(self, part: int) -> None:
         """Turn a few records into text: JSON is dear, and verdicts come first.
 
         The more have gathered, the more at once: in a flood there are hundreds between two turns.
         """
-        few = min(self.gathered, max(_FEW_RECORDS, min(self.gathered // _PART, _MANY_RECORDS)))
+        few = min(self.gathered, max(_FEW_RECORDS, min(self.gathered // part, _MANY_RECORDS)))
         if len(self._unwritten) < self._chunk_bytes:
             take, line = self._records.popleft, self._lines.line
             lines = [f"{line(take())}\n" for _ in range(few)]

@@ -45,7 +45,7 @@ STAGES: tuple[tuple[str, Any, str], ...] = (
     ("verdict", PacketQueue, "give_verdict"),
     ("after", Engine, "after"),
     ("record", LateRecords, "add"),
-    ("write", RecordFile, "write_some"),
+    ("write", RecordFile, "_write_chunk"),
     ("closed", OwnerStore, "tidy"),
     ("sweep", Upkeep, "_sweep_on"),
 )
