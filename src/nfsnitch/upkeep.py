@@ -124,11 +124,16 @@ class RecordWriter:
             self._file.close()
 
     def _write(self) -> None:
-        if self._file and self._file.write_some() and self._file.pending:
+        if self._file and self._has_written(self._file) and self._file.pending:
             self._loop.call_soon(self._write)
             return
         self._planned = False
         self.plan()
+
+    def _has_written(self, file: RecordFile) -> bool:
+        """Write a few, or more if no packets come meanwhile; return whether there may be more."""
+        comes_more, self._comes_more = self._comes_more, False
+        return file.write_few() if comes_more else file.write_some()
 
 
 class Upkeep:

@@ -118,6 +118,24 @@ def test_a_crowd_of_records_is_written_while_packets_come(
     assert play.written() == 120
 
 
+def test_while_packets_go_on_coming_few_are_written_in_each_round(
+    play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upkeep, "_RECORDS_DELAYS", 0)
+    play.record(500)
+    (write,) = play.loop.later
+    write()
+    in_one_round, before = play.written(), play.written()
+    while play.loop.soon:
+        play.record()  # a packet
+        play.loop.soon.pop(0)()
+        assert play.written() - before <= 16
+        before = play.written()
+
+    assert in_one_round > 16
+    assert before > 500
+
+
 def test_between_packets_few_are_written_unless_more_gather_than_that(
     play: Play, monkeypatch: pytest.MonkeyPatch
 ) -> None:
