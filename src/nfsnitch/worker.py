@@ -255,13 +255,14 @@ class Worker:
         self._carry_out(self._engine.receive(Stopping(self._ports.now())))
 
     def _decide(self, event: FlowArrived | MalformedArrived | PacketFailed) -> None:
-        ruling = self._engine.at_once(event) if isinstance(event, FlowArrived) else None
-        if ruling is None or not isinstance(event, FlowArrived):
-            self._carry_out(self._engine.receive(event))
-            return
-        # The program waits for its verdict, and for nothing else.
-        self._give_verdict(event.packet_id, VERDICTS[ruling.action])
-        self._carry_out(self._engine.after(event, ruling))
+        if isinstance(event, FlowArrived):
+            ruling = self._engine.at_once(event)
+            if ruling is not None:
+                # The program waits for its verdict, and for nothing else.
+                self._give_verdict(event.packet_id, VERDICTS[ruling.action])
+                self._carry_out(self._engine.after(event, ruling))
+                return
+        self._carry_out(self._engine.receive(event))
 
     def _event(self, packet: QueuedPacket) -> FlowArrived | MalformedArrived | PacketFailed:
         now = self._ports.now()
