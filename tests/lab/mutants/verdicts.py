@@ -123,11 +123,11 @@ def _verdict_missing() -> None:
 
 @mutant("no-record", "nothing that is accepted is recorded", "udp/request-without-reply")
 def _no_record() -> None:
-    def decided(real: Function, *args: object) -> list[Command]:
+    def after(real: Function, *args: object) -> list[Command]:
         commands: list[Command] = real(*args)
         return [each for each in commands if not _tells_of_accepted(each)]
 
-    around(Outcomes, "decided", decided)
+    around(Outcomes, "after_verdicts", after)
 
 
 def _tells_of_accepted(command: Command) -> bool:
@@ -138,11 +138,11 @@ def _tells_of_accepted(command: Command) -> bool:
 
 @mutant("record-twice", "each decision is recorded twice", "udp/request-without-reply")
 def _record_twice() -> None:
-    def decided(real: Function, *args: object) -> list[Command]:
+    def after(real: Function, *args: object) -> list[Command]:
         commands: list[Command] = real(*args)
         return [*commands, *(each for each in commands if isinstance(each, WriteRecord))]
 
-    around(Outcomes, "decided", decided)
+    around(Outcomes, "after_verdicts", after)
 
 
 @mutant(
