@@ -13,6 +13,9 @@ with `GiveVerdict`; in between it is either being decided (inside one call of `r
     further packets of  └────┘  (a SYN sent again, a repeated datagram: they join)
     a held flow
 
+Most packets are like one before, of the same program to the same destination. For these `at_once`
+says what `receive` would, so that their verdict need not wait for the rest, which `after` returns.
+
 A flow whose rule depends on which binary its program is, is held while that is being found out. It
 is decided when that is known (`ProgramIdentified`), or refused when it takes too long.
 
